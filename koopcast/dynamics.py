@@ -1,0 +1,90 @@
+"""Anything that steps a batch of states: a system, a trained operator, a Koopman model. Assimilation sees only this."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from koopcast.grids import FieldsInfo
+
+
+class Dynamics(ABC):
+    """A discrete-time model of fields. One step is one record interval of the data it describes.
+
+    A *frame* is a field at one time, `(*space, channel)`, in physical units. A *state* is the flat vector that the
+    model carries from step to step; for a physical model it is the frame, for a latent one an encoding of `history`
+    frames.
+    """
+
+    info: FieldsInfo
+    history: int = 1
+    """Consecutive frames, oldest first, that make one state."""
+    dtype: torch.dtype = torch.float32
+    is_physical: bool = True
+    """Whether `state` is the last frame, flattened: needed where cells have a position (localisation)."""
+
+    @abstractmethod
+    def step(self, state: Float[Tensor, "batch state"]) -> Float[Tensor, "batch state"]:
+        """Advance by one record interval."""
+
+    def encode(self, frames: Float[Tensor, "batch history *space channel"]) -> Float[Tensor, "batch state"]:
+        """Return the state that `history` frames make."""
+        return frames[:, -1].flatten(1)
+
+    def decode(self, state: Float[Tensor, "batch state"]) -> Float[Tensor, "batch *space channel"]:
+        """Return the frame at the time of the state."""
+        return state.reshape(state.shape[0], *self.info.shape, self.info.num_channels)
+
+    def noise_factor(self) -> Float[Tensor, "state rank"] | None:
+        """Return F with F Fᵀ the covariance of the one-step error in state space; None for a perfect model."""
+        return None
+
+    def noise_std(self) -> Float[Tensor, " state"] | None:
+        """Return the standard deviation of independent one-step errors, per entry of the state.
+
+        The diagonal form of `noise_factor`, for states too large for a factor. A driver adds `noise_factor` where it
+        is given, else this, else nothing.
+        """
+        return None
+
+    def forecast(
+        self, frames: Float[Tensor, "batch history *space channel"], leads: Sequence[int]
+    ) -> Float[Tensor, "batch lead *space channel"]:
+        """Return the frames `leads` (increasing, in steps) after the last given one."""
+        state, now, result = self.encode(frames.to(self.dtype)), 0, []
+        for lead in leads:
+            for _ in range(lead - now):
+                state = self.step(state)
+            now = lead
+            result.append(self.decode(state))
+        return torch.stack(result, dim=1)
+
+
+@dataclass(frozen=True)
+class Tendency:
+    """An ordinary differential equation x' = f(x) for an integrator, batched over leading axes."""
+
+    function: Callable[[Float[Tensor, "*batch state"]], Float[Tensor, "*batch state"]]
+
+
+@dataclass(frozen=True)
+class Semilinear:
+    """v' = L v + N(v) with L diagonal: v are Fourier coefficients, float64 inside.
+
+    `to_spectral` and `to_physical` pass between fields `(*batch, *space, channel)` and coefficients
+    `(*batch, mode)`; `linear` is the diagonal `(mode,)`.
+    """
+
+    linear: Complex[Tensor, " mode"]
+    nonlinear: Callable[[Complex[Tensor, "*batch mode"]], Complex[Tensor, "*batch mode"]]
+    to_spectral: Callable[[Tensor], Tensor]
+    to_physical: Callable[[Tensor], Tensor]
+
+
+Problem = Tendency | Semilinear
+"""What a system hands to an integrator."""
+Stepper = Callable[[Tensor], Tensor]
+"""One step of an integrator in its own variables: x for a tendency, v for a semilinear problem."""

@@ -1,0 +1,22 @@
+"""Integrators: one step of fixed length, batched, on any device."""
+
+from abc import abstractmethod
+
+from koopcast.dynamics import Problem, Stepper
+from koopcast.spec import MethodSpec
+
+
+class IntegratorSpec(MethodSpec):
+    """Options of an integrator."""
+
+    @abstractmethod
+    def build(self, problem: Problem, dt: float) -> Stepper:
+        """Return the map of one step of length `dt` (the problem's time unit), in the problem's own variables.
+
+        Raises:
+            ShapeMismatch: The problem has not the form (tendency or semilinear) that the method needs.
+        """
+
+    @abstractmethod
+    def takes(self, problem_form: str) -> bool:
+        """Return whether the method solves problems of the form `tendency` or `semilinear`."""

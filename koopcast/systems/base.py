@@ -1,0 +1,40 @@
+"""Systems: what evolves. A system hands its equation to an integrator; it steps nothing itself."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from koopcast.dynamics import Problem
+from koopcast.grids import FieldsInfo
+from koopcast.spec import MethodSpec
+
+
+class SystemSpec(MethodSpec):
+    """Options of a system. Fields are float64, `(batch, *space, channel)`."""
+
+    @abstractmethod
+    def describe(self) -> FieldsInfo:
+        """Return axes, variables and units; one sample, one time (the generation step fills in the counts)."""
+
+    @abstractmethod
+    def problem(self, device: torch.device) -> Problem:
+        """Return the equation in the form that integrators take."""
+
+    @abstractmethod
+    def initial(self, count: int, generator: torch.Generator) -> Float[Tensor, "count *space channel"]:
+        """Draw `count` initial fields."""
+
+    @abstractmethod
+    def default_time_step(self) -> float:
+        """Return an integration step that is accurate for the default parameters, in the system's time unit."""
+
+    def default_integrator(self) -> str:
+        """Return the `kind` of the integrator that suits the problem."""
+        return "rk4"
+
+    def invariants(self, fields: Float[Tensor, "batch *space channel"]) -> Mapping[str, Float[Tensor, " batch"]]:
+        """Return the quantities that the exact flow keeps, by name."""
+        return {}
