@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
-from pydantic_core import CoreSchema
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 if TYPE_CHECKING:
     from koopcast.grids import FieldsInfo
@@ -27,12 +27,42 @@ class Problem:
         return Problem((*prefix, *self.path), self.message)
 
 
+def _without_coercion(schema: Any, owner: type) -> Any:
+    """Return a core schema whose numbers refuse text and truth values; specs below `owner` saw to theirs already."""
+    if isinstance(schema, (list, tuple)):
+        return type(schema)(_without_coercion(item, owner) for item in schema)
+    if not isinstance(schema, dict) or schema.get("cls", owner) is not owner:
+        return schema
+    kind = schema.get("type")
+    if kind == "bool":
+        return {**schema, "strict": True}
+    if kind in ("int", "float"):
+        return core_schema.no_info_before_validator_function(
+            _refuse_text_and_truth, cast("CoreSchema", schema)
+        )
+    untouched = ("default", "metadata", "serialization")
+    return {
+        key: value if key in untouched else _without_coercion(value, owner) for key, value in schema.items()
+    }
+
+
+def _refuse_text_and_truth(value: Any) -> Any:
+    if isinstance(value, (str, bytes, bool)):
+        raise PydanticCustomError("number_type", "expected a number")
+    return value
+
+
 class Spec(BaseModel):
     """Options of one thing: immutable, no unknown keys, documented by the string under each field."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False, protected_namespaces=()
     )
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler, /) -> CoreSchema:
+        """Take numbers and truth values as they are written: `"12"`, `true` and `1` do not stand for one another."""
+        return cast("CoreSchema", _without_coercion(handler(source), cls))
 
     def check(self, fields: "FieldsInfo") -> Iterator[Problem]:
         """Yield the rules that these options break on fields of the given shape."""
@@ -48,7 +78,7 @@ class MethodSpec(Spec):
 
 
 class Family:
-    """Annotation that turns a union of method specs into a family of the language.
+    """Annotation that turns a union of method specs, or of families, into a family of the language.
 
     It reads `kind` to pick the class, takes a bare string as `{kind: string}`, and adds the methods that other
     distributions offer under the entry-point group `koopcast.<family>`.
@@ -59,11 +89,11 @@ class Family:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         specs = (*_union_members(source), *plugins(self.name))
-        names = tuple(kind_of(spec) for spec in specs)
-        bare = Literal[names]  # type: ignore[valid-type]
-        union: Any = Annotated[Union[specs], Field(discriminator="kind")] if len(specs) > 1 else specs[0]  # noqa: UP007
-        return handler.generate_schema(
-            Annotated[union, BeforeValidator(_expand_bare_string, json_schema_input_type=Union[union, bare])]  # noqa: UP007
+        choices = {kind_of(spec): handler.generate_schema(spec) for spec in specs}
+        union = core_schema.tagged_union_schema(choices, discriminator="kind")
+        bare = core_schema.literal_schema(list(choices))
+        return core_schema.no_info_before_validator_function(
+            _expand_bare_string, union, json_schema_input_schema=core_schema.union_schema([union, bare])
         )
 
 
@@ -72,7 +102,11 @@ def _expand_bare_string(value: Any) -> Any:
 
 
 def _union_members(source: Any) -> tuple[type[MethodSpec], ...]:
-    return get_args(source) if get_origin(source) is not None else (source,)
+    if get_origin(source) is Annotated:
+        return members(source)
+    if get_origin(source) is None:
+        return (source,)
+    return tuple(spec for item in get_args(source) for spec in _union_members(item))
 
 
 @cache

@@ -1,6 +1,7 @@
 """Integrators: one step of fixed length, batched, on any device."""
 
 from abc import abstractmethod
+from typing import ClassVar, Literal
 
 from koopcast.dynamics import Problem, Stepper
 from koopcast.spec import MethodSpec
@@ -8,6 +9,9 @@ from koopcast.spec import MethodSpec
 
 class IntegratorSpec(MethodSpec):
     """Options of an integrator."""
+
+    order: ClassVar[int]
+    """Order of convergence in the step."""
 
     @abstractmethod
     def build(self, problem: Problem, dt: float) -> Stepper:
@@ -18,5 +22,5 @@ class IntegratorSpec(MethodSpec):
         """
 
     @abstractmethod
-    def takes(self, problem_form: str) -> bool:
-        """Return whether the method solves problems of the form `tendency` or `semilinear`."""
+    def takes(self, problem_form: Literal["tendency", "semilinear"]) -> bool:
+        """Return whether the method solves problems of this form."""

@@ -1,22 +1,29 @@
 """Metrics: one number, and where it helps one curve, that says how good a forecast or an analysis is."""
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import xarray as xr
 
+from koopcast.grids import Axis
 from koopcast.spec import MethodSpec
+
+Sense = Literal["lower", "higher", "target"]
 
 
 @dataclass(frozen=True)
 class Verification:
-    """A subject beside the truth, aligned: same dims in the same order, NaN at masked cells.
+    """A subject beside the truth, aligned: same dims in the same order, NaN in the truth where nothing is
+    verified.
 
-    `forecast` and `truth` have dims `(sample, time, lead, *space)`, `time` being the verifying record and `lead` the
-    steps since the initial state (a single 0 for an analysis). `members` adds `member` after `sample` where the
-    subject is an ensemble. `climatology` is the climatological mean at the verifying times. `area` holds quadrature
-    weights over space (cos latitude on the sphere, else 1), mean 1 over valid cells.
+    `forecast` and `truth` have dims `(sample, time, lead, *space)`, `time` being the verifying record and
+    `lead` the steps since the initial state (a single 0 for an analysis). `members` adds `member` after
+    `sample` where the subject is an ensemble, whose mean is then `forecast`. `climatology` is the
+    climatological mean at the verifying times. `area` holds quadrature weights over space (cos latitude on
+    the sphere, else 1), mean 1 over valid cells. `axes` describes the space axes, where a metric needs their
+    length or period.
     """
 
     forecast: xr.DataArray
@@ -24,16 +31,32 @@ class Verification:
     members: xr.DataArray | None = None
     climatology: xr.DataArray | None = None
     area: xr.DataArray | None = None
+    axes: tuple[Axis, ...] = ()
+
+    @property
+    def space(self) -> tuple[str, ...]:
+        """Names of the space dims."""
+        return tuple(str(dim) for dim in self.truth.dims if dim not in ("sample", "time", "lead"))
+
+    @property
+    def units(self) -> str:
+        """Units of the truth."""
+        return str(self.truth.attrs.get("units", "1"))
 
 
 @dataclass(frozen=True)
 class Score:
-    """`value` over `lead` alone; `pooled` over all leads together; `curve` over `lead` and one more dim."""
+    """`value` over `lead` alone; `pooled` over all leads together.
+
+    `curve` has `lead` and one more dim, and `source` (`forecast`, `truth`) in front where the truth has a
+    curve too. `components` splits the value further, each over `lead` (`slope`, `curvature`).
+    """
 
     value: xr.DataArray
     pooled: float
     units: str
     curve: xr.DataArray | None = None
+    components: Mapping[str, xr.DataArray] = field(default_factory=dict)
 
 
 class MetricSpec(MethodSpec):
@@ -43,9 +66,14 @@ class MetricSpec(MethodSpec):
     needs_climatology: ClassVar[bool] = False
     perfect: ClassVar[float] = 0.0
     """Value of a perfect forecast."""
-    sense: ClassVar[Literal["lower", "higher", "target"]] = "lower"
+    sense: ClassVar[Sense] = "lower"
     """Which way is better: lower, higher, or nearer to `perfect`."""
 
     @abstractmethod
     def score(self, pair: Verification) -> Score:
-        """Return the score of one variable of one subject; masked cells (NaN in truth) carry no weight."""
+        """Return the score of one variable of one subject; masked cells (NaN in truth) carry no weight.
+
+        Raises:
+            EmptySelection: The truth holds no valid cell.
+            Diverged: The subject is not finite where the truth is.
+        """

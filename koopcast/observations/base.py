@@ -15,20 +15,41 @@ from koopcast.spec import MethodSpec, Problem
 
 @dataclass(frozen=True)
 class ObservationSet:
-    """Observations of a window of fields at its record times, batched over independent experiments.
+    """Observations of a window of fields at its observation times, batched over independent experiments.
 
     A frame `(*space, channel)` is flattened to `cell` (channel fastest). `index` says which cell each observation
-    sees; a NaN in `value` is a missing observation. Record times without any observation have only NaN.
+    sees; a NaN in `value` is a missing observation. Sites that do not change are one row seen many times
+    (`Tensor.expand`), so they cost nothing.
     """
 
+    record: Int[Tensor, " time"]
+    """Record of the window (0 = its first) at which each observation time falls, increasing."""
     index: Int[Tensor, "batch time obs"]
     value: Float[Tensor, "batch time obs"]
     variance: Float[Tensor, "batch time obs"]
 
     @property
+    def num_times(self) -> int:
+        return self.record.shape[0]
+
+    @property
     def is_empty(self) -> Tensor:
         """Whether a time has no observation in any experiment: `(time,)`."""
         return torch.isnan(self.value).all(dim=2).all(dim=0)
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether every experiment and time has the same sites."""
+        return bool((self.index == self.index[:1, :1]).all())
+
+    def first(self, num_times: int) -> "ObservationSet":
+        """Return the first observation times alone."""
+        keep = slice(0, num_times)
+        return ObservationSet(self.record[keep], self.index[:, keep], self.value[:, keep], self.variance[:, keep])
+
+    def experiments(self, batch: slice) -> "ObservationSet":
+        """Return a slice of the experiments."""
+        return ObservationSet(self.record, self.index[batch], self.value[batch], self.variance[batch])
 
 
 class ObservationsSpec(MethodSpec):
@@ -36,7 +57,7 @@ class ObservationsSpec(MethodSpec):
 
     @abstractmethod
     def observe(self, truth: FieldData, repeats: int, generator: torch.Generator) -> ObservationSet:
-        """Return the observations of every record in the window of `truth`.
+        """Return the observations of the window of `truth`.
 
         The batch is `sample * repeat`, repeats fastest: each repeat draws its own noise and, where random, its own
         sites.
@@ -44,7 +65,11 @@ class ObservationsSpec(MethodSpec):
 
     @abstractmethod
     def num_observations(self, fields: FieldsInfo) -> int:
-        """Return how many sites are observed at an observation time."""
+        """Return how many observations there are at an observation time."""
+
+    @abstractmethod
+    def num_times(self, fields: FieldsInfo) -> int:
+        """Return how many observation times a window of fields has."""
 
     def check(self, fields: FieldsInfo) -> Iterator[Problem]:
         yield from ()

@@ -31,6 +31,14 @@ class SystemSpec(MethodSpec):
     def default_time_step(self) -> float:
         """Return an integration step that is accurate for the default parameters, in the system's time unit."""
 
+    @abstractmethod
+    def spin_up_time(self) -> float:
+        """Return the time after which states drawn by `initial` have reached the attractor (guidance for `burn_in`)."""
+
+    @abstractmethod
+    def lyapunov_time(self) -> float:
+        """Return the time in which a small error grows by e at the default parameters: the horizon of step checks."""
+
     def default_integrator(self) -> str:
         """Return the `kind` of the integrator that suits the problem."""
         return "rk4"
@@ -38,3 +46,7 @@ class SystemSpec(MethodSpec):
     def invariants(self, fields: Float[Tensor, "batch *space channel"]) -> Mapping[str, Float[Tensor, " batch"]]:
         """Return the quantities that the exact flow keeps, by name."""
         return {}
+
+    def tail_energy(self, fields: Float[Tensor, "batch *space channel"]) -> Float[Tensor, " batch"]:
+        """Return the share of energy in the finest tenth of the modes kept; 0 where the system has no grid to refine."""
+        return fields.new_zeros(fields.shape[0])

@@ -1,6 +1,6 @@
 """The steps of a pipeline: each composes options of the science with references to other steps."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
@@ -14,12 +14,12 @@ from koopcast.metrics import AnyMetric
 from koopcast.observations import AnyObservations
 from koopcast.operators import AnyOperator
 from koopcast.sources import AnySource
-from koopcast.spec import Spec
+from koopcast.spec import Family, Spec
 from koopcast.systems import AnySystem
 from koopcast.training import TrainingSpec
 from schemas.references import Analysis, Dataset, Model, Ref
 
-AnyModel = AnyOperator | AnyKoopman
+AnyModel: TypeAlias = Annotated[AnyKoopman | AnyOperator, Family("models")]
 
 
 class Step(Spec):
@@ -105,7 +105,7 @@ class EvaluateStep(Step):
     """Score models (forecasts) and analyses beside baselines, and gate the run on the result."""
 
     task: Literal["evaluate"] = "evaluate"
-    of: list[Ref[Model] | Ref[Analysis]] = Field(min_length=1)
+    of: list[Ref[Model | Analysis]] = Field(min_length=1)
     data: Ref[Dataset] | None = None
     """Truth for forecasts; default: the `test` part of what the models were trained on."""
     against: list[AnyBaseline] = []

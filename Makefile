@@ -1,0 +1,53 @@
+# The commands of this project; people and CI use the same ones. Needs Python 3.11 or newer, and a package index.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart test check claims server-test lock clean
+
+help:  ## show this list
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 14
+
+install: $(STAMP)  ## make .venv with the locked packages and this project in it
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Koopcast needs Python 3.11 or newer; this is $$($(PYTHON) --version 2>&1). Try: make install PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV) from constraints.txt; the first time takes some minutes."
+	@$(PIP) install -qq --constraint constraints.txt --editable '.[dev,examples]'
+	@touch $@
+
+quickstart: install  ## run the example pipeline on real sea-surface temperatures
+	$(BIN)/koopcast run pipelines/quickstart.yaml
+
+test: install  ## run the default tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+
+check: install  ## format, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+claims: install  ## reproduce the headline claims of papers (long)
+	$(BIN)/python -m pytest -q -m claim
+
+server-test: install  ## start a real server and worker, deploy, schedule (minutes)
+	$(BIN)/python -m pytest -q -m server
+
+lock: install  ## resolve the newest allowed packages and write constraints.txt
+	@rm -rf $(VENV)/lock
+	@$(PYTHON) -m venv $(VENV)/lock
+	@$(VENV)/lock/bin/python -m pip --disable-pip-version-check install -qq --editable '.[dev,examples]'
+	@{ grep '^#' constraints.txt; \
+	   $(VENV)/lock/bin/python -m pip freeze --exclude-editable --exclude koopcast | sed -E 's/\+[a-z0-9.]+$$//'; } > $(VENV)/constraints.txt
+	@mv $(VENV)/constraints.txt constraints.txt
+	@rm -rf $(VENV)/lock
+
+clean:  ## remove the environment and caches; runs/ stays
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

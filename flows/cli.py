@@ -1,0 +1,211 @@
+"""The command `koopcast`. Exit codes: 0 done, 1 a step failed, 2 invalid input, 3 an expectation did not hold."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from koopcast.errors import InvalidInput, KoopcastError
+
+app = typer.Typer(
+    name="koopcast",
+    help="Declarative pipelines for learned dynamical systems: one YAML file from data to forecasts, analyses, scores.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="Pipeline in YAML.", show_default=False)]
+Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Pipelines in YAML.", show_default=False)]
+Overrides = Annotated[
+    list[str],
+    typer.Option(
+        "--set", metavar="K=V", help="Override an option: steps.dynamics.model.rank=12", default_factory=list
+    ),
+]
+StoreRoot = Annotated[
+    str | None, typer.Option("--store", metavar="URI", help="Root of the store [KOOPCAST_STORE, ./runs].")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on standard output.")]
+Step = Annotated[str, typer.Argument(metavar="STEP", help="Name of a step.", show_default=False)]
+
+
+@app.command()
+def validate(files: Files, overrides: Overrides) -> None:
+    """Check pipelines whole, without running anything; print every fault with its place."""
+    from flows.inspect import validate_all
+
+    raise typer.Exit(validate_all(files, overrides))
+
+
+@app.command()
+def graph(
+    file: File,
+    overrides: Overrides,
+    format: Annotated[Literal["text", "mermaid", "svg"], typer.Option("--format", help="How to draw it.")] = "text",
+) -> None:
+    """Draw the steps of a pipeline and what flows between them."""
+    from flows.inspect import draw
+
+    typer.echo(draw(file, overrides, format))
+
+
+@app.command()
+def plan(file: File, overrides: Overrides, store: StoreRoot = None, as_json: AsJson = False) -> None:
+    """Show what would run, what the store has already, and why; predict time, memory and disk."""
+    from flows.inspect import show_plan
+
+    show_plan(file, overrides, store, as_json=as_json)
+
+
+@app.command()
+def why(file: File, step: Step, overrides: Overrides, store: StoreRoot = None) -> None:
+    """Say which option, input, file, seed or code makes a step run again."""
+    from flows.inspect import explain
+
+    typer.echo(explain(file, step, overrides, store))
+
+
+@app.command()
+def run(
+    file: File,
+    overrides: Overrides,
+    engine: Annotated[
+        Literal["auto", "inline", "prefect"],
+        typer.Option("--engine", help="auto: Prefect where a server can be reached, else inline."),
+    ] = "auto",
+    from_: Annotated[str | None, typer.Option("--from", metavar="S", help="Run S and what follows from it.")] = None,
+    only: Annotated[str | None, typer.Option("--only", metavar="S", help="Run S alone.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Compute again what the store has already.")] = False,
+    locked: Annotated[bool, typer.Option("--locked", help="Refuse when anything differs from the last run.")] = False,
+    store: StoreRoot = None,
+    as_json: AsJson = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Print the traceback of a failed step.")] = False,
+) -> None:
+    """Run what changed, survive a kill at any moment, and write a report. The same command resumes."""
+    from flows.launch import launch
+    from flows.run import Request
+
+    request = Request(
+        pipeline=str(file), overrides=overrides, store=store, from_=from_, only=only, force=force, locked=locked
+    )
+    raise typer.Exit(launch(request, engine, as_json=as_json, debug=debug))
+
+
+@app.command()
+def diff(
+    first: Annotated[str, typer.Argument(metavar="RUN", show_default=False)],
+    second: Annotated[str, typer.Argument(metavar="RUN", show_default=False)],
+    store: StoreRoot = None,
+) -> None:
+    """Compare two runs (`sst/latest`, `sst/<id>`): options, digests, versions, scores."""
+    from flows.inspect import compare
+
+    typer.echo(compare(first, second, store))
+
+
+@app.command()
+def show(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="`sst`, `sst/latest` or `sst/<id>`.")],
+    store: StoreRoot = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the steps, scores and expectations of a run and where its report is."""
+    from flows.inspect import show_run
+
+    show_run(run, store, as_json=as_json)
+
+
+@app.command()
+def methods(
+    name: Annotated[str | None, typer.Argument(metavar="[FAMILY|KIND]", help="One family or one method.")] = None,
+) -> None:
+    """List the methods that a pipeline may name; with a name, its options, bounds and reference."""
+    from schemas.catalog import describe
+
+    typer.echo(describe(name))
+
+
+@app.command()
+def schema(
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
+) -> None:
+    """Print the JSON Schema of pipelines, for completion in an editor."""
+    from flows.inspect import write_schema
+
+    write_schema(output)
+
+
+@app.command()
+def init(directory: Annotated[Path, typer.Argument(metavar="DIR", show_default=False)]) -> None:
+    """Start a project: a small commented pipeline that runs in less than a minute."""
+    from schemas.templates import init as write_template
+
+    for file in write_template(directory):
+        typer.echo(f"wrote {file}")
+    typer.echo(f"next: koopcast run {directory / 'pipeline.yaml'}")
+
+
+@app.command()
+def gc(
+    store: StoreRoot = None,
+    keep: Annotated[int, typer.Option("--keep", min=1, help="Runs kept of each pipeline.")] = 5,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Remove artefacts that no kept run refers to, and what dead runs left behind."""
+    from flows.inspect import collect
+
+    collect(store, keep, dry_run=dry_run)
+
+
+@app.command()
+def doctor(store: StoreRoot = None) -> None:
+    """Report versions, devices and the server; check every artefact of the store against its digests."""
+    from flows.inspect import examine
+
+    raise typer.Exit(examine(store))
+
+
+@app.command()
+def up() -> None:
+    """Start a local Prefect server and a worker on loopback."""
+    from flows.server import up as start
+
+    start(typer.echo)
+
+
+@app.command()
+def down() -> None:
+    """Stop the server and the worker that `up` started."""
+    from flows.server import down as stop
+
+    stop(typer.echo)
+
+
+def main() -> None:
+    """Run the command line: errors in one line each, no traceback for what a person can mend."""
+    try:
+        app()
+    except InvalidInput as error:
+        _fail(str(error), 2)
+    except KoopcastError as error:
+        _fail(str(error), 1)
+    except KeyboardInterrupt:
+        _fail("interrupted; nothing is lost, the same command resumes", 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
+
+
+def _fail(text: str, code: int) -> None:
+    if "--json" in sys.argv:
+        typer.echo(json.dumps({"state": "invalid" if code == 2 else "failed", "error": text}))
+    typer.echo(text, err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""From the files of a source to fields under contract: selection, units, mask, axes, time step, parts."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import dask
+import numpy as np
+import xarray as xr
+
+from koopcast.errors import DataError, NotFinite
+from koopcast.fields import MASK, FieldData
+from koopcast.geography import is_global, select_range, tidied
+from koopcast.grids import Axis, FieldsInfo, Geometry, TimeAxis
+from koopcast.sources.base import SourceSpec
+from koopcast.split import Split, apply_split
+from koopcast.times import calendar_of, regular_step
+from koopcast.units import canonical, conversion
+
+__all__ = ["MaskPolicy", "Range", "Split", "apply_split", "describe", "ingest"]
+
+MaskPolicy = Literal["auto", "none"]
+Range = tuple[float | str, float | str]
+_KEPT = ("units", "long_name", "standard_name", "cell_methods")
+_PROVENANCE = (
+    "title",
+    "institution",
+    "source",
+    "references",
+    "licence",
+    "source_files",
+    "rejected_rows",
+    "stations",
+)
+
+
+def describe(
+    source: SourceSpec,
+    variables: Sequence[str],
+    *,
+    units: Mapping[str, str] | None = None,
+    mask: MaskPolicy = "auto",
+    select: Mapping[str, Range] | None = None,
+    split: Split | None = None,
+) -> FieldsInfo:
+    """Return the contract of what `ingest` will give, from metadata and coordinates alone.
+
+    Whether cells are masked shows only in the values: `is_masked` is true here where the policy allows a mask, and
+    settled by `ingest`. Arguments and errors are those of `ingest`.
+    """
+    dataset = _prepared(source, variables, units or {}, select or {})
+    return _contract(dataset, variables, split, is_masked=mask == "auto")
+
+
+def ingest(
+    source: SourceSpec,
+    variables: Sequence[str],
+    *,
+    units: Mapping[str, str] | None = None,
+    mask: MaskPolicy = "auto",
+    select: Mapping[str, Range] | None = None,
+    split: Split | None = None,
+) -> FieldData:
+    """Return the fields lazily, in float32; only the search for missing values reads them, block by block.
+
+    Args:
+        source: Reader of the files.
+        variables: Names in the file; each becomes a channel, in this order.
+        units: Variable -> units to convert to.
+        mask: `auto` masks a cell for ever where the same cells are missing at every time, else time by time; a cell
+            is missing where one variable or sample is. `none` refuses missing values.
+        select: Axis -> closed range to keep; longitudes wrap.
+        split: Parts.
+
+    Raises:
+        EmptySelection: A range or a part holds nothing.
+        NotFinite: Infinite values, or missing ones with `mask: none`.
+        UnknownUnit: A unit is unknown or does not convert.
+        DataError: A name is not there, or axes or times cannot be used.
+    """
+    dataset = _prepared(source, variables, units or {}, select or {})
+    valid = _find_mask(dataset, variables, mask)
+    if valid is not None:
+        attributes = {"long_name": "1 where a cell holds data", "units": "1"}
+        dataset = dataset.where(valid).assign({MASK: valid.astype(np.int8).assign_attrs(attributes)})
+        for name in variables:
+            dataset[name] = dataset[name].transpose(
+                *(dim for dim in dataset.dims if dim in dataset[name].dims)
+            )
+    return FieldData(dataset, _contract(dataset, variables, split, is_masked=valid is not None))
+
+
+def _prepared(
+    source: SourceSpec, variables: Sequence[str], units: Mapping[str, str], select: Mapping[str, Range]
+) -> xr.Dataset:
+    stray = sorted(set(units) - set(variables))
+    if stray:
+        raise DataError(
+            f"`units` names '{stray[0]}', which is not ingested", f"variables: {', '.join(variables)}"
+        )
+    dataset = tidied(source.open(variables))
+    for axis, (first, last) in select.items():
+        dataset = select_range(dataset, axis, first, last)
+    for name in variables:
+        dataset[name] = _converted(dataset[name], name, units.get(name))
+    provenance = {key: dataset.attrs[key] for key in _PROVENANCE if dataset.attrs.get(key)}
+    dataset.attrs = {"Conventions": "CF-1.11", **provenance}
+    return dataset.drop_encoding()
+
+
+def _converted(array: xr.DataArray, name: str, target: str | None) -> xr.DataArray:
+    stated = str(array.attrs.get("units", ""))
+    if target is not None and not stated:
+        raise DataError(
+            f"variable '{name}' states no units, so it cannot be converted to '{target}'",
+            f"state them in the source: `units: {{{name}: ...}}`",
+        )
+    units = canonical(target if target is not None else stated, name)
+    attributes = {key: array.attrs[key] for key in _KEPT if key in array.attrs} | {"units": units}
+    change = conversion(stated, units, name) if target is not None else None
+    if change is not None and not change.is_identity:
+        array = array.astype(np.float64) * change.scale + change.offset
+    return array.astype(np.float32).assign_attrs(attributes)
+
+
+def _find_mask(dataset: xr.Dataset, variables: Sequence[str], policy: MaskPolicy) -> xr.DataArray | None:
+    """Return where cells hold data, `(*space)` or `(time, *space)`; None where all do."""
+    missing = {name: dataset[name].isnull() for name in variables}
+    counts = {f"{name} missing": array.sum() for name, array in missing.items()}
+    counts |= {f"{name} infinite": np.isinf(dataset[name]).sum() for name in variables}
+    union = sum(missing.values(), start=xr.zeros_like(missing[variables[0]]))
+    if "sample" in union.dims:
+        union = union.any("sample")
+    figures, ever, always = dask.compute(counts, union.any("time"), union.all("time"))
+    _refuse(figures, policy)
+    if not bool(ever.any()):
+        return None
+    if bool(always.all()):
+        raise NotFinite(
+            f"{', '.join(variables)} hold no number at all", "check `missing`, `select` and the file"
+        )
+    return ~ever if bool((ever == always).all()) else ~union
+
+
+def _refuse(counts: Mapping[str, xr.DataArray], policy: MaskPolicy) -> None:
+    for what, count in counts.items():
+        name, kind = what.rsplit(" ", 1)
+        if kind == "infinite" and int(count):
+            raise NotFinite(f"variable '{name}' holds {int(count)} infinite values", "repair the file")
+        if kind == "missing" and int(count) and policy == "none":
+            raise NotFinite(f"variable '{name}' holds {int(count)} missing values", "use `mask: auto`")
+
+
+def _contract(
+    dataset: xr.Dataset, variables: Sequence[str], split: Split | None, *, is_masked: bool
+) -> FieldsInfo:
+    times = dataset["time"].values
+    calendar = calendar_of(times)
+    unit = "1" if calendar else str(dataset["time"].attrs.get("units", "1"))
+    dims = [dim for dim in dataset[variables[0]].dims if dim not in ("sample", "time")]
+    info = FieldsInfo(
+        variables={name: str(dataset[name].attrs["units"]) for name in variables},
+        axes=tuple(_axis(dataset, str(dim)) for dim in dims),
+        time=TimeAxis(len(times), regular_step(times), unit, calendar),
+        samples=dataset.sizes.get("sample", 1),
+        is_masked=is_masked,
+    )
+    return apply_split(info, split, times)
+
+
+def _axis(dataset: xr.Dataset, name: str) -> Axis:
+    size = dataset.sizes[name]
+    geometries: dict[str, Geometry] = {"latitude": "latitude", "longitude": "longitude", "point": "index"}
+    geometry = geometries.get(name, "cartesian" if name in dataset.coords else "index")
+    if geometry == "index" or name not in dataset.coords:
+        return Axis(name, size, "index")
+    values = dataset[name].values.astype(np.float64)
+    units = str(dataset[name].attrs.get("units", "1"))
+    if geometry == "longitude" and is_global(values):
+        return Axis(name, size, geometry, True, 360.0, units)
+    return Axis(name, size, geometry, False, float(abs(values[-1] - values[0])), units)

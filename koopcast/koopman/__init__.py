@@ -1,0 +1,11 @@
+"""Koopman models."""
+
+from typing import Annotated, TypeAlias
+
+from koopcast.koopman.dmd import DMDSpec
+from koopcast.koopman.edmd import EDMDSpec
+from koopcast.spec import Family
+
+AnyKoopman: TypeAlias = Annotated[DMDSpec | EDMDSpec, Family("koopman")]
+
+__all__ = ["AnyKoopman", "DMDSpec", "EDMDSpec"]

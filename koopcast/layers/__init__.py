@@ -1,0 +1,1 @@
+"""Parts that networks share; tensors are channels-last, `(batch, *space, channel)`."""

@@ -1,0 +1,46 @@
+"""Losses: one number for a batch of predicted fields, in which masked cells and units carry no weight."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from koopcast.grids import Axis
+from koopcast.spec import MethodSpec
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a loss knows of the fields beside their values: the domain, and the size of each channel."""
+
+    axes: tuple[Axis, ...]
+    valid: Bool[Tensor, "*space"]
+    """Cells that count."""
+    std: Float[Tensor, " channel"]
+    """Standard deviation of each channel over the training data; 0 for a channel that never changes."""
+    rms: Float[Tensor, " channel"]
+    """Root mean square of each channel over the training data."""
+
+    def to(self, device: torch.device) -> "Measure":
+        """Return the same with its tensors on `device`."""
+        return Measure(self.axes, self.valid.to(device), self.std.to(device), self.rms.to(device))
+
+    def mean_square(self, field: Float[Tensor, "batch *space channel"]) -> Float[Tensor, "batch channel"]:
+        """Return the mean of the squares over the cells that count."""
+        squares = field.square() * self.valid[..., None]
+        return squares.flatten(1, -2).sum(1) / self.valid.sum()
+
+
+class LossSpec(MethodSpec):
+    """Options of a loss. Fields are in physical units; every channel has the same weight whatever its units."""
+
+    @abstractmethod
+    def measure(
+        self,
+        prediction: Float[Tensor, "batch *space channel"],
+        target: Float[Tensor, "batch *space channel"],
+        measure: Measure,
+    ) -> Float[Tensor, ""]:
+        """Return the loss of a batch, the mean over its members."""

@@ -1,0 +1,39 @@
+"""Root-mean-square error."""
+
+from typing import Literal
+
+import numpy as np
+
+from koopcast.metrics.averages import (
+    Average,
+    Weighting,
+    case_mean,
+    cell_weights,
+    pooled_mean,
+    verified,
+    weighted_mean,
+)
+from koopcast.metrics.base import MetricSpec, Score, Verification
+
+
+class RMSESpec(MetricSpec):
+    """Root-mean-square error, of the mean where the subject is an ensemble."""
+
+    kind: Literal["rmse"] = "rmse"
+    average: Average = "pooled"
+    """`pooled`: root of the mean over all samples, times and cells; `time_mean`: mean over samples and times
+    of each field's spatial RMS, the convention of twin experiments."""
+    weighting: Weighting = "area"
+    """`area`: cells weigh by their area (cos latitude on the sphere); `uniform`: all the same."""
+
+    reference = "Wilks 2019, section 9.3; time mean: Sakov and Oke 2008"
+
+    def score(self, pair: Verification) -> Score:
+        """Return √(Σ w (f - t)² / Σ w)."""
+        squared = ((pair.forecast - pair.truth).astype(np.float64) ** 2).where(verified(pair))
+        weights = cell_weights(pair, self.weighting)
+        if self.average == "time_mean":
+            value, pooled = case_mean(weighted_mean(squared, weights, pair.space) ** 0.5)
+            return Score(value, pooled, pair.units)
+        value, pooled = pooled_mean(squared, weights)
+        return Score(value**0.5, pooled**0.5, pair.units)

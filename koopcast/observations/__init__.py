@@ -1,0 +1,11 @@
+"""Observing systems: the union is the registry."""
+
+from typing import Annotated, TypeAlias
+
+from koopcast.observations.base import ObservationSet as ObservationSet
+from koopcast.observations.base import ObservationsSpec as ObservationsSpec
+from koopcast.observations.locations import AnyLocations as AnyLocations
+from koopcast.observations.synthetic import SyntheticSpec
+from koopcast.spec import Family
+
+AnyObservations: TypeAlias = Annotated[SyntheticSpec, Family("observations")]

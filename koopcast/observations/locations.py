@@ -1,0 +1,193 @@
+"""Where a synthetic instrument stands: each way of choosing sites on a grid."""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Annotated, Literal, TypeAlias
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from torch import Tensor
+
+from koopcast.errors import EmptySelection, OutsideDomain
+from koopcast.grids import FieldsInfo
+from koopcast.numerics.geometry import Domain, nearest_point
+from koopcast.spec import Family, MethodSpec, Problem
+
+
+class LocationsSpec(MethodSpec):
+    """Options of a choice of sites. A site is a grid point, by its flat index over space."""
+
+    @abstractmethod
+    def draw(
+        self, domain: Domain, valid: Bool[Tensor, "*space"], count: tuple[int, int], generator: torch.Generator
+    ) -> Int[Tensor, "batch time site"]:
+        """Return the sites of `count = (batch, time)` experiments and observation times; never a masked point.
+
+        Raises:
+            OutsideDomain: A site that was named is not on the grid or holds no data.
+            EmptySelection: There are fewer valid points than sites.
+        """
+
+    @abstractmethod
+    def num_sites(self, fields: FieldsInfo) -> int:
+        """Return how many sites there are (an upper bound where a mask may take some away)."""
+
+
+def _everywhere(sites: Tensor, count: tuple[int, int]) -> Int[Tensor, "batch time site"]:
+    return sites.expand(*count, -1)
+
+
+class AllSpec(LocationsSpec):
+    """Every grid point."""
+
+    kind: Literal["all"] = "all"
+
+    reference = "the usual set-up of twin experiments"
+
+    def draw(
+        self, domain: Domain, valid: Bool[Tensor, "*space"], count: tuple[int, int], generator: torch.Generator
+    ) -> Int[Tensor, "batch time site"]:
+        return _everywhere(valid.flatten().nonzero()[:, 0], count)
+
+    def num_sites(self, fields: FieldsInfo) -> int:
+        return fields.num_cells
+
+
+class EverySpec(LocationsSpec):
+    """Every `step`-th grid point along each axis."""
+
+    kind: Literal["every"] = "every"
+    step: PositiveInt = 2
+    """Spacing in grid points; 1 observes all."""
+    offset: NonNegativeInt = 0
+    """First observed point along each axis."""
+
+    reference = "the usual set-up of twin experiments"
+
+    @model_validator(mode="after")
+    def _offset_is_below_step(self) -> "EverySpec":
+        if self.offset >= self.step:
+            raise ValueError(f"offset: {self.offset} is not below step {self.step}")
+        return self
+
+    def draw(
+        self, domain: Domain, valid: Bool[Tensor, "*space"], count: tuple[int, int], generator: torch.Generator
+    ) -> Int[Tensor, "batch time site"]:
+        chosen = torch.zeros_like(valid)
+        chosen[tuple(slice(self.offset, None, self.step) for _ in domain.axes)] = True
+        return _everywhere((chosen & valid).flatten().nonzero()[:, 0], count)
+
+    def num_sites(self, fields: FieldsInfo) -> int:
+        return int(np.prod([len(range(self.offset, size, self.step)) for size in fields.shape]))
+
+    def check(self, fields: FieldsInfo) -> Iterator[Problem]:
+        if self.num_sites(fields) == 0:
+            yield Problem(("offset",), f"{self.offset} is beyond grid {fields.shape}; lower it")
+
+
+class RandomSpec(LocationsSpec):
+    """Points drawn without replacement, for each experiment anew."""
+
+    kind: Literal["random"] = "random"
+    count: PositiveInt = 10
+    """Number of sites."""
+    redraw: bool = False
+    """Draw anew at every observation time (drifters); else sites stay (stations)."""
+
+    reference = "the usual set-up of twin experiments"
+
+    def draw(
+        self, domain: Domain, valid: Bool[Tensor, "*space"], count: tuple[int, int], generator: torch.Generator
+    ) -> Int[Tensor, "batch time site"]:
+        points = valid.flatten().nonzero()[:, 0]
+        if points.shape[0] < self.count:
+            raise EmptySelection(
+                f"{self.count} sites were asked for, but only {points.shape[0]} grid points hold data",
+                "lower `locations.count`",
+            )
+        batch, times = count[0], count[1] if self.redraw else 1
+        rows = [points[torch.randperm(points.shape[0], generator=generator)[: self.count]] for _ in range(batch * times)]
+        return torch.stack(rows).reshape(batch, times, self.count).expand(*count, -1)
+
+    def num_sites(self, fields: FieldsInfo) -> int:
+        return self.count
+
+    def check(self, fields: FieldsInfo) -> Iterator[Problem]:
+        if self.count > fields.num_cells:
+            yield Problem(("count",), f"{self.count} sites on a grid of {fields.num_cells} points; lower it")
+
+
+class CellsSpec(LocationsSpec):
+    """Grid points named by their indices."""
+
+    kind: Literal["cells"] = "cells"
+    indices: list[NonNegativeInt | list[NonNegativeInt]] = Field([0], min_length=1)
+    """Each a list with one index an axis, or one number along the only axis."""
+
+    reference = "the usual set-up of twin experiments"
+
+    def draw(
+        self, domain: Domain, valid: Bool[Tensor, "*space"], count: tuple[int, int], generator: torch.Generator
+    ) -> Int[Tensor, "batch time site"]:
+        for index in self._tuples():
+            if len(index) != len(domain.shape) or any(i >= size for i, size in zip(index, domain.shape, strict=False)):
+                raise OutsideDomain(f"cell {index} is not on the grid {domain.shape}", "correct `locations.indices`")
+        sites = torch.tensor([int(np.ravel_multi_index(index, domain.shape)) for index in self._tuples()])
+        _refuse_masked(sites, valid, [str(index) for index in self._tuples()])
+        return _everywhere(sites, count)
+
+    def _tuples(self) -> list[tuple[int, ...]]:
+        return [(index,) if isinstance(index, int) else tuple(index) for index in self.indices]
+
+    def num_sites(self, fields: FieldsInfo) -> int:
+        return len(self.indices)
+
+    def check(self, fields: FieldsInfo) -> Iterator[Problem]:
+        for position, index in enumerate(self._tuples()):
+            if len(index) != len(fields.shape):
+                yield Problem(
+                    ("indices", position), f"{index} has {len(index)} numbers; the grid has {len(fields.shape)} axes"
+                )
+            elif any(i >= size for i, size in zip(index, fields.shape, strict=True)):
+                yield Problem(("indices", position), f"{index} is beyond grid {fields.shape}; indices start at 0")
+
+
+class PointsSpec(LocationsSpec):
+    """Places named by their coordinates; each is observed at the nearest grid point."""
+
+    kind: Literal["points"] = "points"
+    coordinates: list[dict[str, float] | list[float]] = Field(min_length=1)
+    """Each `{axis: value}`, or values in the order of the axes."""
+
+    reference = "the usual set-up of twin experiments"
+
+    def draw(
+        self, domain: Domain, valid: Bool[Tensor, "*space"], count: tuple[int, int], generator: torch.Generator
+    ) -> Int[Tensor, "batch time site"]:
+        sites = torch.tensor([nearest_point(domain, place) for place in self.coordinates])
+        _refuse_masked(sites, valid, [str(place) for place in self.coordinates])
+        return _everywhere(sites, count)
+
+    def num_sites(self, fields: FieldsInfo) -> int:
+        return len(self.coordinates)
+
+    def check(self, fields: FieldsInfo) -> Iterator[Problem]:
+        names = [axis.name for axis in fields.axes]
+        for position, place in enumerate(self.coordinates):
+            fits = set(place) == set(names) if isinstance(place, dict) else len(place) == len(names)
+            if not fits:
+                yield Problem(("coordinates", position), f"{place} must give one number for each of {', '.join(names)}")
+
+
+def _refuse_masked(sites: Tensor, valid: Bool[Tensor, "*space"], names: list[str]) -> None:
+    holds_data = valid.flatten()[sites]
+    if not bool(holds_data.all()):
+        where = names[int((~holds_data).nonzero()[0, 0])]
+        raise OutsideDomain(f"the site {where} falls on a masked grid point", "move it to a point that holds data")
+
+
+AnyLocations: TypeAlias = Annotated[
+    AllSpec | CellsSpec | EverySpec | PointsSpec | RandomSpec, Family("locations")
+]

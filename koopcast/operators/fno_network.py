@@ -1,0 +1,127 @@
+"""The Fourier neural operator as a network: channels-last, on any grid."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from koopcast.layers.normalisation import FeatureNormalisation
+from koopcast.layers.pointwise import ChannelMLP, Gate, linear
+from koopcast.layers.positions import grid_positions
+from koopcast.layers.spectral_convolution import Backend, SpectralConvolution
+
+Skip = Literal["linear", "identity", "gate", "none"]
+Norm = Literal["none", "instance", "group"]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Sizes and choices of a Fourier neural operator; `modes` and `periodic` have one entry a space axis."""
+
+    channels_in: int
+    channels_out: int
+    modes: tuple[int, ...]
+    periodic: tuple[bool, ...]
+    width: int = 24
+    layers: int = 4
+    lift_ratio: float = 2
+    proj_ratio: float = 2
+    mlp_ratio: float = 0.5
+    skip: Skip = "linear"
+    norm: Norm = "none"
+    padding: float = 0.0
+    positional: Literal["grid", "none"] = "grid"
+    backend: Backend = "auto"
+
+    def hidden(self, ratio: float) -> int:
+        """Return the width of a hidden layer."""
+        return max(1, round(ratio * self.width))
+
+
+class FNO(nn.Module):
+    """u = Q(B_L(… B_1(P(a, x)))) with P and Q pointwise, and blocks B_l that see the whole domain."""
+
+    def __init__(self, architecture: Architecture, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.architecture = chosen = architecture
+        positions = len(chosen.modes) if chosen.positional == "grid" else 0
+        self.lift = ChannelMLP(
+            chosen.channels_in + positions, chosen.hidden(chosen.lift_ratio), chosen.width, generator=generator
+        )
+        self.blocks = nn.ModuleList(
+            Block(chosen, is_last=layer == chosen.layers - 1, generator=generator) for layer in range(chosen.layers)
+        )
+        self.project = ChannelMLP(
+            chosen.width, chosen.hidden(chosen.proj_ratio), chosen.channels_out, generator=generator
+        )
+
+    def forward(self, x: Float[Tensor, "batch *space channel_in"]) -> Float[Tensor, "batch *space channel_out"]:
+        """Return the output fields on the grid of `x`."""
+        shape = x.shape[1:-1]
+        if self.architecture.positional == "grid":
+            x = self._with_positions(x)
+        x = self._padded(self.lift(x))
+        for block in self.blocks:
+            x = block(x)
+        for dim, size in enumerate(shape, start=1):
+            x = x.narrow(dim, 0, size)
+        result: Tensor = self.project(x)
+        return result
+
+    def _with_positions(self, x: Float[Tensor, "batch *space channel"]) -> Float[Tensor, "batch *space more"]:
+        grid = grid_positions(x.shape[1:-1], self.architecture.periodic, dtype=x.dtype, device=x.device)
+        return torch.cat([x, grid.expand(len(x), *grid.shape)], dim=-1)
+
+    def _padded(self, x: Float[Tensor, "batch *space channel"]) -> Float[Tensor, "batch *padded channel"]:
+        """Append zeros behind the closed axes, so that the periodic transform does not join their two ends."""
+        widths = [
+            0 if is_periodic else round(self.architecture.padding * size)
+            for size, is_periodic in zip(x.shape[1:-1], self.architecture.periodic, strict=True)
+        ]
+        if not any(widths):
+            return x
+        return nn.functional.pad(x, (0, 0, *(side for width in reversed(widths) for side in (0, width))))
+
+
+class Block(nn.Module):
+    """h = gelu(norm(S x) + W x), then y = gelu(norm(V₂ gelu(V₁ h) + g x)); the last block has no outer gelu."""
+
+    def __init__(self, chosen: Architecture, *, is_last: bool, generator: torch.Generator | None) -> None:
+        super().__init__()
+        width = chosen.width
+        self.is_last = is_last
+        self.spectral = SpectralConvolution(
+            width, width, chosen.modes, backend=chosen.backend, generator=generator
+        )
+        self.skip = _skip(chosen.skip, width, generator)
+        has_mlp = chosen.mlp_ratio > 0
+        self.mlp = ChannelMLP(width, chosen.hidden(chosen.mlp_ratio), width, generator=generator) if has_mlp else None
+        self.gate = Gate(width) if has_mlp else None
+        self.norms = nn.ModuleList(
+            FeatureNormalisation(width, chosen.norm) for _ in range(1 + has_mlp) if chosen.norm != "none"
+        )
+
+    def forward(self, x: Float[Tensor, "batch *space channel"]) -> Float[Tensor, "batch *space channel"]:
+        """Return the block's output on the same grid."""
+        h = self._normalised(self.spectral(x), 0)
+        if self.skip is not None:
+            h = h + self.skip(x)
+        h = self._activated(h)
+        if self.mlp is None or self.gate is None:
+            return h
+        return self._activated(self._normalised(torch.addcmul(self.mlp(h), x, self.gate.weight), 1))
+
+    def _normalised(self, x: Tensor, which: int) -> Tensor:
+        return self.norms[which](x) if len(self.norms) else x
+
+    def _activated(self, x: Tensor) -> Tensor:
+        return x if self.is_last else nn.functional.gelu(x)
+
+
+def _skip(kind: Skip, width: int, generator: torch.Generator | None) -> nn.Module | None:
+    if kind == "linear":
+        return linear(width, width, bias=False, generator=generator)
+    return {"identity": nn.Identity(), "gate": Gate(width), "none": None}[kind]

@@ -1,0 +1,207 @@
+"""The store of artefacts on a local path: find, load, produce, and the runs that refer to them."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from koopcast.errors import InvalidInput, StoreDamaged, StoreError, StoreMissing
+from koopcast.stores.artefact import Artefact, ArtefactRef, artefact_name, read_artefact
+from koopcast.stores.durable import remove, write_text, writing
+from koopcast.stores.integrity import faults
+from koopcast.stores.layout import Layout
+from koopcast.stores.lock import OnWait, report_waiting
+from koopcast.stores.runs import Run, StepRecord, create_run, list_runs, open_run, resolve_step
+from koopcast.stores.slot import Slot
+
+_MARK, _FORMAT = "store.json", 1
+
+
+@dataclass(frozen=True)
+class Store(Layout):
+    """A directory of immutable artefacts and of the runs that refer to them; `Layout` says what is where."""
+
+    @staticmethod
+    def open(uri: str | Path, *, create: bool = True) -> "Store":
+        """Open the store at a local path.
+
+        Raises:
+            InvalidInput: Not a local path, or a directory that holds something else.
+            StoreMissing: Nothing is there and `create` is false.
+            StoreNotWritable: It cannot be created.
+        """
+        if scheme := re.match(r"([a-z][a-z0-9+.-]*)://", str(uri), re.IGNORECASE):
+            raise InvalidInput(
+                f"store '{uri}': scheme '{scheme[1]}' is not supported", "give a local path, such as ./runs"
+            )
+        store = Store(Path(uri).expanduser().absolute())
+        if (store.root / _MARK).is_file():
+            _check_format(store.root)
+        elif create:
+            _create(store.root)
+        else:
+            raise StoreMissing(f"there is no store at '{store.root}'", "give the path of one with --store")
+        return store
+
+    def find(self, kind: str, key: str) -> Artefact | None:
+        """Return the artefact if it is published; its files are not checked.
+
+        Raises:
+            StoreDamaged: Its manifest cannot be read.
+        """
+        return read_artefact(self.artefacts / artefact_name(kind, key))
+
+    def load(self, ref: ArtefactRef) -> Artefact:
+        """Return an artefact whose files hold what was written.
+
+        Raises:
+            StoreMissing: It is not in the store.
+            StoreDamaged: A file is missing, altered or too many, or the artefact is not the one referred to.
+        """
+        artefact = self.find(ref.kind, ref.key)
+        if artefact is None:
+            raise StoreMissing(
+                f"store '{self.root}' holds no artefact {ref}", "run the pipeline that makes it again"
+            )
+        if artefact.ref.digest != ref.digest:
+            raise StoreDamaged(
+                f"artefact {ref} was made anew with another result (digest {ref.digest[:16]} expected, "
+                f"is {artefact.ref.digest[:16]})",
+                "run again what refers to the former one",
+            )
+        self.verify(artefact)
+        return artefact
+
+    def verify(self, artefact: Artefact, *, deep: bool = False) -> None:
+        """Check the files of an artefact; `deep` hashes even those untouched since last time.
+
+        Raises:
+            StoreDamaged: A file is missing, altered or too many.
+        """
+        found = faults(artefact, self.memory(artefact.ref.name), deep=deep)
+        if found:
+            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+            raise StoreDamaged(
+                f"artefact {artefact.ref} in '{artefact.path}': {found[0]}{more}",
+                "run the pipeline again to make it anew; `koopcast doctor --store` checks the whole store",
+            )
+
+    def quarantine(self, artefact: Artefact) -> Path:
+        """Move an artefact to `damaged/`, so that its step runs again; return where it is now."""
+        return self.set_aside(artefact.path)
+
+    @contextmanager
+    def produce(
+        self,
+        kind: str,
+        key: str,
+        *,
+        force: bool = False,
+        timeout: float | None = None,
+        on_wait: OnWait = report_waiting,
+    ) -> Iterator[Slot]:
+        """Enter as the only one who makes this artefact, or receive it as `slot.existing` if it is published.
+
+        Others who want the same key wait and then receive it. A published artefact with damaged files is
+        moved to `damaged/` and made anew.
+
+        Args:
+            kind: Of the artefact.
+            key: Of the artefact.
+            force: Make it even if it is published; publishing then replaces it.
+            timeout: Seconds to wait for another who makes it; None: as long as it takes.
+            on_wait: Called now and then while waiting.
+
+        Raises:
+            StoreLocked: Another did not finish within `timeout`.
+            StoreNotWritable: The store is read-only or its disk full.
+        """
+        name = artefact_name(kind, key)
+        existing = None if force else self._intact(kind, key)
+        lock = self.lock(key)
+        if existing is None:
+            lock.acquire(timeout=timeout, on_wait=on_wait)
+        try:
+            if existing is None and not force:
+                existing = self._intact(kind, key)
+            with writing(self.root):
+                if existing is None:
+                    self._clear(name, keep=force)
+                with Slot(self, name, existing, self.unfinished(name)) as slot:
+                    yield slot
+        finally:
+            lock.release()
+
+    def _intact(self, kind: str, key: str) -> Artefact | None:
+        try:
+            artefact = self.find(kind, key)
+            if artefact is not None:
+                self.verify(artefact)
+        except StoreDamaged:
+            return None
+        return artefact
+
+    def _clear(self, name: str, *, keep: bool) -> None:
+        """Sweep what dead writers of an artefact left, and set a damaged one aside; its lock is ours."""
+        for path in self.leftovers(name):
+            remove(path)
+        if not keep and (self.artefacts / name).exists():
+            self.set_aside(self.artefacts / name)
+
+    def new_run(self, pipeline: str, steps: Mapping[str, StepRecord] | None = None) -> Run:
+        """Start the record of a run. Name its steps and keys here: `gc` keeps what a live run names."""
+        return create_run(self, pipeline, steps or {})
+
+    def run(self, name: str) -> Run:
+        """Return the run `<pipeline>/<run-id>`, or the newest one as `<pipeline>/latest`.
+
+        Raises:
+            StoreMissing: There is none.
+        """
+        return open_run(self, name)
+
+    def runs(self, pipeline: str) -> Iterator[Run]:
+        """Yield the runs of a pipeline, newest first."""
+        return list_runs(self, pipeline)
+
+    def resolve(self, uri: str) -> ArtefactRef:
+        """Return what `runs://<pipeline>/<run-id or latest>/<step>` refers to.
+
+        `latest` is the newest run in which that step completed.
+
+        Raises:
+            InvalidInput: The URI has another form.
+            StoreMissing: No such pipeline, run or completed step.
+        """
+        return resolve_step(self, uri)
+
+
+def _check_format(root: Path) -> None:
+    try:
+        found = json.loads((root / _MARK).read_text(encoding="utf-8"))["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreDamaged(
+            f"'{root / _MARK}' cannot be read", f'write {{"format": {_FORMAT}}} into it'
+        ) from error
+    if found != _FORMAT:
+        raise StoreError(
+            f"store '{root}' has format {found}, this version of Koopcast knows {_FORMAT}",
+            "install the version that wrote it, or choose another store",
+        )
+
+
+def _create(root: Path) -> None:
+    """Mark an empty directory as a store, so that nothing else is ever swept by mistake."""
+    with writing(root.parent):
+        root.mkdir(parents=True, exist_ok=True)
+        strangers = sorted(
+            path.name for path in root.iterdir() if path.name[0] != "." and path.name != "lost+found"
+        )
+        if strangers:
+            raise InvalidInput(
+                f"'{root}' is not a store and holds other things ({', '.join(strangers[:3])})",
+                "choose an empty or new directory with --store",
+            )
+        write_text(root / _MARK, json.dumps({"format": _FORMAT}))

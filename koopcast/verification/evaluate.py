@@ -1,0 +1,103 @@
+"""Score models and analyses beside baselines, on the same records."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+import xarray as xr
+
+from koopcast.baselines import BaselineSpec, ClimatologySpec
+from koopcast.dynamics import Dynamics
+from koopcast.fields import FieldData
+from koopcast.metrics import MetricSpec
+from koopcast.verification import analyses
+from koopcast.verification.analyses import AnalysisFields
+from koopcast.verification.examples import analysis_example, forecast_example
+from koopcast.verification.fields import Setting, Subject, area_weights
+from koopcast.verification.pairs import Pairs, Starts, expected, forecast, longest_history
+from koopcast.verification.table import Sheet, metric_names, score_mapping
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found."""
+
+    table: pd.DataFrame
+    """One row a score: metric, subject, role (`forecast`, `analysis`, `background`, `baseline`), variable,
+    lead (missing: all), value, units, sense, perfect, cases (fields verified)."""
+    curves: xr.Dataset
+    """One variable a metric that has curves, dims `(subject, variable, [source,] lead, wavenumber |
+    rank)`."""
+    examples: Mapping[str, xr.Dataset]
+    """Subject -> a few of its fields beside the truth."""
+
+    def scores(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Return `{metric: {subject: {lead or "all": value}}}`."""
+        return score_mapping(self.table)
+
+
+def evaluate(
+    subjects: Mapping[str, Dynamics | AnalysisFields],
+    data: FieldData,
+    baselines: Sequence[BaselineSpec],
+    leads: Sequence[int],
+    metrics: Sequence[MetricSpec],
+    *,
+    device: torch.device | None = None,
+    starts: Starts = "window",
+) -> Evaluation:
+    """Score every subject in the window of `data`, and the baselines on the same records.
+
+    A forecast has a value at each lead, and one over all of them together. An analysis has one value, over
+    its analysis times after the burn-in. A baseline has the values of a forecast on the same pairs; where
+    there is an analysis, the value over all of a baseline that needs no initial record (climatology) is over
+    the times of the first analysis instead. A subject that is not finite where the truth is scores infinity.
+    """
+    sheet = Sheet(metric_names(metrics), [], {})
+    examples: dict[str, xr.Dataset] = {}
+    models = {name: subject for name, subject in subjects.items() if isinstance(subject, Dynamics)}
+    chains = {name: subject for name, subject in subjects.items() if isinstance(subject, AnalysisFields)}
+    climatology = next((item for item in baselines if isinstance(item, ClimatologySpec)), ClimatologySpec())
+    if models:
+        pairs = Pairs(data, tuple(sorted(set(leads))), longest_history(list(models.values())), starts)
+        setting = _forecast_setting(pairs, climatology)
+        for name, model in models.items():
+            subject = Subject(name, forecast(model, pairs, device or torch.device("cpu")))
+            sheet.add(setting, subject, "forecast", leads=True, pooled=True)
+            examples[name] = forecast_example(setting, subject, data)
+        for baseline in baselines:
+            stays = baseline.uses_start or not chains
+            subject = Subject(baseline.kind, expected(baseline, pairs))
+            sheet.add(setting, subject, "baseline", leads=True, pooled=stays)
+    for place, (name, fields) in enumerate(chains.items()):
+        truth = fields.truth or data
+        setting = analyses.setting(fields, truth, climatology)
+        scored = list(analyses.subjects(name, fields, truth))
+        for subject, role in zip(scored, ("analysis", "background"), strict=False):
+            sheet.add(setting, subject, role, leads=False, pooled=True)
+        examples[name] = analysis_example(setting, scored[0], (*scored, None)[1], fields, truth)
+        for baseline in baselines:
+            if place == 0 and not baseline.uses_start:
+                sheet.add(setting, _timeless(baseline, fields, truth), "baseline", leads=False, pooled=True)
+    return Evaluation(sheet.table(), sheet.curve_dataset(), examples)
+
+
+def _forecast_setting(pairs: Pairs, climatology: BaselineSpec) -> Setting:
+    data = pairs.data
+    return Setting(
+        info=data.info,
+        units=dict(data.info.variables),
+        truth=data.tensor()[:, :, None],
+        valid=pairs.valid(),
+        leads=pairs.leads,
+        climatology=expected(climatology, pairs),
+        area=area_weights(data),
+    )
+
+
+def _timeless(baseline: BaselineSpec, fields: AnalysisFields, truth: FieldData) -> Subject:
+    """Return a baseline that needs no initial record, at the times of the analyses."""
+    frames = analyses.setting(fields, truth, baseline).climatology
+    assert frames is not None
+    return Subject(baseline.kind, frames)

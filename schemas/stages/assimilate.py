@@ -1,0 +1,100 @@
+"""The step that cycles a model through observations."""
+
+from collections.abc import Iterator
+from typing import ClassVar, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from koopcast.assimilation import AnyAnalysis, AnyInitial
+from koopcast.assimilation.cycle import ModelNoise
+from koopcast.grids import FieldsInfo
+from koopcast.observations import AnyObservations
+from koopcast.spec import Problem
+from schemas.references import Analysis, Dataset, Kind, Model, Ref
+from schemas.stages.base import Contract, Inputs, Step
+
+
+class AssimilateStep(Step):
+    """Cycle a forecast model through observations of a dataset.
+
+    It is a twin experiment where the observations are synthetic.
+    """
+
+    yields: ClassVar[type[Kind]] = Analysis
+    task: Literal["assimilate"] = "assimilate"
+    model: Ref[Model]
+    """A trained step, or `<generate step>.system` for the true model."""
+    data: Ref[Dataset]
+    """The truth; usually its `test` part."""
+    observations: AnyObservations
+    """What is observed, where and how well."""
+    method: AnyAnalysis
+    """How the ensemble is drawn to the observations."""
+    initial: AnyInitial = Field(default="climatology", validate_default=True)
+    """How the first ensemble is drawn."""
+    model_noise: ModelNoise = ModelNoise()
+    """What is added to the members at each step for the model's own error."""
+    cycles: PositiveInt | None = None
+    """Stop after so many observation times; default: the whole of `data`."""
+    burn_in: NonNegativeInt = 0
+    """Observation times that are left out of scores."""
+    repeats: PositiveInt = Field(1, le=10**5)
+    """Independent experiments on each sample (own sites, noise and ensemble), run as one batch."""
+    keep: Literal["members", "mean"] = "members"
+    """What the artefact holds of each ensemble; probabilistic scores need `members`."""
+
+    def outline(self, inputs: Inputs) -> Contract:
+        """Return the fields of the data, and the ensemble that is kept."""
+        members = self.method.num_members() if self.keep == "members" else 1
+        return Contract(Analysis, inputs[str(self.data)].fields, self.data, members=members)
+
+    def rules(self, inputs: Inputs) -> Iterator[Problem]:
+        """Refuse a model that does not fit the data, the method or the length of the experiment."""
+        model, fields = inputs[str(self.model)], inputs[str(self.data)].fields
+        yield from self._model_fits(model.fields, fields)
+        if self.method.needs_physical_state() and not model.is_localizable:
+            yield Problem(
+                ("method",),
+                f"localization needs cells with a position, and the state of model '{self.model}' has none; remove "
+                "`localization`, or choose a model whose state is the field",
+            )
+        yield from self._length_fits(model.history, fields)
+
+    def _model_fits(self, model: FieldsInfo, data: FieldsInfo) -> Iterator[Problem]:
+        if tuple(model.variables) != tuple(data.variables):
+            yield Problem(
+                ("model",),
+                f"'{self.model}' forecasts {_names(model)}, the data hold {_names(data)}; train it on these data",
+            )
+        elif model.shape != data.shape:
+            yield Problem(
+                ("model",),
+                f"'{self.model}' forecasts a grid {model.shape}, the data have {data.shape}; train it on these data",
+            )
+        elif (model.time.step, model.time.units) != (data.time.step, data.time.units):
+            yield Problem(
+                ("model",),
+                f"a step of '{self.model}' is {model.time.step} {model.time.units}, a record of the data "
+                f"{data.time.step} {data.time.units}; use data with the same interval",
+            )
+
+    def _length_fits(self, history: int, fields: FieldsInfo) -> Iterator[Problem]:
+        records = fields.time.size
+        if records <= history:
+            yield Problem(
+                ("data",),
+                f"'{self.data}' has {records} records, and {history} of them make one state; use a longer part",
+            )
+        if self.cycles is not None and self.cycles > records:
+            yield Problem(
+                ("cycles",), f"{self.cycles} is above {records}, the records of '{self.data}'; lower cycles"
+            )
+        cycles = min(self.cycles or records, records)
+        if self.burn_in >= cycles:
+            yield Problem(
+                ("burn_in",), f"{self.burn_in} leaves nothing of {cycles} observation times to score; lower it"
+            )
+
+
+def _names(fields: FieldsInfo) -> str:
+    return ", ".join(fields.variables)

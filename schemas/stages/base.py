@@ -1,0 +1,81 @@
+"""What every step has, and what is known of its output before it exists."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from pydantic import Field, NonNegativeInt
+
+from koopcast.grids import FieldsInfo
+from koopcast.spec import Problem, Spec
+from koopcast.split import ORDER, Split
+from schemas.references import Dataset, Kind, Ref
+
+NOT_IN_KEY: dict[str, Any] = {"key": False}
+"""Marks an option that cannot change results: it stays out of the key of the artefact."""
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What is known of an output before it exists."""
+
+    kind: type[Kind]
+    fields: FieldsInfo
+    """Of a dataset its own; of a model those it forecasts; of an analysis those it analyses."""
+    dataset: Ref[Dataset] | None = None
+    """What a model was learned from, or an analysis made of."""
+    history: int = 1
+    """Consecutive records that make one state of a model."""
+    is_localizable: bool = True
+    """Whether the state of a model is the field itself."""
+    members: int = 1
+    """Size of the ensemble that an analysis keeps."""
+
+    def part(self, name: str | None) -> "Contract":
+        """Return the contract of a part of a dataset."""
+        return replace(self, fields=self.fields.narrowed(name)) if name in self.fields.parts else self
+
+
+Inputs = Mapping[str, Contract]
+"""The contract of each reference of a step, by its text."""
+
+
+class Step(Spec):
+    """What every step has."""
+
+    yields: ClassVar[type[Kind]]
+    retries: NonNegativeInt = Field(0, le=10, json_schema_extra=NOT_IN_KEY)
+    """How often to try again after a failure of the machine (never after invalid input)."""
+    device: str = Field("auto", json_schema_extra=NOT_IN_KEY)
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
+
+    def parts(self) -> Mapping[str, type[Kind]]:
+        """Return the names that may follow the step's own in a reference, with what each yields."""
+        return {}
+
+    @abstractmethod
+    def outline(self, inputs: Inputs) -> Contract:
+        """Return the contract of the output.
+
+        Raises:
+            KoopcastError: The options or the inputs allow none; `faulty_option` says which option to blame.
+        """
+
+    def rules(self, inputs: Inputs) -> Iterator[Problem]:
+        """Yield what the options break on these inputs, beyond what the specs below see for themselves."""
+        yield from ()
+
+    def faulty_option(self, error: Exception) -> tuple[str | int, ...]:
+        """Return the path of the option that an error of `outline` speaks of."""
+        return ()
+
+    def seen_fields(self, inputs: Inputs, outline: Contract) -> FieldsInfo:
+        """Return the fields on which the specs below are checked."""
+        return outline.fields
+
+
+def split_parts(split: Split | None) -> dict[str, type[Kind]]:
+    """Return the parts that a split makes, each a dataset."""
+    written = {**(split.time or {}), **(split.sample or {})} if split else {}
+    return {name: Dataset for name in ORDER if name in written}

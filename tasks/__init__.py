@@ -1,0 +1,1 @@
+"""One task a stage: open what came before, call the science, publish what it made."""
