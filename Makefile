@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check
+PIP := python -m pip --disable-pip-version-check
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
@@ -16,9 +16,9 @@ install: $(STAMP)  ## make .venv with the locked packages and this project in it
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Koopcast needs Python 3.11 or newer; this is $$($(PYTHON) --version 2>&1). Try: make install PYTHON=python3.12"; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo "Installing into $(VENV) from constraints.txt; the first time takes some minutes."
-	@$(PIP) install -qq --constraint constraints.txt --editable '.[dev,examples]'
+	@$(BIN)/$(PIP) install -qq --constraint constraints.txt --editable '.[dev,examples]'
 	@touch $@
 
 quickstart: install  ## run the example pipeline on real sea-surface temperatures
@@ -39,14 +39,13 @@ claims: install  ## reproduce the headline claims of papers (long)
 server-test: install  ## start a real server and worker, deploy, schedule (minutes)
 	$(BIN)/python -m pytest -q -m server
 
-lock: install  ## resolve the newest allowed packages and write constraints.txt
-	@rm -rf $(VENV)/lock
-	@$(PYTHON) -m venv $(VENV)/lock
-	@$(VENV)/lock/bin/python -m pip --disable-pip-version-check install -qq --editable '.[dev,examples]'
-	@{ grep '^#' constraints.txt; \
-	   $(VENV)/lock/bin/python -m pip freeze --exclude-editable --exclude koopcast | sed -E 's/\+[a-z0-9.]+$$//'; } > $(VENV)/constraints.txt
-	@mv $(VENV)/constraints.txt constraints.txt
-	@rm -rf $(VENV)/lock
+lock: install  ## resolve the newest allowed packages, torch as it is, and write constraints.txt
+	@rm -rf $(VENV)/lock && $(PYTHON) -m venv $(VENV)/lock
+	@grep '^torch==' constraints.txt > $(VENV)/lock/torch.txt
+	@$(VENV)/lock/bin/$(PIP) install -qq --constraint $(VENV)/lock/torch.txt --editable '.[dev,examples]'
+	@{ grep '^#' constraints.txt; $(VENV)/lock/bin/$(PIP) freeze --exclude-editable --exclude koopcast | \
+	   sed -E 's/\+[a-z0-9.]+$$//' | grep -v -E '^(nvidia|cuda|triton)' | LC_ALL=C sort -f; } > $(VENV)/lock/constraints.txt
+	@mv $(VENV)/lock/constraints.txt constraints.txt && rm -rf $(VENV)/lock
 
 clean:  ## remove the environment and caches; runs/ stays
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

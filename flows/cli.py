@@ -19,7 +19,9 @@ app = typer.Typer(
 )
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="Pipeline in YAML.", show_default=False)]
-Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Pipelines in YAML.", show_default=False)]
+Files = Annotated[
+    list[Path], typer.Argument(metavar="FILE...", help="Pipelines in YAML.", show_default=False)
+]
 Overrides = Annotated[
     list[str],
     typer.Option(
@@ -45,7 +47,9 @@ def validate(files: Files, overrides: Overrides) -> None:
 def graph(
     file: File,
     overrides: Overrides,
-    format: Annotated[Literal["text", "mermaid", "svg"], typer.Option("--format", help="How to draw it.")] = "text",
+    format: Annotated[
+        Literal["text", "mermaid", "svg"], typer.Option("--format", help="How to draw it.")
+    ] = "text",
 ) -> None:
     """Draw the steps of a pipeline and what flows between them."""
     from flows.inspect import draw
@@ -64,9 +68,9 @@ def plan(file: File, overrides: Overrides, store: StoreRoot = None, as_json: AsJ
 @app.command()
 def why(file: File, step: Step, overrides: Overrides, store: StoreRoot = None) -> None:
     """Say which option, input, file, seed or code makes a step run again."""
-    from flows.inspect import explain
+    from flows.inspect import explain_step
 
-    typer.echo(explain(file, step, overrides, store))
+    typer.echo(explain_step(file, step, overrides, store))
 
 
 @app.command()
@@ -77,22 +81,32 @@ def run(
         Literal["auto", "inline", "prefect"],
         typer.Option("--engine", help="auto: Prefect where a server can be reached, else inline."),
     ] = "auto",
-    from_: Annotated[str | None, typer.Option("--from", metavar="S", help="Run S and what follows from it.")] = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", metavar="S", help="Run S and what follows from it.")
+    ] = None,
     only: Annotated[str | None, typer.Option("--only", metavar="S", help="Run S alone.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Compute again what the store has already.")] = False,
-    locked: Annotated[bool, typer.Option("--locked", help="Refuse when anything differs from the last run.")] = False,
+    locked: Annotated[
+        bool, typer.Option("--locked", help="Refuse when anything differs from the last run.")
+    ] = False,
     store: StoreRoot = None,
     as_json: AsJson = False,
     debug: Annotated[bool, typer.Option("--debug", help="Print the traceback of a failed step.")] = False,
 ) -> None:
     """Run what changed, survive a kill at any moment, and write a report. The same command resumes."""
-    from flows.launch import launch
-    from flows.run import Request
+    from flows.command import run as run_pipeline
+    from flows.request import Request
 
     request = Request(
-        pipeline=str(file), overrides=overrides, store=store, from_=from_, only=only, force=force, locked=locked
+        pipeline=str(file),
+        overrides=overrides,
+        store=store,
+        from_=from_,
+        only=only,
+        force=force,
+        locked=locked,
     )
-    raise typer.Exit(launch(request, engine, as_json=as_json, debug=debug))
+    raise typer.Exit(run_pipeline(request, engine, as_json=as_json, debug=debug))
 
 
 @app.command()
@@ -121,12 +135,14 @@ def show(
 
 @app.command()
 def methods(
-    name: Annotated[str | None, typer.Argument(metavar="[FAMILY|KIND]", help="One family or one method.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[FAMILY|KIND]", help="One family or one method.")
+    ] = None,
 ) -> None:
     """List the methods that a pipeline may name; with a name, its options, bounds and reference."""
-    from schemas.catalog import describe
+    from schemas.catalog import describe, overview
 
-    typer.echo(describe(name))
+    typer.echo(overview() if name is None else describe(name))
 
 
 @app.command()
@@ -142,11 +158,11 @@ def schema(
 @app.command()
 def init(directory: Annotated[Path, typer.Argument(metavar="DIR", show_default=False)]) -> None:
     """Start a project: a small commented pipeline that runs in less than a minute."""
-    from schemas.templates import init as write_template
+    from schemas.init import init as write_template
 
     for file in write_template(directory):
         typer.echo(f"wrote {file}")
-    typer.echo(f"next: koopcast run {directory / 'pipeline.yaml'}")
+    typer.echo(f"next: koopcast run {directory / 'lorenz96.yaml'}")
 
 
 @app.command()
@@ -172,9 +188,12 @@ def doctor(store: StoreRoot = None) -> None:
 @app.command()
 def up() -> None:
     """Start a local Prefect server and a worker on loopback."""
+    from flows.environment import prepare
     from flows.server import up as start
 
-    start(typer.echo)
+    prepare()
+    local = start(typer.echo)
+    typer.echo(f"server: {local.url}")
 
 
 @app.command()
@@ -182,7 +201,8 @@ def down() -> None:
     """Stop the server and the worker that `up` started."""
     from flows.server import down as stop
 
-    stop(typer.echo)
+    if not stop(typer.echo):
+        typer.echo("nothing was running")
 
 
 def main() -> None:

@@ -131,9 +131,7 @@ class Bars:
         def hear(report: Report) -> None:
             if step in self._tasks:
                 note = describe(report, time.monotonic() - self._since[step])
-                self._progress.update(
-                    self._tasks[step], completed=report.done, total=report.total, note=note
-                )
+                self._progress.update(self._tasks[step], completed=report.done, total=report.total, note=note)
 
         return hear
 
@@ -142,7 +140,9 @@ class Bars:
         if step in self._tasks:
             self._progress.remove_task(self._tasks.pop(step))
         mark, colour = MARKS[state]
-        self.console.print(Text.assemble((f"{mark} ", colour), f"{step:<16} ", (f"{state:<8}", colour), detail))
+        self.console.print(
+            Text.assemble((f"{mark} ", colour), f"{step:<16} ", (f"{state:<8}", colour), detail)
+        )
 
     @contextmanager
     def live(self) -> Iterator[object]:

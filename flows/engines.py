@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from flows.display import Display
+from koopcast.errors import KoopcastError
 from koopcast.progress import listening
+from koopcast.stores import Store
 from tasks.job import Job, Outcome
 from tasks.perform import perform
 
@@ -24,6 +26,8 @@ class Engine(Protocol):
     """Carries out jobs, each after those it needs."""
 
     name: str
+    is_immediate: bool
+    """Whether a job has run when `submit` returns."""
 
     def submit(self, job: Job, after: Sequence[Handle], display: Display) -> Handle:
         """Hand over one job; `after` holds the handles of the steps whose results it reads."""
@@ -46,6 +50,7 @@ class InlineEngine:
     """Runs one step after another in this process; knows no orchestrator."""
 
     name = "inline"
+    is_immediate = True
 
     def submit(self, job: Job, after: Sequence[Handle], display: Display) -> Handle:
         """Run the job now, unless one that it needs has failed."""
@@ -55,13 +60,26 @@ class InlineEngine:
             except Exception:  # whatever it was, the step that raised it reports it
                 return _Finished(Skipped(f"'{job.name}' needs a step that failed"))
         try:
-            return _Finished(announced(job, display))
+            return _Finished(retried(job, display))
         except Exception as error:  # kept, and raised to who asks for the result
             return _Finished(error)
 
 
 def announced(job: Job, display: Display) -> Outcome:
-    """Perform a job with its progress shown on `display`, tried again as often as its step allows."""
-    display.start(job.name, job.step.task)
+    """Perform a job with its progress shown on `display`."""
+    if job.force or Store.open(job.store).find(job.kind, job.key) is None:
+        display.start(job.name, job.step.task)
     with listening(display.listener(job.name)):
         return perform(job)
+
+
+def retried(job: Job, display: Display) -> Outcome:
+    """Perform a job, and again after a failure of the machine as often as its step allows."""
+    for _ in range(job.step.retries):
+        try:
+            return announced(job, display)
+        except KoopcastError:
+            raise
+        except Exception as error:  # of the machine: worth another try
+            display.say(f"{job.name}: {type(error).__name__}: {error}; trying again")
+    return announced(job, display)

@@ -66,7 +66,7 @@ def prepare() -> None:
 
 
 def inherited(*without: str) -> dict[str, str]:
-    """Return the environment that a person gave this process: less what `prepare` added, and less some names."""
+    """Return the environment of this process less what `prepare` added and less some names."""
     return {
         name: value for name, value in os.environ.items() if CLIENT.get(name) != value and name not in without
     }

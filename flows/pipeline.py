@@ -12,22 +12,30 @@ from prefect.exceptions import UnfinishedRun
 from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
-from prefect.states import Completed, Failed, State
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.tasks import Task
 from pydantic import Field
 
 from flows.display import Display, Silent
 from flows.engines import Handle, Skipped, announced
-from flows.run import Request, RunResult, carry_out, prepare
+from flows.prepare import prepare
+from flows.request import Request, RunResult
+from flows.run import carry_out
 from koopcast.errors import EngineError, KoopcastError
 from koopcast.progress import Listener
 from koopcast.progress import Progress as Report
-from schemas.pipeline import Pipeline
+from schemas.pipeline import DaskRunner, ThreadsRunner
 from tasks.job import Job, Outcome
 from tasks.perform import STAGES
 
+LOCAL_WORKERS = 2
+"""Processes of a local Dask cluster."""
+
 _display: ContextVar[Display | None] = ContextVar("koopcast_display", default=None)
+_summary: ContextVar[dict[str, Any] | None] = ContextVar("koopcast_summary", default=None)
+"""Takes the result of a flow that was called in this process: a failed state carries its message alone."""
 
 
 class _LogDisplay(Silent):
@@ -84,7 +92,9 @@ class _Submitted:
         except UnfinishedRun as error:
             raise Skipped(f"'{self._job.name}' needs a step that failed") from error
         if not isinstance(outcome, Outcome):
-            raise EngineError(f"the task of '{self._job.name}' returned {type(outcome).__name__}", "see its log")
+            raise EngineError(
+                f"the task of '{self._job.name}' returned {type(outcome).__name__}", "see its log"
+            )
         return outcome
 
 
@@ -92,6 +102,7 @@ class PrefectEngine:
     """Submits each job as a task run; steps that do not depend on one another run side by side."""
 
     name = "prefect"
+    is_immediate = False
 
     def __init__(self, runner: TaskRunner[Any]) -> None:
         self._runner = runner
@@ -104,34 +115,38 @@ class PrefectEngine:
 
 
 @contextmanager
-def _task_runner(spec: Pipeline) -> Iterator[TaskRunner[Any]]:
+def _task_runner(spec: ThreadsRunner | DaskRunner) -> Iterator[TaskRunner[Any]]:
     """Start the runner that the pipeline names."""
-    if spec.runner == "threads":
+    if isinstance(spec, ThreadsRunner):
         with ThreadPoolTaskRunner[Any](max_workers=spec.workers) as threads:
             yield threads
         return
-    from prefect_dask import DaskTaskRunner
+    from prefect_dask.task_runners import DaskTaskRunner
 
-    address = spec.dask_address
     local = {
-        "n_workers": spec.workers,
+        "n_workers": spec.workers or LOCAL_WORKERS,
         "threads_per_worker": 1,
         "host": "127.0.0.1",
         "dashboard_address": None,
         "silence_logs": "ERROR",
     }
+    address = spec.address
     with DaskTaskRunner(address=address) if address else DaskTaskRunner(cluster_kwargs=local) as dask:
         yield dask
 
 
-@contextmanager
-def shown_on(display: Display) -> Iterator[None]:
-    """Show the progress of runs started inside on `display`."""
-    token = _display.set(display)
+def call(request: Request, display: Display) -> RunResult:
+    """Run the flow in this process and return its summary, also that of a run that failed."""
+    summary: dict[str, Any] = {}
+    shown, kept = _display.set(display), _summary.set(summary)
     try:
-        yield
+        pipeline(**request.model_dump(), return_state=True).result(raise_on_failure=False)
     finally:
-        _display.reset(token)
+        _display.reset(shown)
+        _summary.reset(kept)
+    if "error" in summary:
+        raise summary["error"]
+    return RunResult.model_validate(summary["result"])
 
 
 def _run_name() -> str:
@@ -142,11 +157,15 @@ def _run_name() -> str:
 def pipeline(
     pipeline: Annotated[str, Field(description="Path of the YAML file")],
     overrides: Annotated[list[str], Field(description="Options such as steps.dynamics.model.rank=12")] = [],  # noqa: B006
-    store: Annotated[str | None, Field(description="Root of the store; default KOOPCAST_STORE or ./runs")] = None,
+    store: Annotated[
+        str | None, Field(description="Root of the store; default KOOPCAST_STORE or ./runs")
+    ] = None,
     from_: Annotated[str | None, Field(description="Run this step and what follows from it")] = None,
     only: Annotated[str | None, Field(description="Run this step alone")] = None,
     force: Annotated[bool, Field(description="Compute again what the store has already")] = False,
-    locked: Annotated[bool, Field(description="Refuse to run when anything differs from the last run")] = False,
+    locked: Annotated[
+        bool, Field(description="Refuse to run when anything differs from the last run")
+    ] = False,
 ) -> State[dict[str, Any]]:
     """Check a pipeline file, run what changed, gate on its expectations and write its report.
 
@@ -154,16 +173,35 @@ def pipeline(
     message holds the numbers.
     """
     request = Request(
-        pipeline=pipeline, overrides=overrides, store=store, from_=from_, only=only, force=force, locked=locked
+        pipeline=pipeline,
+        overrides=overrides,
+        store=store,
+        from_=from_,
+        only=only,
+        force=force,
+        locked=locked,
     )
-    prepared = prepare(request)
-    with _task_runner(prepared.loaded.pipeline) as runner:
-        result = carry_out(prepared, PrefectEngine(runner), _display.get() or Silent())
+    with _handed_back() as kept:
+        prepared = prepare(request)
+        with _task_runner(prepared.plan.loaded.pipeline.runner) as runner:
+            result = carry_out(prepared, PrefectEngine(runner), _display.get() or Silent())
+        kept["result"] = result.model_dump(mode="json")
     _leave_artifacts(result)
-    summary = result.model_dump(mode="json")
     if result.state == "done":
-        return Completed(message=f"run {result.run}", data=summary)
+        return Completed(message=f"run {result.run}", data=kept["result"])
     return Failed(message=result.explanation())
+
+
+@contextmanager
+def _handed_back() -> Iterator[dict[str, Any]]:
+    """Keep the result or the error for who called the flow in this process."""
+    summary = _summary.get()
+    kept: dict[str, Any] = {} if summary is None else summary
+    try:
+        yield kept
+    except Exception as error:
+        kept["error"] = error
+        raise
 
 
 def _leave_artifacts(result: RunResult) -> None:

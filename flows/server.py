@@ -111,7 +111,12 @@ def up(
             worker.stop()
         if worker.process() is None:
             say(f"starting a worker for the pool {POOL!r} (log: {worker.log})")
-            _start_worker(worker, url, limit, start_seconds)
+            try:
+                _start_worker(worker, url, limit, start_seconds)
+            except BaseException:
+                if started:
+                    server.stop()
+                raise
             started = (*started, "worker")
     return Local(url, started, (server.log, worker.log))
 
@@ -152,7 +157,7 @@ def attached(url: str) -> Iterator[None]:
 
 
 def leave(code: int) -> NoReturn:
-    """End this process now: at a normal exit Prefect goes on, for minutes, to send events to a lost server."""
+    """End this process now: a normal exit waits, for minutes, for Prefect to send events to a lost server."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -221,14 +226,12 @@ def _is_listed(url: str, worker: str) -> bool:
     """Return whether the server knows the worker as online."""
     request = Request(
         f"{url}/work_pools/{POOL}/workers/filter",
-        data=json.dumps({"workers": {"name": {"any_": [worker]}}}).encode(),
+        data=b'{"workers": {"status": {"any_": ["ONLINE"]}}}',
         headers={"Content-Type": "application/json"},
     )
     try:
         with build_opener(ProxyHandler({})).open(request, timeout=5.0) as answer:
-            return any(
-                row.get("name") == worker and row.get("status") == "ONLINE" for row in json.load(answer)
-            )
+            return any(row.get("name") == worker for row in json.load(answer))
     except (OSError, ValueError):
         return False
 

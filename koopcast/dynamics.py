@@ -25,6 +25,8 @@ class Dynamics(ABC):
     dtype: torch.dtype = torch.float32
     is_physical: bool = True
     """Whether `state` is the last frame, flattened: needed where cells have a position (localisation)."""
+    keeps_tensors: bool = True
+    """Whether `step` may keep tensors that it makes (matrices for a shape): it is then never run in inference mode."""
 
     @abstractmethod
     def step(self, state: Float[Tensor, "batch state"]) -> Float[Tensor, "batch state"]:

@@ -15,14 +15,14 @@ def is_global(longitudes: Float[np.ndarray, " longitude"]) -> bool:
         return False
     steps = np.diff(longitudes)
     is_regular = np.allclose(steps, steps.mean(), rtol=1e-2, atol=0)
-    return bool(is_regular) and abs(len(longitudes) * steps.mean() - 360) < 0.05 * steps.mean()
+    return bool(is_regular and abs(len(longitudes) * steps.mean() - 360) < 0.05 * steps.mean())
 
 
 def tidied(dataset: xr.Dataset) -> xr.Dataset:
     """Return the dataset with increasing space coordinates and no longitude twice.
 
-    Decreasing axes are turned round, longitudes that jump (0..180, -178..-2) are rolled to where they increase, and
-    columns that repeat the first a turn later are dropped.
+    Decreasing axes are turned round, longitudes that jump (0..180, -178..-2) are rolled to where they
+    increase, and columns that repeat the first a turn later are dropped.
 
     Raises:
         DataError: A coordinate neither increases nor decreases.
@@ -43,7 +43,8 @@ def tidied(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def select_range(dataset: xr.Dataset, axis: str, first: float | str, last: float | str) -> xr.Dataset:
-    """Return the part of an axis from `first` to `last`, both included; longitudes wrap, dates may be partial.
+    """Return the part of an axis from `first` to `last`, both included; longitudes wrap, dates may be
+    partial.
 
     Raises:
         EmptySelection: Nothing lies there, or the axis does not exist.
@@ -58,16 +59,12 @@ def select_range(dataset: xr.Dataset, axis: str, first: float | str, last: float
     low, high = _number(axis, first), _number(axis, last)
     tolerance = 1e-4 * float(np.ptp(values)) / max(1, len(values) - 1)
     if axis == "longitude":
-        east = (values.astype(np.float64) - low + tolerance) % 360 - tolerance
+        # Whole turns bring every meridian to where the range begins, without rounding.
+        east = values + 360 * np.ceil((low - tolerance - values) / 360)
         index = np.argsort(east, kind="stable")
-        index = index[east[index] <= high - low + tolerance]
+        index = index[east[index] <= high + tolerance]
         found = dataset.isel(longitude=index)
-        attributes = dataset[axis].attrs
-        if (
-            not np.array_equal(np.sort(index), index)
-            or np.ptp(values[index], axis=None) > high - low + tolerance
-        ):
-            found = found.assign_coords(longitude=("longitude", low + east[index], attributes))
+        found = found.assign_coords(longitude=("longitude", east[index], dataset[axis].attrs))
         return _nonempty(found, axis, f"{low:g}..{high:g}", values)
     inside = np.flatnonzero((values >= low - tolerance) & (values <= high + tolerance))
     return _nonempty(dataset.isel({axis: inside}), axis, f"{low:g}..{high:g}", values)

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-import dask
 import numpy as np
 import xarray as xr
 
@@ -44,8 +43,8 @@ def describe(
 ) -> FieldsInfo:
     """Return the contract of what `ingest` will give, from metadata and coordinates alone.
 
-    Whether cells are masked shows only in the values: `is_masked` is true here where the policy allows a mask, and
-    settled by `ingest`. Arguments and errors are those of `ingest`.
+    Whether cells are masked shows only in the values: `is_masked` is true here where the policy allows a
+    mask, and settled by `ingest`. Arguments and errors are those of `ingest`.
     """
     dataset = _prepared(source, variables, units or {}, select or {})
     return _contract(dataset, variables, split, is_masked=mask == "auto")
@@ -66,8 +65,8 @@ def ingest(
         source: Reader of the files.
         variables: Names in the file; each becomes a channel, in this order.
         units: Variable -> units to convert to.
-        mask: `auto` masks a cell for ever where the same cells are missing at every time, else time by time; a cell
-            is missing where one variable or sample is. `none` refuses missing values.
+        mask: `auto` masks a cell for ever where the same cells are missing at every time, else time by time;
+            a cell is missing where one variable or sample is. `none` refuses missing values.
         select: Axis -> closed range to keep; longitudes wrap.
         split: Parts.
 
@@ -119,35 +118,38 @@ def _converted(array: xr.DataArray, name: str, target: str | None) -> xr.DataArr
     change = conversion(stated, units, name) if target is not None else None
     if change is not None and not change.is_identity:
         array = array.astype(np.float64) * change.scale + change.offset
-    return array.astype(np.float32).assign_attrs(attributes)
+    array = array.astype(np.float32)
+    array.attrs = attributes
+    return array
 
 
 def _find_mask(dataset: xr.Dataset, variables: Sequence[str], policy: MaskPolicy) -> xr.DataArray | None:
     """Return where cells hold data, `(*space)` or `(time, *space)`; None where all do."""
     missing = {name: dataset[name].isnull() for name in variables}
-    counts = {f"{name} missing": array.sum() for name, array in missing.items()}
-    counts |= {f"{name} infinite": np.isinf(dataset[name]).sum() for name in variables}
     union = sum(missing.values(), start=xr.zeros_like(missing[variables[0]]))
     if "sample" in union.dims:
         union = union.any("sample")
-    figures, ever, always = dask.compute(counts, union.any("time"), union.all("time"))
-    _refuse(figures, policy)
-    if not bool(ever.any()):
+    figures = {f"{name} missing": array.sum() for name, array in missing.items()}
+    figures |= {f"{name} infinite": np.isinf(dataset[name]).sum() for name in variables}
+    # One dataset, so that one pass over the file yields all of them.
+    found = xr.Dataset({**figures, "ever": union.any("time"), "always": union.all("time")}).compute()
+    _refuse({what: int(found[what]) for what in figures}, policy)
+    if not bool(found["ever"].any()):
         return None
-    if bool(always.all()):
+    if bool(found["always"].all()):
         raise NotFinite(
             f"{', '.join(variables)} hold no number at all", "check `missing`, `select` and the file"
         )
-    return ~ever if bool((ever == always).all()) else ~union
+    return ~found["ever"] if bool((found["ever"] == found["always"]).all()) else ~union
 
 
-def _refuse(counts: Mapping[str, xr.DataArray], policy: MaskPolicy) -> None:
+def _refuse(counts: Mapping[str, int], policy: MaskPolicy) -> None:
     for what, count in counts.items():
         name, kind = what.rsplit(" ", 1)
-        if kind == "infinite" and int(count):
-            raise NotFinite(f"variable '{name}' holds {int(count)} infinite values", "repair the file")
-        if kind == "missing" and int(count) and policy == "none":
-            raise NotFinite(f"variable '{name}' holds {int(count)} missing values", "use `mask: auto`")
+        if kind == "infinite" and count:
+            raise NotFinite(f"variable '{name}' holds {count} infinite values", "repair the file")
+        if kind == "missing" and count and policy == "none":
+            raise NotFinite(f"variable '{name}' holds {count} missing values", "use `mask: auto`")
 
 
 def _contract(

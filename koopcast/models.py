@@ -6,11 +6,13 @@ from typing import ClassVar
 
 import torch
 import xarray as xr
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from koopcast.dynamics import Dynamics
 from koopcast.fields import FieldData
 from koopcast.grids import FieldsInfo
+from koopcast.layers.normaliser import FieldStatistics
 from koopcast.spec import MethodSpec
 
 
@@ -26,8 +28,33 @@ class Model(Dynamics):
         return {}
 
     def diagnostics(self) -> xr.Dataset:
-        """Return what a report draws: `eigenvalue_real/imag (mode)`, `mode_field (mode, *space)`, and the like."""
+        """Return what a report draws: `eigenvalue_real/imag (mode)`, `mode_field (mode, *space)`, and the
+        like.
+        """
         return xr.Dataset()
+
+
+class NetworkModel(Model):
+    """A model whose parameters are those of a network; `koopcast.training` moves them."""
+
+    network: nn.Module
+    """Its parameters are trained; it is in evaluation mode, without gradients, once training is over."""
+
+    @abstractmethod
+    def advance(
+        self, frames: Float[Tensor, "batch history *space channel"]
+    ) -> Float[Tensor, "batch *space channel"]:
+        """Return the next frame, physical units, differentiable in the parameters and in the frames."""
+
+    @abstractmethod
+    def finished(self, error_std: Float[Tensor, " channel"], facts: Mapping[str, float | int | str]) -> Model:
+        """Return the model for use on the CPU, with the root mean square of its one-step error and facts for
+        its card.
+        """
+
+    @abstractmethod
+    def to(self, device: torch.device) -> "NetworkModel":
+        """Return the model on `device`."""
 
 
 class ModelSpec(MethodSpec):
@@ -64,4 +91,10 @@ class NetworkModelSpec(ModelSpec):
 
     @abstractmethod
     def build(self, info: FieldsInfo, generator: torch.Generator) -> nn.Module:
-        """Return the untrained network: normalised `(batch, *space, channel_in)` -> `(batch, *space, channel_out)`."""
+        """Return the untrained network: normalised `(batch, *space, channel_in)` -> `(batch, *space,
+        channel_out)`.
+        """
+
+    @abstractmethod
+    def assemble(self, network: nn.Module, info: FieldsInfo, statistics: FieldStatistics) -> NetworkModel:
+        """Return the model that the network makes with normalisers fitted to the training data."""

@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, PositiveInt, model_validator
 
-from koopcast.errors import DataError, EmptySelection
+from koopcast.errors import DataError, EmptySelection, InvalidInput
 from koopcast.grids import FieldsInfo, Window
 from koopcast.spec import Spec
-from koopcast.times import closed_range, parse_range
+from koopcast.times import closed_range, parse_date, parse_range
 
 Part = Literal["train", "valid", "test"]
 Fraction = Annotated[float, Field(gt=0, le=1)]
@@ -23,8 +23,8 @@ class Split(Spec):
     """Which records belong to `train`, `valid` and `test`; a record may belong to none."""
 
     time: dict[Part, str | PositiveInt | Fraction] | None = Field(None, min_length=1)
-    """Range of dates `2009-04..2009-09` (both ends included, either may be open, partial dates stand for all of their
-    period) or of model time `0..100`; or a share 0.8; or a count of records."""
+    """Range of dates `2009-04..2009-09` (both ends included, either may be open, partial dates stand for all
+    of their period) or of model time `0..100`; or a share 0.8; or a count of records."""
     sample: dict[Part, PositiveInt | Fraction] | None = Field(None, min_length=1)
     """Share or count of the samples, dealt in the order train, valid, test."""
 
@@ -32,6 +32,8 @@ class Split(Spec):
     def _shares_are_possible(self) -> "Split":
         if self.time is None and self.sample is None:
             raise ValueError("a split needs `time` or `sample`")
+        for share in (self.time or {}).values():
+            _refuse_unreadable(share)
         for name, shares in (("time", self.time or {}), ("sample", self.sample or {})):
             kinds = {type(share) for share in shares.values()}
             if len(kinds) > 1:
@@ -40,6 +42,19 @@ class Split(Spec):
             if total > 1 + 1e-9:
                 raise ValueError(f"the shares of `{name}` add up to {total:g}, above 1")
         return self
+
+
+def _refuse_unreadable(share: str | int | float) -> None:
+    """Raise ValueError for a range whose ends are neither dates nor numbers."""
+    ends = [end for end in parse_range(share) if end] if isinstance(share, str) else []
+    for end in ends:
+        try:
+            float(end)
+        except ValueError:
+            try:
+                parse_date(end)
+            except InvalidInput as error:
+                raise ValueError(str(error)) from error
 
 
 def apply_split(info: FieldsInfo, split: Split | None, times: np.ndarray) -> FieldsInfo:
@@ -59,7 +74,7 @@ def apply_split(info: FieldsInfo, split: Split | None, times: np.ndarray) -> Fie
     along_time = dict(_deal(split.time or {}, info.time.size, times, "time"))
     along_sample = dict(_deal(split.sample or {}, info.samples, np.arange(info.samples), "sample"))
     names = [name for name in ORDER if name in along_time or name in along_sample]
-    parts = {
+    parts: dict[str, Window] = {
         name: Window(
             along_sample.get(name, (0, info.samples)),
             along_time.get(name, (0, info.time.size)),
@@ -95,7 +110,7 @@ def _deal(
         yield name, bounds
 
 
-def _refuse_overlap(parts: Mapping[Part, Window], times: np.ndarray) -> None:
+def _refuse_overlap(parts: Mapping[str, Window], times: np.ndarray) -> None:
     for (one, a), (other, b) in combinations(parts.items(), 2):
         first, last = max(a.times[0], b.times[0]), min(a.times[1], b.times[1])
         if first < last and max(a.samples[0], b.samples[0]) < min(a.samples[1], b.samples[1]):

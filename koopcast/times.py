@@ -32,7 +32,8 @@ _DURATION = re.compile(
 _RANGE = re.compile(r"\s*(?P<first>.*?)\s*\.\.\s*(?P<last>.*?)\s*")
 _MONTH_SECONDS = 30.436875 * 86400
 _LONGEST_MONTH_SHIFT = 4 * 86400
-"""Largest difference between the lengths of two spans of as many calendar months, with room for month-end stamps."""
+"""Largest difference between the lengths of two spans of as many calendar months, with room for month-end
+stamps."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,8 @@ def components(times: np.ndarray) -> Int[np.ndarray, "time 6"]:
 def closed_range(times: np.ndarray, first: str | float, last: str | float) -> slice:
     """Return the records from `first` to `last`, both included; an empty string is an open end.
 
-    A partial date stands for all of its period, so that `..2009-03` holds every record of March 2009 in any calendar.
+    A partial date stands for all of its period, so that `..2009-03` holds every record of March 2009 in any
+    calendar.
     """
     is_model_time = calendar_of(times) is None
     lower, upper = (_order(times, end, is_model_time) for end in (first, last))
@@ -125,15 +127,15 @@ def closed_range(times: np.ndarray, first: str | float, last: str | float) -> sl
 def elapsed_seconds(times: np.ndarray) -> np.ndarray:
     """Return the seconds from the first record to each of calendar times."""
     if np.issubdtype(times.dtype, np.datetime64):
-        return (times - times[0]) / np.timedelta64(1, "ns") * 1e-9
+        return np.asarray((times - times[0]) / np.timedelta64(1, "ns") * 1e-9)
     return np.array([(time - times[0]).total_seconds() for time in times])
 
 
 def regular_step(times: np.ndarray) -> float | str:
     """Return the spacing of records as `TimeAxis.step` writes it; an empty string where it is unequal.
 
-    Calendar months and years count as equal (`P1M`, `P1Y`) though their lengths differ, and wherever within the month
-    the stamp lies (mid-month dates move by a day). A single record has no step.
+    Calendar months and years count as equal (`P1M`, `P1Y`) though their lengths differ, and wherever within
+    the month the stamp lies (mid-month dates move by a day). A single record has no step.
     """
     if len(times) < 2:
         return ""
@@ -195,7 +197,10 @@ def _regular_months(times: np.ndarray, gaps: np.ndarray, is_constant: bool) -> i
     if months < 1 or (steps != months).any():
         return 0
     is_same_day = bool((parts[:, 2:] == parts[0, 2:]).all())
-    if is_constant and not is_same_day:
+    # Equal gaps are months only where the stamps say so: the same day, or the middle of each month.
+    position = parts[:, 2] - 1 + parts[:, 3] / 24
+    is_middle = bool(((position >= 13.9) & (position <= 15.6)).all())
+    if is_constant and not (is_same_day or is_middle):
         return 0
     is_near = np.abs(gaps - months * _MONTH_SECONDS) <= _LONGEST_MONTH_SHIFT + 0.02 * months * _MONTH_SECONDS
     return months if bool(is_near.all()) else 0

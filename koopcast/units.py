@@ -1,5 +1,6 @@
 """Units of variables: UDUNITS, after a fixed table of the spellings that files really carry."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -41,23 +42,9 @@ ALIASES: Mapping[str, str] = {
     "w/m2": "W m-2",
     "w/m^2": "W m-2",
 }
-"""Lower-case spelling -> UDUNITS. It goes before UDUNITS, which reads `mb` as millibarn and `C` as coulomb."""
-COMMON = (
-    "K",
-    "degC",
-    "degF",
-    "Pa",
-    "hPa",
-    "m",
-    "mm",
-    "m s-1",
-    "kg m-2 s-1",
-    "W m-2",
-    "kg kg-1",
-    "%",
-    "knot",
-    "1",
-)
+"""Lower-case spelling -> UDUNITS. It goes before UDUNITS, which reads `mb` as millibarn and `C` as
+coulomb."""
+COMMON = ("K", "degC", "degF", "Pa", "hPa", "m", "mm", "m s-1", "kg m-2 s-1", "W m-2", "%", "knot", "1")
 
 
 @dataclass(frozen=True)
@@ -69,6 +56,7 @@ class Conversion:
 
     @property
     def is_identity(self) -> bool:
+        """Whether numbers stay as they are."""
         return self.scale == 1 and self.offset == 0
 
 
@@ -100,7 +88,8 @@ def conversion(source: str, target: str, variable: str) -> Conversion:
     """Return what turns numbers in `source` units into `target` units.
 
     Raises:
-        UnknownUnit: A unit is unknown, the two measure different things, or their scales are not proportional.
+        UnknownUnit: A unit is unknown, the two measure different things, or their scales are not
+            proportional.
     """
     old, new = (Unit(canonical(units, variable)) for units in (source, target))
     if not old.is_convertible(new):
@@ -111,7 +100,7 @@ def conversion(source: str, target: str, variable: str) -> Conversion:
     # A far point gives the slope without the rounding of a large offset.
     zero, one, far = (float(old.convert(value, new)) for value in (0.0, 1.0, 2.0**60))
     scale = (far - zero) / 2.0**60
-    if abs(one - zero - scale) > 1e-9 * max(abs(one), abs(zero), abs(scale)):
+    if not math.isfinite(scale) or abs(one - zero - scale) > 1e-9 * max(abs(one), abs(zero), abs(scale)):
         raise UnknownUnit(
             f"variable '{variable}': '{source}' and '{target}' are not proportional",
             "convert the file beforehand",

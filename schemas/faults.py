@@ -53,7 +53,7 @@ def hint(word: str, known: Iterable[str], label: str = "known") -> str:
     """Return `; did you mean 'x'? (known: x, y)` for a name that is not among `known`."""
     names = sorted(known)
     match = nearest(word, names)
-    question = f"; did you mean '{match}'?" if match else ";"
+    question = f"; did you mean '{match}'?" if match else ""
     return f"{question} ({label}: {', '.join(names) or 'none'})"
 
 

@@ -107,7 +107,7 @@ def mark_of(root: Node, path: Path, *, key: bool = False) -> Mark:
         if below is None:
             return mark
         is_last = position == len(path) - 1
-        by_key = isinstance(node, Mapping) and (key or not is_last or isinstance(below, Mapping))
+        by_key = isinstance(node, Mapping) and (isinstance(below, Mapping) or (key and is_last))
         mark = node.entries[str(part)].key_mark if isinstance(node, Mapping) and by_key else below.mark
         node = below
     return mark

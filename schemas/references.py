@@ -20,30 +20,37 @@ class Kind:
     """What a step yields."""
 
     noun: str
+    """Name of the kind in manifests and graphs."""
+    words: str
+    """The same in a sentence."""
 
 
 class Dataset(Kind):
     """Fields: made by `ingest` and `generate`."""
 
     noun = "dataset"
+    words = "a dataset"
 
 
 class Model(Kind):
     """Something that forecasts fields: made by `train`; also the `system` of a `generate` step."""
 
     noun = "model"
+    words = "a model"
 
 
 class Analysis(Kind):
     """A sequence of analyses: made by `assimilate`."""
 
     noun = "analysis"
+    words = "an analysis"
 
 
 class Scores(Kind):
     """A table of scores: made by `evaluate`."""
 
     noun = "scores"
+    words = "a table of scores"
 
 
 KINDS: tuple[type[Kind], ...] = (Analysis, Dataset, Model, Scores)
@@ -139,6 +146,4 @@ def kinds_of(source: Any) -> tuple[type[Kind], ...]:
 
 def wanted(kinds: tuple[type[Kind], ...]) -> str:
     """Return `a model or an analysis`."""
-    return (
-        " or ".join(f"{'an' if kind.noun[0] in 'aeiou' else 'a'} {kind.noun}" for kind in kinds) or "anything"
-    )
+    return " or ".join(kind.words for kind in kinds) or "anything"

@@ -1,7 +1,7 @@
 """Pydantic's errors in the words of a pipeline: path in the YAML, what was given, what is allowed, what to do."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 from koopcast.spec import Path, Spec
 from schemas.faults import Fault, hint, shown
 from schemas.positions import Node, mark_of
-from schemas.walk import TAGS, annotation_at, item, item_at, spec_at, tags
+from schemas.walk import TAGS, alternatives, annotation_at, item, item_at, spec_at, tags
 
 NUMERAL = re.compile(r"[-+]?[0-9.]+([eE][-+]?[0-9]+)?")
 EXPECTED = {
@@ -86,24 +86,36 @@ def _exists(value: Any, part: str | int) -> bool:
 def _faults(
     path: Path, details: list[ErrorDetails], value: Any, top: type[Spec], root: Node
 ) -> Iterable[Fault]:
-    expected = [_expectation(detail) for detail in details]
-    special = [detail for detail, phrase in zip(details, expected, strict=True) if phrase is None]
+    kinds = tags(annotation_at(top, value, path))
+    block = spec_at(top, value, path) or _only_block(annotation_at(top, value, path))
+    phrases = dict.fromkeys(_phrase(detail, kinds, block) for detail in details)
+    is_union = len(details) > 1
+    special = [detail for detail in details if detail["type"] not in EXPECTED and not (is_union and _phrase(detail))]
     if special:
         yield from (_fault(path, detail, value, top, root) for detail in special)
         return
-    kinds = tags(annotation_at(top, value, path))
-    if kinds:
-        expected = [f"a block with `kind`, or one of {', '.join(kinds)}"]
-    phrases = dict.fromkeys(phrase for phrase in expected if phrase)
     given = details[0]["input"]
     message = f"expected {' or '.join(phrases)}, was given {shown(given)}{_advice(phrases, given)}"
     yield mark_of(root, path).fault(path, message)
 
 
-def _expectation(detail: ErrorDetails) -> str | None:
-    if detail["type"] == "literal_error" and not isinstance(detail["input"], str):
-        return f"one of {detail['ctx']['expected']}"
-    return EXPECTED.get(detail["type"])
+def _phrase(detail: ErrorDetails, kinds: Sequence[str] = (), block: type[Spec] | None = None) -> str:
+    """Return what one branch of a union expects; empty where its error says more than that."""
+    if detail["type"] in BOUNDS:
+        name, words = BOUNDS[detail["type"]]
+        return f"a number {words} {detail['ctx'][name]:g}"
+    if detail["type"] == "literal_error":
+        return str(detail["ctx"]["expected"])
+    if detail["type"] == "model_attributes_type" and kinds:
+        return f"a block with `kind`, or one of {', '.join(kinds)}"
+    if detail["type"] == "model_type" and block is not None:
+        return f"a block with {', '.join(block.model_fields)}"
+    return EXPECTED.get(detail["type"], "")
+
+
+def _only_block(annotation: Any) -> type[Spec] | None:
+    blocks = [choice for choice in alternatives(annotation) if isinstance(choice, type) and issubclass(choice, Spec)]
+    return blocks[0] if len(blocks) == 1 else None
 
 
 def _advice(phrases: Mapping[str, Any], given: Any) -> str:
@@ -142,14 +154,23 @@ def _fault(path: Path, detail: ErrorDetails, value: Any, top: type[Spec], root: 
         case "finite_number":
             message = f"{given} is not a finite number; write one"
         case "value_error":
-            message = str(context["error"])
+            return _value_fault(path, str(context["error"]), value, top, root)
         case kind if kind in BOUNDS:
             name, words = BOUNDS[kind]
-            message = f"must be {words} {shown(context[name])}, was given {shown(given)}"
+            message = f"must be {words} {context[name]:g}, was given {shown(given)}"
         case _:
             message = detail["msg"]
     is_name = detail["loc"][-1:] == ("[key]",)
     return mark_of(root, path, key=is_name).fault(path, message)
+
+
+def _value_fault(path: Path, message: str, value: Any, top: type[Spec], root: Node) -> Fault:
+    """Return the fault of a validator; where its message begins with the path of an option, it is put there."""
+    start, _, rest = message.partition(": ")
+    spec = spec_at(top, value, path)
+    if rest and spec is not None and start.split(".")[0] in spec.model_fields:
+        path, message = (*path, *start.split(".")), rest
+    return mark_of(root, path).fault(path, message)
 
 
 def _wrong_tag(path: Path, detail: ErrorDetails, value: Any, top: type[Spec], root: Node) -> Fault:
@@ -178,4 +199,4 @@ def _missing(path: Path, value: Any, top: type[Spec]) -> str:
         return f"item {name + 1} is missing; the list is too short"
     about = (spec.model_fields[name].description or "") if spec and name in spec.model_fields else ""
     sentence = " ".join(about.split()).split(". ")[0].rstrip(".")
-    return f"`{name}` is required{f': {sentence}' if sentence else '; add it'}"
+    return f"`{name}` is required{f': {sentence[0].lower()}{sentence[1:]}' if sentence else '; add it'}"

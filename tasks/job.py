@@ -38,6 +38,8 @@ class Job(Spec):
     """Reference as written in the YAML -> artefact."""
     components: dict[str, Any]
     """What the key was made of; kept in the manifest for `koopcast why`."""
+    contract: dict[str, Any] | None
+    """What is known of the result beforehand; kept in the manifest for pipelines that refer to it."""
     threads: int
     """Torch threads while the step runs."""
     force: bool = False

@@ -1,26 +1,61 @@
 """Carry out one job: lock its key, call the stage, publish the artefact."""
 
-import platform
-import time
-from collections.abc import Callable
-from functools import cache
-from importlib.metadata import version
+from typing import assert_never
 
 import torch
 
 from koopcast.stores import Store
+from schemas.stages import AssimilateStep, EvaluateStep, GenerateStep, IngestStep, TrainStep
 from tasks.assimilate import assimilate
 from tasks.evaluate import evaluate
 from tasks.generate import generate
 from tasks.ingest import ingest
 from tasks.job import Job, Outcome
-from tasks.room import Room
 from tasks.train import train
+from tasks.workspace import Workspace
 
-STAGES: dict[str, Callable[[Room], None]] = {
-    "assimilate": assimilate,
-    "evaluate": evaluate,
-    "generate": generate,
-    "ingest": ingest,
-    "train": train,
-}
+STAGES = ("ingest", "generate", "train", "assimilate", "evaluate")
+
+
+def perform(job: Job) -> Outcome:
+    """Return where the result of a job is, computing it unless the store has it already.
+
+    Called twice, also at the same time by two runs, it computes once.
+    """
+    store = Store.open(job.store)
+    torch.set_num_threads(job.threads)
+    with store.produce(job.kind, job.key, force=job.force) as slot:
+        if slot.existing is not None:
+            total = slot.existing.manifest.timings["total"]
+            return Outcome(ref=slot.existing.ref, cached=True, seconds=total)
+        _call_stage(Workspace(job, store, slot))
+        artefact = slot.publish(
+            spec=job.step.model_dump(mode="json"),
+            seed=job.seed,
+            versions=job.components["code"],
+            inputs={name: source.key for name, source in job.inputs.items()},
+            external=job.components["files"],
+            facts={
+                "components": job.components,
+                "contract": job.contract,
+                "step": job.name,
+                "pipeline": job.pipeline,
+            },
+        )
+    return Outcome(ref=artefact.ref, cached=False, seconds=artefact.manifest.timings["total"])
+
+
+def _call_stage(workspace: Workspace) -> None:
+    match workspace.job.step:
+        case IngestStep() as step:
+            ingest(step, workspace)
+        case GenerateStep() as step:
+            generate(step, workspace)
+        case TrainStep() as step:
+            train(step, workspace)
+        case AssimilateStep() as step:
+            assimilate(step, workspace)
+        case EvaluateStep() as step:
+            evaluate(step, workspace)
+        case _:
+            assert_never(workspace.job.step)

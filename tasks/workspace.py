@@ -1,25 +1,104 @@
 """What a stage works with: its inputs opened, its random streams, and the place for its result."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from pydantic import JsonValue, TypeAdapter
+from pydantic import TypeAdapter
 
 from koopcast.devices import resolve
 from koopcast.dynamics import Dynamics
 from koopcast.errors import StoreMissing
 from koopcast.fields import FieldData
-from koopcast.grids import FieldsInfo
+from koopcast.generation import Run, SystemDynamics
 from koopcast.models import Model, ModelSpec
 from koopcast.rng import torch_generator
 from koopcast.stores import Artefact, Slot, Store
-from koopcast.stores.arrays import open_data
-from koopcast.stores.tensors import read_tensors
+from koopcast.stores.files import info_from_json, open_data, read_json, read_tensors
 from schemas.references import Ref
 from schemas.stages import AnyModel, GenerateStep
-from tasks.generate import true_model
-from tasks.job import Input, Job
+from schemas.stages.generate import SYSTEM
+from tasks.job import Job
 
-ANY_MODEL: TypeAdapter[ModelSpec] = TypeAdapter(AnyModel)
+MODEL_CARD, MODEL_TENSORS = "model.json", "model.safetensors"
+_ANY_MODEL: TypeAdapter[ModelSpec] = TypeAdapter(AnyModel)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One job beside its store and the slot that takes its result."""
+
+    job: Job
+    store: Store
+    slot: Slot
+
+    @property
+    def path(self) -> Path:
+        """Where the files of the result go."""
+        return self.slot.path
+
+    @property
+    def device(self) -> torch.device:
+        """The device that the step names."""
+        return resolve(self.job.step.device)
+
+    def generator(self, *names: str | int, device: str = "cpu") -> torch.Generator:
+        """Return the random stream of `names` below the step's seed."""
+        return torch_generator(self.job.seed, *names, device=device)
+
+    def artefact(self, ref: Ref[object]) -> Artefact:
+        """Return the artefact behind a reference, its files verified.
+
+        Raises:
+            StoreMissing: It is not in the store.
+            StoreDamaged: A file is not what was written.
+        """
+        source = self.job.inputs[str(ref)]
+        found = self.store.find(source.kind, source.key)
+        if found is None:
+            raise StoreMissing(
+                f"'{ref}' ({source.kind} {source.key[:12]}) is not in the store", "run the step that makes it"
+            )
+        self.store.verify(found)
+        return found
+
+    def data(self, ref: Ref[object]) -> FieldData:
+        """Return a dataset, seen through the part that the reference names."""
+        data = open_data(self.artefact(ref).path)
+        return data.part(ref.part) if ref.part else data
+
+    def is_model(self, ref: Ref[object]) -> bool:
+        """Return whether a reference is of something that forecasts."""
+        return self.job.inputs[str(ref)].kind == "model" or ref.part == SYSTEM
+
+    def dynamics(self, ref: Ref[object]) -> Dynamics:
+        """Return the model behind a reference: a trained one, or the true one of a `generate` step."""
+        artefact = self.artefact(ref)
+        if ref.part == SYSTEM:
+            return true_model(GenerateStep.model_validate(artefact.manifest.spec), self.device)
+        return open_model(artefact)
+
+
+def true_model(step: GenerateStep, device: torch.device) -> SystemDynamics:
+    """Return the system of a `generate` step as a model."""
+    return SystemDynamics(integration(step), device)
+
+
+def integration(step: GenerateStep) -> Run:
+    """Return what a `generate` step integrates."""
+    return Run(
+        system=step.system,
+        integrator=step.chosen_integrator(),
+        samples=step.samples,
+        steps=step.steps,
+        dt=step.dt,
+        record_every=step.record_every,
+        burn_in=step.burn_in,
+    )
+
+
+def open_model(artefact: Artefact) -> Model:
+    """Return the model that an artefact holds, on the CPU."""
+    card = read_json(artefact.file(MODEL_CARD))
+    spec = _ANY_MODEL.validate_python(card["spec"])
+    return spec.restore(info_from_json(card["info"]), read_tensors(artefact.file(MODEL_TENSORS)))

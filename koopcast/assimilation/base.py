@@ -1,52 +1,100 @@
 """Assimilation: one analysis of an ensemble, batched over independent experiments.
 
-Words of the family: *member* one state of the ensemble, *state* its components, *obs* one observation, *background*
-the ensemble before the analysis, *anomaly* a member less the mean, *innovation* observation less background mean.
+Words of the family: *member* one state of the ensemble, *state* its components, *cell* one of them that is a value
+of a field at a place, *obs* one observation, *background* the ensemble before the analysis, *anomaly* a member less
+the mean, *innovation* observation less background mean. *Whitened* means divided by the observation error.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from koopcast.grids import FieldsInfo
+from koopcast.numerics.geometry import Domain
 from koopcast.spec import MethodSpec, Problem
 
 
 @dataclass(frozen=True)
 class Observed:
-    """What an analysis sees of one time. A NaN in `value` is missing and carries no weight."""
+    """What an analysis sees of one time. A missing observation has the scale 0 and so carries no weight."""
 
     value: Float[Tensor, "batch obs"]
-    variance: Float[Tensor, "batch obs"]
+    """Finite; anything where missing."""
+    scale: Float[Tensor, "batch obs"]
+    """One over the standard deviation of the error."""
     predicted: Float[Tensor, "batch member obs"]
     """The observation operator applied to each member of the background."""
-    taper: Float[Tensor, "batch cell obs"] | None = None
-    """Localisation weight in [0, 1] between each cell of the state and each observation; None without localisation."""
+    index: Int[Tensor, "batch obs"] | None = None
+    """Cell that each observation sees: for localisation. The same tensor again means the same sites."""
+
+    @classmethod
+    def of(
+        cls,
+        value: Float[Tensor, "batch obs"],
+        variance: Float[Tensor, "batch obs"],
+        predicted: Float[Tensor, "batch member obs"],
+        index: Int[Tensor, "batch obs"] | None = None,
+    ) -> "Observed":
+        """Return observations with NaN for missing ones in the form that an analysis takes."""
+        value, scale = standardised(value, variance)
+        return cls(value, scale, predicted, index)
+
+
+def standardised(value: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """Return finite values and scales: 1/σ, and 0 where the value is NaN."""
+    missing = torch.isnan(value)
+    return value.masked_fill(missing, 0.0), variance.rsqrt().masked_fill(missing, 0.0)
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """The ensemble after the observations, and figures of the update: `degrees_of_freedom (batch)` and the like."""
+    """The ensemble after the observations."""
 
     ensemble: Float[Tensor, "batch member state"]
     figures: dict[str, Float[Tensor, " batch"]] = field(default_factory=dict)
+    """`degrees_of_freedom`, the trace of HK; `chi_square`, dᵀ(HPHᵀ + R)⁻¹d of the innovation d."""
+    std: Float[Tensor, "batch cell"] | None = None
+    """Standard deviation of each cell that a method without an ensemble states for its analysis."""
+
+
+@dataclass(frozen=True)
+class Climatology:
+    """Records of the training data, spread evenly over it, for methods that know no other background."""
+
+    states: Float[Tensor, "record state"]
+    cells: Float[Tensor, "record cell"]
+    """The same records as fields."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is known before the first cycle."""
+
+    domain: Domain | None = None
+    """Where the cells lie; None for a state without positions."""
+    num_channels: int = 1
+    active: Float[Tensor, " state"] | None = None
+    """1 where a cell of the state holds data, 0 where it is masked; None where every component counts."""
+    climatology: Climatology | None = None
+
+
+Analyse = Callable[[Tensor, Observed, torch.Generator], Analysis]
+"""(background ensemble "batch member state", observations, generator) -> analysis; float64."""
 
 
 class AnalysisSpec(MethodSpec):
     """Options of a method that draws an ensemble to observations."""
 
     @abstractmethod
-    def analyse(
-        self, ensemble: Float[Tensor, "batch member state"], observed: Observed, *, generator: torch.Generator
-    ) -> Analysis:
-        """Return the analysis ensemble; float64 inside; every batch element is an experiment of its own.
+    def build(self, setting: Setting) -> Analyse:
+        """Return the analysis: float64, and every batch element is an experiment of its own.
 
         Raises:
-            Diverged: The ensemble or its predicted observations are not finite.
+            EmptySelection: The method needs a climatology or positions that the setting does not hold.
         """
 
     @abstractmethod
@@ -55,6 +103,10 @@ class AnalysisSpec(MethodSpec):
 
     def needs_physical_state(self) -> bool:
         """Return whether cells of the state must have a position (localisation)."""
+        return False
+
+    def needs_climatology(self) -> bool:
+        """Return whether the method reads the training data."""
         return False
 
     def check(self, fields: FieldsInfo) -> Iterator[Problem]:

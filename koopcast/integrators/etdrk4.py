@@ -20,7 +20,9 @@ class ETDRK4Spec(IntegratorSpec):
 
     kind: Literal["etdrk4"] = "etdrk4"
 
-    reference = "Cox and Matthews 2002; coefficients by contour mean as in Kassam and Trefethen 2005, kept complex"
+    reference = (
+        "Cox and Matthews 2002; coefficients by contour mean as in Kassam and Trefethen 2005, kept complex"
+    )
     order = 4
 
     def build(self, problem: Problem, dt: float) -> Stepper:
@@ -52,7 +54,9 @@ def coefficients(linear: Complex[Tensor, " mode"], dt: float) -> tuple[Complex[T
     a dispersive L (imaginary z) the imaginary parts carry the order of the method.
     """
     z = linear.to(torch.complex128) * dt
-    angles = (torch.arange(CONTOUR_POINTS, device=z.device, dtype=torch.float64) + 0.5) * (2 * math.pi / CONTOUR_POINTS)
+    angles = (torch.arange(CONTOUR_POINTS, device=z.device, dtype=torch.float64) + 0.5) * (
+        2 * math.pi / CONTOUR_POINTS
+    )
     r = z[:, None] + torch.polar(torch.ones_like(angles), angles)
     exp_r = torch.exp(r)
     Q = dt * ((torch.exp(r / 2) - 1) / r).mean(dim=1)

@@ -21,7 +21,9 @@ class RK4Spec(IntegratorSpec):
 
     def build(self, problem: Problem, dt: float) -> Stepper:
         if not isinstance(problem, Tendency):
-            raise ShapeMismatch("rk4 solves x' = f(x); this system is semilinear", "choose `integrator: etdrk4`")
+            raise ShapeMismatch(
+                "rk4 solves x' = f(x); this system is semilinear", "choose `integrator: etdrk4`"
+            )
         f = problem.function
 
         def step(x: Float[Tensor, "*batch state"]) -> Float[Tensor, "*batch state"]:
@@ -29,7 +31,8 @@ class RK4Spec(IntegratorSpec):
             k2 = f(torch.add(x, k1, alpha=dt / 2))
             k3 = f(torch.add(x, k2, alpha=dt / 2))
             k4 = f(torch.add(x, k3, alpha=dt))
-            return torch.add(x, k1 + 2 * (k2 + k3) + k4, alpha=dt / 6)
+            total = torch.add(k1, k2, alpha=2).add_(k3, alpha=2).add_(k4)
+            return torch.add(x, total, alpha=dt / 6)
 
         return step
 

@@ -1,37 +1,71 @@
-"""DMD."""
+"""Dynamic mode decomposition of frames, or of stacks of delayed frames."""
 
 from collections.abc import Mapping
 from typing import Literal
 
 import torch
-from pydantic import PositiveInt
+from jaxtyping import Float
 from torch import Tensor
 
-from koopcast.errors import DataError
 from koopcast.fields import FieldData
 from koopcast.grids import FieldsInfo
-from koopcast.models import FittedModelSpec, Model
+from koopcast.koopman.base import KoopmanModel, KoopmanSpec
+from koopcast.koopman.snapshots import chosen_rank, delayed, pairs, read_snapshots
+from koopcast.koopman.spectrum import eigenpairs
+from koopcast.models import Model
+from koopcast.numerics.low_rank import truncated_svd
+from koopcast.numerics.ridge import covariance_factor, ridge_regression
 
 
-class DMDSpec(FittedModelSpec):
-    """DMD."""
+class DMDSpec(KoopmanSpec):
+    """The best linear map of (stacked) frames, in the leading singular directions of the stacks.
+
+    The state is the projection of the stack of `delays` frames on `rank` directions. Its spectrum is that of
+    exact DMD; fields are rebuilt from the projected modes.
+    """
 
     kind: Literal["dmd"] = "dmd"
-    rank: PositiveInt | None = 8
-    """Rank."""
-    delays: PositiveInt = 1
-    """Frames in the state."""
-    ridge: float = 0.0
-    """Ridge."""
 
-    reference = "Schmid 2010"
-    is_localizable = False
-
-    def num_history(self) -> int:
-        return self.delays
+    reference = "Tu et al. 2014; delays: Arbabi & Mezić 2017; centring: Hirsh et al. 2020"
 
     def fit(self, data: FieldData, generator: torch.Generator) -> Model:
-        raise DataError("under construction")
+        """Return the model of the training window."""
+        snapshots = read_snapshots(data, self)
+        X, Y = pairs(delayed(snapshots.values, self.delays), snapshots.is_present)
+        wanted = self.rank if isinstance(self.rank, int) else None
+        _, singular, directions = truncated_svd(X, wanted, generator)
+        rank = chosen_rank(self.rank, singular, X)
+        directions = directions[:, :rank]
+        # One number brings the leading coordinate to unit variance; it cancels between encoding and decoding.
+        size = singular[0] / len(X) ** 0.5
+        states, following = X @ directions / size, Y @ directions / size
+        fit = ridge_regression(states, following, self.ridge)
+        K = fit.coefficients.mT.contiguous()
+        error = fit.residual.norm() / following.norm()
+        values = snapshots.values.shape[2]
+        tensors = snapshots.tensors | {
+            "factor": snapshots.tensors["factor"] * size,
+            "operator": K,
+            "noise": covariance_factor(fit.residual, fit.degrees_of_freedom),
+            "basis": directions[:values].contiguous(),
+            "directions": directions.contiguous(),
+            "figures": torch.stack(
+                [singular[:rank].square().sum() / X.square().sum(), torch.tensor(float(len(X))), error]
+            ).to(torch.float64),
+        }
+        return DMDModel(data.info, self.delays, tensors | eigenpairs(K, states, following, rank))
 
     def restore(self, info: FieldsInfo, tensors: Mapping[str, Tensor]) -> Model:
-        raise DataError("under construction")
+        """Return the model that these tensors define."""
+        return DMDModel(info, self.delays, tensors)
+
+    def _rank_limit(self, fields: FieldsInfo, pairs: int) -> int:
+        return min(self.delays * fields.num_cells * fields.num_channels, pairs)
+
+
+class DMDModel(KoopmanModel):
+    """The state is the projection of the stacked frames; `directions` is `(delay · value, rank)`."""
+
+    def encode(self, frames: Float[Tensor, "batch history *space channel"]) -> Float[Tensor, "batch state"]:
+        """Return the projection of the stack."""
+        return delayed(self._normalised(frames), self.history)[:, -1] @ self._tensors["directions"]

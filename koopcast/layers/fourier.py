@@ -1,8 +1,9 @@
 """Truncated Fourier transforms of real fields on channels-last tensors, by matrix products or by FFT.
 
-A spectrum is real, `(batch, 2, *mode, channel)`: real parts, then imaginary parts. Along every space axis but the last
-the kept waves stand in FFT order, 0 .. ⌈M/2⌉-1 and -⌊M/2⌋ .. -1; along the last they are 0 .. ⌊M/2⌋, since a real
-field's other half is the conjugate. Coefficients are x̂(k) = mean over the grid of x(n) e^{-2πi k·n/N}.
+A spectrum is real, `(batch, 2, *mode, channel)`: real parts, then imaginary parts. Along every space axis
+but the last the kept waves stand in FFT order, 0 .. ⌈M/2⌉-1 and -⌊M/2⌋ .. -1; along the last they are 0 ..
+⌊M/2⌋, since a real field's other half is the conjugate. Coefficients are x̂(k) = mean over the grid of x(n)
+e^{-2πi k·n/N}.
 """
 
 import math
@@ -17,13 +18,16 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Band:
-    """The waves of one axis: `positive` from 0 up, `negative` from -1 down; a half axis (the last) has no negative ones."""
+    """The waves of one axis: `positive` from 0 up, `negative` from -1 down; a half axis (the last) has no
+    negative ones.
+    """
 
     positive: int
     negative: int
 
     @property
     def size(self) -> int:
+        """Number of waves."""
         return self.positive + self.negative
 
     def waves(self, device: torch.device) -> Int[Tensor, " mode"]:
@@ -59,7 +63,10 @@ def analyse_by_matrices(
 
 
 def synthesise_by_matrices(
-    spectrum: Float[Tensor, "batch 2 *mode channel"], kept: Sequence[Band], shape: Sequence[int], folded: int | None
+    spectrum: Float[Tensor, "batch 2 *mode channel"],
+    kept: Sequence[Band],
+    shape: Sequence[int],
+    folded: int | None,
 ) -> Float[Tensor, "batch *space channel"]:
     """Return the field on a grid of `shape` by real matrix products, the last space axis last.
 
@@ -92,9 +99,14 @@ def analyse_by_fft(
 
 
 def synthesise_by_fft(
-    spectrum: Float[Tensor, "batch 2 *mode channel"], kept: Sequence[Band], shape: Sequence[int], folded: int | None
+    spectrum: Float[Tensor, "batch 2 *mode channel"],
+    kept: Sequence[Band],
+    shape: Sequence[int],
+    folded: int | None,
 ) -> Float[Tensor, "batch *space channel"]:
-    """Return the field on a grid of `shape` by FFT, on the kept columns only (arguments as for the matrices)."""
+    """Return the field on a grid of `shape` by FFT, on the kept columns only (arguments as for the
+    matrices).
+    """
     axes = len(shape)
     values = torch.view_as_complex(spectrum.movedim(1, -1).contiguous())
     for dim, (band, size) in enumerate(zip(kept[:-1], shape, strict=False), start=1):
@@ -105,7 +117,8 @@ def synthesise_by_fft(
         weight = torch.ones(kept[-1].size, dtype=spectrum.dtype, device=spectrum.device)
         weight[folded] = 0.5
         values = values * weight[:, None]
-    return torch.fft.irfft(values, n=shape[-1], dim=axes, norm="forward")
+    field: Tensor = torch.fft.irfft(values, n=shape[-1], dim=axes, norm="forward")
+    return field
 
 
 def _apply(matrix: Tensor, rows: Tensor, batch: int, contracted: int) -> Tensor:
@@ -139,7 +152,9 @@ def _full_synthesis(size: int, band: Band, dtype: torch.dtype, device: torch.dev
 def _half_synthesis(
     size: int, band: Band, folded: int | None, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """Rows (point), columns (part, wave): [w cos, -w sin] with w = 1 for waves that are their own conjugates, else 2."""
+    """Rows (point), columns (part, wave): [w cos, -w sin] with w = 1 for waves that are their own
+    conjugates, else 2.
+    """
     cos, sin = _waves(size, band, device)
     weight = torch.full((band.size, 1), 2.0, dtype=torch.float64, device=device)
     weight[0] = 1

@@ -10,7 +10,8 @@ EPSILON = 1e-5
 
 
 class FeatureNormalisation(nn.Module):
-    """Remove the mean over the domain and divide by the standard deviation, then scale and shift each channel.
+    """Remove the mean over the domain and divide by the standard deviation, then scale and shift each
+    channel.
 
     Args:
         channels: Number of channels.

@@ -36,11 +36,24 @@ class Moments:
 
     @property
     def std(self) -> Float[Tensor, " channel"]:
+        """Standard deviation."""
         return (self.departure / max(1, self.count)).sqrt()
 
     @property
     def rms(self) -> Float[Tensor, " channel"]:
+        """Root mean square."""
         return (self.mean.square() + self.std.square()).sqrt()
+
+
+@dataclass(frozen=True)
+class FieldStatistics:
+    """What the training part says of the fields, over the cells that always hold data."""
+
+    valid: Bool[Tensor, "*space"]
+    """Cells that hold data at every time."""
+    fields: Moments
+    increments: Moments
+    """Of the change from one record to the next, within a sample."""
 
 
 class Normaliser(nn.Module):

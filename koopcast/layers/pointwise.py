@@ -7,15 +7,33 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 
-def linear(
-    channels_in: int, channels_out: int, *, bias: bool = True, generator: torch.Generator | None = None
-) -> nn.Linear:
-    """Return a linear map of the channels whose weights and bias are uniform in ± 1 / √channels_in."""
-    layer = nn.utils.skip_init(nn.Linear, channels_in, channels_out, bias=bias)
-    bound = 1 / math.sqrt(channels_in)
-    for parameter in layer.parameters():
-        nn.init.uniform_(parameter, -bound, bound, generator=generator)
-    return layer
+class Linear(nn.Module):
+    """y = x W + b over the last axis, W stored (in, out) like the spectral weights.
+
+    In this layout the weight's gradient xᵀ g has the few input channels as its rows, which BLAS does up to
+    six times faster than gᵀ x. Weights and bias are uniform in ± 1 / √channels_in at the start.
+    """
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        *,
+        bias: bool = True,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(channels_in)
+        self.weight = nn.Parameter(torch.empty(channels_in, channels_out))
+        self.bias = nn.Parameter(torch.empty(channels_out)) if bias else None
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -bound, bound, generator=generator)
+
+    def forward(self, x: Float[Tensor, "*batch channel_in"]) -> Float[Tensor, "*batch channel_out"]:
+        """Return x W + b."""
+        rows = x.reshape(-1, x.shape[-1])
+        result = rows @ self.weight if self.bias is None else torch.addmm(self.bias, rows, self.weight)
+        return result.reshape(*x.shape[:-1], -1)
 
 
 class ChannelMLP(nn.Module):
@@ -25,11 +43,11 @@ class ChannelMLP(nn.Module):
         self, channels_in: int, hidden: int, channels_out: int, *, generator: torch.Generator | None = None
     ) -> None:
         super().__init__()
-        self.first = linear(channels_in, hidden, generator=generator)
-        self.second = linear(hidden, channels_out, generator=generator)
+        self.first = Linear(channels_in, hidden, generator=generator)
+        self.second = Linear(hidden, channels_out, generator=generator)
 
     def forward(self, x: Float[Tensor, "*batch channel_in"]) -> Float[Tensor, "*batch channel_out"]:
-        """Return V₂ gelu(V₁ x + c₁) + c₂."""
+        """Return gelu(x V₁ + c₁) V₂ + c₂."""
         result: Tensor = self.second(nn.functional.gelu(self.first(x)))
         return result
 

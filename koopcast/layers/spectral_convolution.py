@@ -18,9 +18,9 @@ LARGEST_MATRIX = 512
 class SpectralConvolution(nn.Module):
     """y(n) = Re Σ_k w_k R(k)ᵀ x̂(k) e^{2πi k·n/N} + b, the sum over the kept modes.
 
-    The weights do not depend on the grid: the same ones act on any number of points, odd ones too, and the result can
-    be asked for on another grid. Modes that a grid cannot hold are left out. Weights are stored `(2, *mode, in, out)`,
-    real and imaginary parts apart, modes in FFT order (see `koopcast.layers.fourier`).
+    The weights do not depend on the grid: the same ones act on any number of points, odd ones too, and the
+    result can be asked for on another grid. Modes that a grid cannot hold are left out. Weights are stored
+    `(2, *mode, in, out)`, real and imaginary parts apart, modes in FFT order (see `koopcast.layers.fourier`).
 
     Args:
         channels_in: Channels of the input.

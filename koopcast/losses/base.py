@@ -34,7 +34,9 @@ class Measure:
 
 
 class LossSpec(MethodSpec):
-    """Options of a loss. Fields are in physical units; every channel has the same weight whatever its units."""
+    """Options of a loss. Fields are in physical units; every channel has the same weight whatever its
+    units.
+    """
 
     @abstractmethod
     def measure(

@@ -16,11 +16,12 @@ from koopcast.spec import Problem
 
 
 class H1Spec(LossSpec):
-    """Mean over batch and channels of ‖p - u‖ / ‖u‖ in the norm ‖v‖² = mean v² + (slope_weight · ℓ)² mean |∇v|².
+    """Mean over batch and channels of ‖p - u‖ / ‖u‖ in the norm ‖v‖² = mean v² + (slope_weight · ℓ)² mean
+    |∇v|².
 
-    ℓ is the extent of each axis over 2π (an axis without one has extent 1), so that a sine with one wave in the domain
-    has a slope of its own size. Slopes: spectral on periodic axes without masked cells; else differences of
-    neighbours, which on a closed axis never reach across the wall, nor into a masked cell.
+    ℓ is the extent of each axis over 2π (an axis without one has extent 1), so that a sine with one wave in
+    the domain has a slope of its own size. Slopes: spectral on periodic axes without masked cells; else
+    differences of neighbours, which on a closed axis never reach across the wall, nor into a masked cell.
     """
 
     kind: Literal["h1"] = "h1"
@@ -45,7 +46,9 @@ class H1Spec(LossSpec):
         error, size = self._square_norm(prediction - target, measure), self._square_norm(target, measure)
         return relative(error, size, FLOOR * measure.rms)
 
-    def _square_norm(self, field: Float[Tensor, "batch *space channel"], measure: Measure) -> Float[Tensor, "batch channel"]:
+    def _square_norm(
+        self, field: Float[Tensor, "batch *space channel"], measure: Measure
+    ) -> Float[Tensor, "batch channel"]:
         total = measure.mean_square(field)
         for dim, axis in enumerate(measure.axes):
             total = total + self.slope_weight**2 * _mean_square_slope(field, dim, axis, measure.valid)
@@ -73,7 +76,9 @@ def _pairs(valid: Bool[Tensor, "*space"], dim: int) -> Bool[Tensor, "*pairs"]:
     return valid.narrow(dim, 1, size - 1) & valid.narrow(dim, 0, size - 1)
 
 
-def _spectral(field: Float[Tensor, "batch *space channel"], dim: int, size: int) -> Float[Tensor, "batch channel"]:
+def _spectral(
+    field: Float[Tensor, "batch *space channel"], dim: int, size: int
+) -> Float[Tensor, "batch channel"]:
     """Return the mean square slope by Parseval; the Nyquist wave of an even grid has no slope of its own."""
     wave = torch.arange(size // 2 + 1, dtype=field.dtype, device=field.device)
     weight = 2 * wave.square()

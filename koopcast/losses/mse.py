@@ -9,7 +9,9 @@ from koopcast.losses.base import LossSpec, Measure
 
 
 class MeanSquaredErrorSpec(LossSpec):
-    """Mean over batch, cells and channels of (p - u)², each channel in units of its variance over the training data."""
+    """Mean over batch, cells and channels of (p - u)², each channel in units of its variance over the
+    training data.
+    """
 
     kind: Literal["mse"] = "mse"
 

@@ -8,7 +8,8 @@ from torch import Tensor
 from koopcast.losses.base import LossSpec, Measure
 
 FLOOR = 1e-3
-"""Targets smaller than this fraction of the training data's rms count as that large: a zero target has no scale."""
+"""Targets smaller than this fraction of the training data's rms count as that large: a zero target has no
+scale."""
 
 
 class RelativeL2Spec(LossSpec):
@@ -25,13 +26,19 @@ class RelativeL2Spec(LossSpec):
         measure: Measure,
     ) -> Float[Tensor, ""]:
         """Return the mean of the ratios."""
-        return relative(measure.mean_square(prediction - target), measure.mean_square(target), FLOOR * measure.rms)
+        return relative(
+            measure.mean_square(prediction - target), measure.mean_square(target), FLOOR * measure.rms
+        )
 
 
 def relative(
-    error: Float[Tensor, "batch channel"], size: Float[Tensor, "batch channel"], floor: Float[Tensor, " channel"]
+    error: Float[Tensor, "batch channel"],
+    size: Float[Tensor, "batch channel"],
+    floor: Float[Tensor, " channel"],
 ) -> Float[Tensor, ""]:
-    """Return the mean of √(error / size) with √size at least `floor`; a channel that is zero throughout counts by its error."""
+    """Return the mean of √(error / size) with √size at least `floor`; a channel that is zero throughout
+    counts by its error.
+    """
     floor = floor.where(floor > 0, 1.0)
     ratio = error / size.clamp_min(floor.square())
     return (ratio + _TINY).sqrt().mean()

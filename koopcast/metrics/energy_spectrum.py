@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 
 from koopcast.errors import EmptySelection
 from koopcast.grids import Axis, FieldsInfo
-from koopcast.metrics.averages import verified
+from koopcast.metrics.averages import finite, verified
 from koopcast.metrics.base import MetricSpec, Score, Verification
 from koopcast.spec import Problem
 
@@ -57,15 +57,15 @@ class EnergySpectrumSpec(MetricSpec):
         axes = self._axes(pair)
         leads = pair.truth["lead"]
         subject = pair.forecast if pair.members is None else pair.members
+        valid = _always_valid(pair)
         spectra = []
         for lead in leads.values:
             truth = _cases(pair.truth.sel(lead=lead), pair.space)
-            cases = np.isfinite(truth).any(axis=tuple(range(1, truth.ndim)))
-            valid = np.isfinite(truth[cases]).all(axis=0)
-            forecast = subject.sel(lead=lead).transpose("sample", "time", ..., *pair.space).values
-            forecast = forecast.reshape(len(cases), -1, *truth.shape[1:])[cases].reshape(-1, *truth.shape[1:])
+            known = np.isfinite(truth).any(axis=tuple(range(1, truth.ndim)))
+            forecast = _cases(subject.sel(lead=lead), pair.space)
+            forecast = forecast.reshape(len(known), -1, *valid.shape)[known].reshape(-1, *valid.shape)
             k, E_f = _spectrum(forecast, valid, axes, self.axis)
-            _, E_t = _spectrum(truth[cases], valid, axes, self.axis)
+            _, E_t = _spectrum(truth[known], valid, axes, self.axis)
             spectra.append((E_f, E_t))
         E_f, E_t = np.array(spectra).swapaxes(0, 1)
         value = xr.DataArray(_distance(E_f, E_t, self.floor), dims="lead", coords={"lead": leads})
@@ -99,8 +99,16 @@ def _curve(
 
 
 def _cases(values: xr.DataArray, space: tuple[str, ...]) -> Float[np.ndarray, "case *space"]:
-    array = values.transpose("sample", "time", *space).values
-    return array.reshape(-1, *array.shape[2:])
+    """Return fields one after another, those of a member fastest."""
+    array = values.transpose("sample", "time", ..., *space).values
+    return array.reshape(-1, *array.shape[-len(space) :])
+
+
+def _always_valid(pair: Verification) -> Bool[np.ndarray, "*space"]:
+    """Return the cells that hold data in every field that is verified."""
+    valid = finite(pair.truth)
+    is_case = valid.any(pair.space)
+    return np.asarray((valid | ~is_case).all(["sample", "time", "lead"]).values)
 
 
 def _distance(

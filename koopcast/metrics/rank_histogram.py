@@ -47,7 +47,7 @@ class RankHistogramSpec(MetricSpec):
             [self._counts(members.sel(lead=lead), truth.sel(lead=lead)) for lead in leads.values]
         )
         ratio, slope, curvature = (
-            xr.DataArray(values, dims="lead", coords={"lead": leads})
+            xr.DataArray(list(values), dims="lead", coords={"lead": leads})
             for values in zip(*(_flatness(row) for row in counts), strict=True)
         )
         frequencies = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)

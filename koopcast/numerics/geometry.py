@@ -87,7 +87,9 @@ def distances(
 
 def _coordinates(domain: Domain, points: Int[Tensor, " point"]) -> tuple[Tensor, ...]:
     indices = torch.unravel_index(points, domain.shape)
-    return tuple(values.to(points.device)[index] for values, index in zip(domain.coordinates, indices, strict=True))
+    return tuple(
+        values.to(points.device)[index] for values, index in zip(domain.coordinates, indices, strict=True)
+    )
 
 
 def _arc(latitude: Tensor, longitude: Tensor, others_latitude: Tensor, others_longitude: Tensor) -> Tensor:
@@ -110,7 +112,8 @@ def nearest_point(domain: Domain, place: Mapping[str, float] | Sequence[float]) 
         raise OutsideDomain(f"the place {place} does not give one coordinate for each axis ({', '.join(names)})",
                             "name every axis once")  # fmt: skip
     index = [
-        _nearest(axis, held, values[axis.name]) for axis, held in zip(domain.axes, domain.coordinates, strict=True)
+        _nearest(axis, held, values[axis.name])
+        for axis, held in zip(domain.axes, domain.coordinates, strict=True)
     ]
     return int(np.ravel_multi_index(index, domain.shape))
 

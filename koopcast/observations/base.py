@@ -45,7 +45,9 @@ class ObservationSet:
     def first(self, num_times: int) -> "ObservationSet":
         """Return the first observation times alone."""
         keep = slice(0, num_times)
-        return ObservationSet(self.record[keep], self.index[:, keep], self.value[:, keep], self.variance[:, keep])
+        return ObservationSet(
+            self.record[keep], self.index[:, keep], self.value[:, keep], self.variance[:, keep]
+        )
 
     def experiments(self, batch: slice) -> "ObservationSet":
         """Return a slice of the experiments."""

@@ -21,7 +21,11 @@ class LocationsSpec(MethodSpec):
 
     @abstractmethod
     def draw(
-        self, domain: Domain, valid: Bool[Tensor, "*space"], count: tuple[int, int], generator: torch.Generator
+        self,
+        domain: Domain,
+        valid: Bool[Tensor, "*space"],
+        count: tuple[int, int],
+        generator: torch.Generator,
     ) -> Int[Tensor, "batch time site"]:
         """Return the sites of `count = (batch, time)` experiments and observation times; never a masked point.
 
@@ -47,7 +51,11 @@ class AllSpec(LocationsSpec):
     reference = "the usual set-up of twin experiments"
 
     def draw(
-        self, domain: Domain, valid: Bool[Tensor, "*space"], count: tuple[int, int], generator: torch.Generator
+        self,
+        domain: Domain,
+        valid: Bool[Tensor, "*space"],
+        count: tuple[int, int],
+        generator: torch.Generator,
     ) -> Int[Tensor, "batch time site"]:
         return _everywhere(valid.flatten().nonzero()[:, 0], count)
 
@@ -73,7 +81,11 @@ class EverySpec(LocationsSpec):
         return self
 
     def draw(
-        self, domain: Domain, valid: Bool[Tensor, "*space"], count: tuple[int, int], generator: torch.Generator
+        self,
+        domain: Domain,
+        valid: Bool[Tensor, "*space"],
+        count: tuple[int, int],
+        generator: torch.Generator,
     ) -> Int[Tensor, "batch time site"]:
         chosen = torch.zeros_like(valid)
         chosen[tuple(slice(self.offset, None, self.step) for _ in domain.axes)] = True
@@ -99,7 +111,11 @@ class RandomSpec(LocationsSpec):
     reference = "the usual set-up of twin experiments"
 
     def draw(
-        self, domain: Domain, valid: Bool[Tensor, "*space"], count: tuple[int, int], generator: torch.Generator
+        self,
+        domain: Domain,
+        valid: Bool[Tensor, "*space"],
+        count: tuple[int, int],
+        generator: torch.Generator,
     ) -> Int[Tensor, "batch time site"]:
         points = valid.flatten().nonzero()[:, 0]
         if points.shape[0] < self.count:
@@ -108,7 +124,10 @@ class RandomSpec(LocationsSpec):
                 "lower `locations.count`",
             )
         batch, times = count[0], count[1] if self.redraw else 1
-        rows = [points[torch.randperm(points.shape[0], generator=generator)[: self.count]] for _ in range(batch * times)]
+        rows = [
+            points[torch.randperm(points.shape[0], generator=generator)[: self.count]]
+            for _ in range(batch * times)
+        ]
         return torch.stack(rows).reshape(batch, times, self.count).expand(*count, -1)
 
     def num_sites(self, fields: FieldsInfo) -> int:
@@ -129,11 +148,19 @@ class CellsSpec(LocationsSpec):
     reference = "the usual set-up of twin experiments"
 
     def draw(
-        self, domain: Domain, valid: Bool[Tensor, "*space"], count: tuple[int, int], generator: torch.Generator
+        self,
+        domain: Domain,
+        valid: Bool[Tensor, "*space"],
+        count: tuple[int, int],
+        generator: torch.Generator,
     ) -> Int[Tensor, "batch time site"]:
         for index in self._tuples():
-            if len(index) != len(domain.shape) or any(i >= size for i, size in zip(index, domain.shape, strict=False)):
-                raise OutsideDomain(f"cell {index} is not on the grid {domain.shape}", "correct `locations.indices`")
+            if len(index) != len(domain.shape) or any(
+                i >= size for i, size in zip(index, domain.shape, strict=False)
+            ):
+                raise OutsideDomain(
+                    f"cell {index} is not on the grid {domain.shape}", "correct `locations.indices`"
+                )
         sites = torch.tensor([int(np.ravel_multi_index(index, domain.shape)) for index in self._tuples()])
         _refuse_masked(sites, valid, [str(index) for index in self._tuples()])
         return _everywhere(sites, count)
@@ -148,10 +175,13 @@ class CellsSpec(LocationsSpec):
         for position, index in enumerate(self._tuples()):
             if len(index) != len(fields.shape):
                 yield Problem(
-                    ("indices", position), f"{index} has {len(index)} numbers; the grid has {len(fields.shape)} axes"
+                    ("indices", position),
+                    f"{index} has {len(index)} numbers; the grid has {len(fields.shape)} axes",
                 )
             elif any(i >= size for i, size in zip(index, fields.shape, strict=True)):
-                yield Problem(("indices", position), f"{index} is beyond grid {fields.shape}; indices start at 0")
+                yield Problem(
+                    ("indices", position), f"{index} is beyond grid {fields.shape}; indices start at 0"
+                )
 
 
 class PointsSpec(LocationsSpec):
@@ -164,7 +194,11 @@ class PointsSpec(LocationsSpec):
     reference = "the usual set-up of twin experiments"
 
     def draw(
-        self, domain: Domain, valid: Bool[Tensor, "*space"], count: tuple[int, int], generator: torch.Generator
+        self,
+        domain: Domain,
+        valid: Bool[Tensor, "*space"],
+        count: tuple[int, int],
+        generator: torch.Generator,
     ) -> Int[Tensor, "batch time site"]:
         sites = torch.tensor([nearest_point(domain, place) for place in self.coordinates])
         _refuse_masked(sites, valid, [str(place) for place in self.coordinates])
@@ -178,14 +212,18 @@ class PointsSpec(LocationsSpec):
         for position, place in enumerate(self.coordinates):
             fits = set(place) == set(names) if isinstance(place, dict) else len(place) == len(names)
             if not fits:
-                yield Problem(("coordinates", position), f"{place} must give one number for each of {', '.join(names)}")
+                yield Problem(
+                    ("coordinates", position), f"{place} must give one number for each of {', '.join(names)}"
+                )
 
 
 def _refuse_masked(sites: Tensor, valid: Bool[Tensor, "*space"], names: list[str]) -> None:
     holds_data = valid.flatten()[sites]
     if not bool(holds_data.all()):
         where = names[int((~holds_data).nonzero()[0, 0])]
-        raise OutsideDomain(f"the site {where} falls on a masked grid point", "move it to a point that holds data")
+        raise OutsideDomain(
+            f"the site {where} falls on a masked grid point", "move it to a point that holds data"
+        )
 
 
 AnyLocations: TypeAlias = Annotated[

@@ -31,7 +31,9 @@ class ObservationError(Spec):
     def _is_given_once(self) -> "ObservationError":
         given = sorted(self.model_fields_set & {"std", "variance", "snr_db"})
         if len(given) != 1:
-            raise ValueError(f"give exactly one of std, variance, snr_db (given: {', '.join(given) or 'none'})")
+            raise ValueError(
+                f"give exactly one of std, variance, snr_db (given: {', '.join(given) or 'none'})"
+            )
         return self
 
     def variances(self, signal: Float[Tensor, " channel"]) -> Float[Tensor, " channel"]:
@@ -74,7 +76,9 @@ class SyntheticSpec(ObservationsSpec):
         fields = truth.tensor(dtype=torch.float64)
         exact = _at(fields[:, record], index, repeats)
         signal = _signal(fields, truth)
-        variance = self.error.variances(signal).repeat(sites.shape[-1], 1)[:, channels].flatten().expand(exact.shape)
+        variance = (
+            self.error.variances(signal).repeat(sites.shape[-1], 1)[:, channels].flatten().expand(exact.shape)
+        )
         noise = torch.randn(exact.shape, generator=generator, dtype=torch.float64)
         arrives = torch.rand(exact.shape, generator=generator, dtype=torch.float64) >= self.missing
         present = arrives & self._holds_data(truth, record, index, repeats)
@@ -110,15 +114,20 @@ class SyntheticSpec(ObservationsSpec):
         known = list(fields.variables)
         for position, name in enumerate(self.variables):
             if name not in known:
-                yield Problem(("variables", position), f"unknown variable '{name}' (known: {', '.join(known)})")
+                yield Problem(
+                    ("variables", position), f"unknown variable '{name}' (known: {', '.join(known)})"
+                )
         if self.num_times(fields) == 0:
             yield Problem(
-                ("every",), f"no observation time within {fields.time.size} records (first at {self._first()}); lower it"
+                ("every",),
+                f"no observation time within {fields.time.size} records (first at {self._first()}); lower it",
             )
         yield from (problem.below("locations") for problem in self.locations.check(fields))
 
 
-def _cells(sites: Int[Tensor, "batch time site"], channels: Tensor, num_channels: int) -> Int[Tensor, "batch time obs"]:
+def _cells(
+    sites: Int[Tensor, "batch time site"], channels: Tensor, num_channels: int
+) -> Int[Tensor, "batch time obs"]:
     """Return the cells of the observed channels at each site, channel fastest; fixed sites stay one row."""
     fixed = [1 if sites.stride(dim) == 0 else size for dim, size in enumerate(sites.shape[:2])]
     rows = sites[: fixed[0], : fixed[1]]

@@ -1,6 +1,5 @@
 """The Fourier neural operator as a network: channels-last, on any grid."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from koopcast.layers.normalisation import FeatureNormalisation
-from koopcast.layers.pointwise import ChannelMLP, Gate, linear
+from koopcast.layers.pointwise import ChannelMLP, Gate, Linear
 from koopcast.layers.positions import grid_positions
 from koopcast.layers.spectral_convolution import Backend, SpectralConvolution
 
@@ -49,16 +48,22 @@ class FNO(nn.Module):
         self.architecture = chosen = architecture
         positions = len(chosen.modes) if chosen.positional == "grid" else 0
         self.lift = ChannelMLP(
-            chosen.channels_in + positions, chosen.hidden(chosen.lift_ratio), chosen.width, generator=generator
+            chosen.channels_in + positions,
+            chosen.hidden(chosen.lift_ratio),
+            chosen.width,
+            generator=generator,
         )
         self.blocks = nn.ModuleList(
-            Block(chosen, is_last=layer == chosen.layers - 1, generator=generator) for layer in range(chosen.layers)
+            Block(chosen, is_last=layer == chosen.layers - 1, generator=generator)
+            for layer in range(chosen.layers)
         )
         self.project = ChannelMLP(
             chosen.width, chosen.hidden(chosen.proj_ratio), chosen.channels_out, generator=generator
         )
 
-    def forward(self, x: Float[Tensor, "batch *space channel_in"]) -> Float[Tensor, "batch *space channel_out"]:
+    def forward(
+        self, x: Float[Tensor, "batch *space channel_in"]
+    ) -> Float[Tensor, "batch *space channel_out"]:
         """Return the output fields on the grid of `x`."""
         shape = x.shape[1:-1]
         if self.architecture.positional == "grid":
@@ -76,7 +81,9 @@ class FNO(nn.Module):
         return torch.cat([x, grid.expand(len(x), *grid.shape)], dim=-1)
 
     def _padded(self, x: Float[Tensor, "batch *space channel"]) -> Float[Tensor, "batch *padded channel"]:
-        """Append zeros behind the closed axes, so that the periodic transform does not join their two ends."""
+        """Append zeros behind the closed axes, so that the periodic transform does not join their two
+        ends.
+        """
         widths = [
             0 if is_periodic else round(self.architecture.padding * size)
             for size, is_periodic in zip(x.shape[1:-1], self.architecture.periodic, strict=True)
@@ -87,7 +94,9 @@ class FNO(nn.Module):
 
 
 class Block(nn.Module):
-    """h = gelu(norm(S x) + W x), then y = gelu(norm(V₂ gelu(V₁ h) + g x)); the last block has no outer gelu."""
+    """h = gelu(norm(S x) + W x), then y = gelu(norm(V₂ gelu(V₁ h) + g x)); the last block has no outer
+    gelus.
+    """
 
     def __init__(self, chosen: Architecture, *, is_last: bool, generator: torch.Generator | None) -> None:
         super().__init__()
@@ -98,7 +107,11 @@ class Block(nn.Module):
         )
         self.skip = _skip(chosen.skip, width, generator)
         has_mlp = chosen.mlp_ratio > 0
-        self.mlp = ChannelMLP(width, chosen.hidden(chosen.mlp_ratio), width, generator=generator) if has_mlp else None
+        self.mlp = (
+            ChannelMLP(width, chosen.hidden(chosen.mlp_ratio), width, generator=generator)
+            if has_mlp
+            else None
+        )
         self.gate = Gate(width) if has_mlp else None
         self.norms = nn.ModuleList(
             FeatureNormalisation(width, chosen.norm) for _ in range(1 + has_mlp) if chosen.norm != "none"
@@ -115,7 +128,7 @@ class Block(nn.Module):
         return self._activated(self._normalised(torch.addcmul(self.mlp(h), x, self.gate.weight), 1))
 
     def _normalised(self, x: Tensor, which: int) -> Tensor:
-        return self.norms[which](x) if len(self.norms) else x
+        return self.norms[which](x) if len(self.norms) > 0 else x
 
     def _activated(self, x: Tensor) -> Tensor:
         return x if self.is_last else nn.functional.gelu(x)
@@ -123,5 +136,5 @@ class Block(nn.Module):
 
 def _skip(kind: Skip, width: int, generator: torch.Generator | None) -> nn.Module | None:
     if kind == "linear":
-        return linear(width, width, bias=False, generator=generator)
+        return Linear(width, width, bias=False, generator=generator)
     return {"identity": nn.Identity(), "gate": Gate(width), "none": None}[kind]

@@ -1,4 +1,4 @@
-"""Schedules: the learning rate as a function of the step alone, so that a resumed training needs no state of it."""
+"""Schedules: the learning rate as a function of the step alone; a resumed training needs no state of it."""
 
 from abc import abstractmethod
 

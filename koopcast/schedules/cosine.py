@@ -22,7 +22,9 @@ class CosineSpec(ScheduleSpec):
     reference = "Loshchilov and Hutter 2017 (without restarts)"
 
     def factor(self, step: int, num_steps: int) -> float:
-        """Return (step + 1) / rise during the rise of `rise` steps, then final + (1 - final) (1 + cos πs) / 2."""
+        """Return (step + 1) / rise during the rise of `rise` steps, then final + (1 - final) (1 + cos πs) /
+        2.
+        """
         rise = math.ceil(self.warmup * num_steps)
         if step < rise:
             return (step + 1) / rise

@@ -9,7 +9,9 @@ from koopcast.schedules.base import ScheduleSpec
 
 
 class OneCycleSpec(ScheduleSpec):
-    """Rise along half a cosine from peak / start_divisor to the peak, then fall to that over final_divisor."""
+    """Rise along half a cosine from peak / start_divisor to the peak, then fall to that over
+    final_divisor.
+    """
 
     kind: Literal["one_cycle"] = "one_cycle"
     rise: Annotated[float, Field(gt=0, lt=1)] = 0.3

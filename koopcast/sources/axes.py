@@ -21,7 +21,8 @@ COMMON_NAMES: Mapping[str, AxisName] = {
     "i": "x", "ni": "x", "nx": "x", "x": "x", "rlon": "x", "west_east": "x",
     "lat": "latitude", "latitude": "latitude", "nav_lat": "latitude",
     "lon": "longitude", "longitude": "longitude", "nav_lon": "longitude",
-    "ncells": "point", "point": "point", "points": "point", "site": "point", "station": "point", "location": "point",
+    "ncells": "point", "point": "point", "points": "point", "site": "point", "station": "point",
+    "location": "point",
 }  # fmt: skip
 """Lower-case name of a dimension -> axis."""
 _CF_KEYS: tuple[tuple[str, AxisName], ...] = (
@@ -94,7 +95,7 @@ def _axis_of(dim: Hashable, dataset: xr.Dataset, coords: Mapping[AxisName, str])
     axis = _guess(dim, dataset, coords)
     if axis is None:
         raise DataError(
-            f"dimension '{dim}' ({dataset.sizes[dim]} long) has no attributes or name that say which axis it is",
+            f"dimension '{dim}' ({dataset.sizes[dim]} long) has no attributes or name that tell its axis",
             f"name it: `coords: {{y: {dim}}}` (axes: {', '.join(ORDER)})",
         )
     return axis

@@ -3,11 +3,12 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from koopcast.sources.paths import licence_of, resolve
+from koopcast.sources.paths import anchored, licence_of, resolve
 from koopcast.spec import MethodSpec, Spec
 
 
@@ -27,14 +28,22 @@ class TimeOverride(Spec):
 class SourceSpec(MethodSpec):
     """Options of a reader."""
 
-    path: str | list[str] = Field(min_length=1)
-    """A file, several, a pattern (`data/*.nc`), or `pkg://module/file` for one inside an installed package."""
+    path: str | list[str] = Field(min_length=1, json_schema_extra={"key": False})
+    """A file, several, a pattern (`data/*.nc`), or `pkg://module/file` for one inside a package.
+
+    A relative path starts from the folder of the pipeline that names it.
+    """
     units: dict[str, str] = {}
     """Units of variables whose file says nothing or something wrong (the numbers stay as they are)."""
     missing: list[float] = []
     """Numbers that stand for a missing value, beside those that the file declares: `[999, -9999]`."""
     licence: str = ""
     """Terms of use, kept with the fields; default: what the file or its package says."""
+
+    @field_validator("path")
+    @classmethod
+    def _start_from_its_folder(cls, path: str | list[str], info: Any) -> str | list[str]:
+        return anchored(path, (info.context or {}).get("folder"))
 
     def files(self) -> list[Path]:
         """Return the files (or zarr directories) that are read: their digests enter the key of the step.
@@ -48,9 +57,9 @@ class SourceSpec(MethodSpec):
     def open(self, variables: Sequence[str]) -> xr.Dataset:
         """Return the variables lazily, under the contract of axes.
 
-        Dimensions are `([sample,] time, *space)` with space axes named `z`, `y`, `x`, `latitude`, `longitude` or
-        `point`; times are decoded (datetime64, cftime, or numbers for model time); missing values are NaN; units and
-        other CF attributes are kept.
+        Dimensions are `([sample,] time, *space)` with space axes named `z`, `y`, `x`, `latitude`,
+        `longitude` or `point`; times are decoded (datetime64, cftime, or numbers for model time); missing
+        values are NaN; units and other CF attributes are kept.
 
         Raises:
             MissingFile: The file is not there or not of this format.

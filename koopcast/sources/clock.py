@@ -1,7 +1,6 @@
 """Time axes of files: numbers and an epoch in any CF calendar, and the spellings that CF readers refuse."""
 
 import re
-from typing import Literal, cast
 
 import cftime
 import numpy as np
@@ -19,8 +18,9 @@ _MONTHS = {"month": 1, "months": 1, "mon": 1, "year": 12, "years": 12, "yr": 12,
 def decode_time(dataset: xr.Dataset, override: TimeOverride | None) -> xr.Dataset:
     """Return the dataset with `time` as dates (datetime64 where they fit, else cftime) or as model time.
 
-    Beyond CF: `months since` and `years since` count calendar months; a reference year 0 in the standard calendar,
-    which has none, is read in the proleptic Gregorian calendar, as the programs that write it mean it.
+    Beyond CF: `months since` and `years since` count calendar months; a reference year 0 in the standard
+    calendar, which has none, is read in the proleptic Gregorian calendar, as the programs that write it mean
+    it.
 
     Raises:
         DataError: There are no times, they do not increase, or their units cannot be read.
@@ -124,7 +124,7 @@ def _as_times(dates: object) -> np.ndarray:
     """Return dates as datetime64 where the calendar and the range allow, as cftime objects otherwise."""
     objects = np.array(list(np.atleast_1d(np.asarray(dates, dtype=object))), dtype=object)
     calendars = ("standard", "gregorian", "proleptic_gregorian")
-    if objects[0].calendar not in calendars or not (1678 <= objects[0].year and objects[-1].year <= 2261):
+    if objects[0].calendar not in calendars or objects[0].year < 1678 or objects[-1].year > 2261:
         return objects
     # cftime carries microseconds, and the rounding of numbers such as days / 24 shows in the last of them.
     micro = np.array([np.datetime64(date.isoformat(), "us") for date in objects])
@@ -145,7 +145,4 @@ def _attributes(dataset: xr.Dataset, times: np.ndarray, units: str) -> dict[str,
         )
     is_model_time = np.issubdtype(times.dtype, np.number)
     name = str(dataset["time"].attrs.get("long_name", "time")) if "time" in dataset.coords else "time"
-    kind = cast(Literal["time"], "time")
-    return (
-        {"long_name": name, "units": units} if is_model_time else {"long_name": name, "standard_name": kind}
-    )
+    return {"long_name": name, **({"units": units} if is_model_time else {"standard_name": "time"})}

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,8 @@ class GriddedSourceSpec(SourceSpec):
     group: str | None = None
     """Group inside each file; default: the root."""
     coords: dict[AxisName, str] = {}
-    """Axis -> dimension or coordinate of the file, where its attributes do not tell: `{time: TIME2, y: dim0}`."""
+    """Axis -> dimension or coordinate of the file, where its attributes do not tell: `{time: TIME2, y:
+    dim0}`."""
     time: TimeOverride | None = None
     """Meaning of the time axis, where the file does not say or says it wrong."""
 
@@ -36,6 +38,7 @@ class GriddedSourceSpec(SourceSpec):
         """
 
     def open(self, variables: Sequence[str]) -> xr.Dataset:
+        """Return the variables of all files, joined along time."""
         files = self.files()
         parts = [self._arranged(file, variables) for file in files]
         dataset = along_time(parts, [file.name for file in files])
@@ -76,7 +79,7 @@ def along_time(parts: Sequence[xr.Dataset], names: Sequence[str]) -> xr.Dataset:
     ):
         raise DataError("the files have times of different calendars", "state one: `time: {units, calendar}`")
     order = sorted(range(len(parts)), key=lambda index: parts[index]["time"].values[0])
-    for before, after in zip(order, order[1:], strict=False):
+    for before, after in pairwise(order):
         end, begin = parts[before]["time"].values[-1], parts[after]["time"].values[0]
         if begin <= end:
             raise DataError(

@@ -17,6 +17,7 @@ class NetCDFSpec(GriddedSourceSpec):
     reference = "Rew & Davis 1990; CF conventions 1.11"
 
     def open_file(self, file: Path) -> xr.Dataset:
+        """Return the raw content of one file, lazily."""
         try:
             return xr.open_dataset(
                 file,

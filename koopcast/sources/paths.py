@@ -15,13 +15,22 @@ LICENCES = {"iris_sample_data": "British Crown copyright, Met Office, Open Gover
 
 
 def resolve(path: str | list[str]) -> list[Path]:
-    """Return the files of a path, a list of paths, a pattern, or `pkg://module/file`; sorted within a pattern.
+    """Return the files of a path, several, a pattern, or `pkg://module/file`; sorted within a pattern.
 
     Raises:
         MissingFile: Nothing is there.
     """
     found = [file for text in ([path] if isinstance(path, str) else path) for file in _resolve_one(text)]
     return list(dict.fromkeys(found))
+
+
+def anchored(path: str | list[str], folder: Path | None) -> str | list[str]:
+    """Return paths with the relative ones starting from `folder`; as they are without one."""
+    if isinstance(path, list):
+        return [str(anchored(text, folder)) for text in path]
+    if folder is None or "://" in path or path.startswith("~"):
+        return path
+    return str(folder / path)
 
 
 def licence_of(path: str | list[str]) -> str:

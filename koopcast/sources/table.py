@@ -31,15 +31,16 @@ class TableSpec(SourceSpec):
 
     kind: Literal["table"] = "table"
     columns: dict[str, str] = {}
-    """Meaning -> column: `time`, `latitude`, `longitude`, `station`, `variable`, `value`, or the name of a variable
-    (`{temperature: "temperature (celsius)"}`). Common names are found without."""
+    """Meaning -> column: `time`, `latitude`, `longitude`, `station`, `variable`, `value`, or the name of a
+    variable (`{temperature: "temperature (celsius)"}`). Common names are found without."""
     time: TimeOverride | None = None
     """Units of a numeric time column; dates are ISO 8601, UTC where they state no zone."""
     duplicates: Literal["error", "first", "last", "mean"] = "error"
     """What to do with rows of one time and point that disagree. Rows that agree are one row."""
     every: str | None = None
-    """Average over intervals of this length (`PT1H`, `P1D`, `P1M`), each stamped with its beginning; intervals are
-    half open, counted from midnight (months from the first), and empty ones are missing. Default: times as they are."""
+    """Average over intervals of this length (`PT1H`, `P1D`, `P1M`), each stamped with its beginning;
+    intervals are half open, counted from midnight (months from the first), and empty ones are missing.
+    Default: times as they are."""
 
     reference = "Wickham 2014 (long and wide form)"
 
@@ -55,6 +56,7 @@ class TableSpec(SourceSpec):
         return every
 
     def open(self, variables: Sequence[str]) -> xr.Dataset:
+        """Return the series as fields of points."""
         files = self.files()
         table = self._long_form(pd.concat([read_table(file) for file in files], ignore_index=True), variables)
         rejected = self._rejections(table)
@@ -145,7 +147,7 @@ class TableSpec(SourceSpec):
     def _unique(self, table: pd.DataFrame) -> pd.DataFrame:
         """Return one row a time, point and variable, with the column `point`."""
         if "station" in table:
-            key = pd.factorize(table["station"], sort=True)[0]
+            key: np.ndarray = pd.factorize(table["station"], sort=True)[0]
         elif "latitude" in table and "longitude" in table:
             key = table.groupby(["latitude", "longitude"]).ngroup().to_numpy()
         else:
@@ -158,8 +160,8 @@ class TableSpec(SourceSpec):
         if self.duplicates == "error":
             first = rows[repeated].iloc[0]
             raise DataError(
-                f"{int(repeated.sum())} rows repeat a time and point with another value, first {first['variable']} at "
-                f"{first['time']}",
+                f"{int(repeated.sum())} rows repeat a time and point with another value, first "
+                f"{first['variable']} at {first['time']}",
                 "choose `duplicates: first`, `last` or `mean`",
             )
         if self.duplicates == "mean":
@@ -224,7 +226,8 @@ def interval_start(times: pd.Series, every: str) -> pd.Series:
         months = (times.dt.year * 12 + times.dt.month - 1) // duration.months * duration.months
         starts = pd.to_datetime({"year": months // 12, "month": months % 12 + 1, "day": 1})
         return starts.astype("datetime64[ns]")
-    return times.dt.floor(pd.Timedelta(seconds=duration.seconds))
+    floored: pd.Series = times.dt.floor(pd.Timedelta(seconds=duration.seconds))
+    return floored
 
 
 def _all_intervals(times: np.ndarray, every: str) -> np.ndarray:

@@ -17,11 +17,17 @@ class ZarrSpec(GriddedSourceSpec):
     reference = "Zarr specifications 2 and 3"
 
     def open_file(self, file: Path) -> xr.Dataset:
+        """Return the raw content of one store, lazily."""
         try:
-            return xr.open_zarr(
-                file, group=self.group, consolidated=self._is_consolidated(file), chunks=None, decode_times=False,
+            return xr.open_dataset(
+                file,
+                engine="zarr",
+                group=self.group,
+                consolidated=self._is_consolidated(file),
+                decode_times=False,
                 decode_timedelta=False,
-            )  # fmt: skip
+                cache=False,
+            )
         except (OSError, ValueError, KeyError) as error:
             raise MissingFile(
                 f"'{file}' cannot be read as zarr ({error})", "check directory and group"

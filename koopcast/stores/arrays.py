@@ -1,4 +1,4 @@
-"""How fields lie on disk: zarr 3, uncompressed chunks near 8 MB, read and written by the zarrs codec pipeline."""
+"""How fields lie on disk: zarr 3, uncompressed chunks near 8 MB, passed through the zarrs pipeline."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ def chunk_shape(shape: tuple[int, ...], dtype: np.dtype[Any], target: int = CHUN
     """Return the chunks of an array in C order: whole trailing axes as far as `target` bytes go.
 
     The first axis that does not fit is cut into equal parts (up to rounding), and axes before it into single
-    indices: a chunk is one contiguous run of the array. With the leading dims `(sample, member, time)` it holds
+    indices: a chunk is one contiguous run of the array. With leading dims `(sample, member, time)` it holds
     whole fields of consecutive times, unless one field is larger than `target`.
     """
     chunks = [1] * len(shape)
@@ -70,7 +70,7 @@ def write_fields(
 
 
 def open_fields(path: Path, *, group: str | None = None, first: Sequence[str] = ()) -> xr.Dataset:
-    """Open what `write_fields` wrote: lazily, but for the coordinates.
+    """Open what `write_fields` wrote. Values are read each time they are used, and not kept.
 
     Args:
         path: Directory of the store.
@@ -83,7 +83,9 @@ def open_fields(path: Path, *, group: str | None = None, first: Sequence[str] = 
     """
     try:
         with _zarrs():
-            found = xr.open_zarr(path, group=group, chunks=None, zarr_format=3, consolidated=False)
+            found = xr.open_dataset(
+                path, engine="zarr", group=group, cache=False, zarr_format=3, consolidated=False
+            )
     except FileNotFoundError as error:
         raise StoreMissing(
             f"there are no fields in '{path / (group or '')}'", "run the step that writes them"
@@ -101,7 +103,7 @@ def _plain(variable: xr.Variable) -> xr.Variable:
     """Return a variable without the encoding of its file, with text of any length (zarr 3 knows no other)."""
     result = variable.copy(deep=False).drop_encoding()
     result.attrs = dict(sorted(variable.attrs.items()))
-    return result.astype(object) if variable.dtype.kind == "U" else result
+    return result.compute().astype(object) if variable.dtype.kind in "UO" else result
 
 
 def _encoding(variable: xr.Variable, codec: Codec | None) -> dict[str, Any]:

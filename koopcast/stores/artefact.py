@@ -92,8 +92,9 @@ class Manifest(BaseModel):
     """SHA-256 of all of the above except `timings` and `created`: equal results have equal digests."""
 
     def sealed(self) -> "Manifest":
-        """Return the manifest with its digest."""
-        return self.model_copy(update={"digest": self.computed_digest()})
+        """Return the manifest as it will be read again (JSON has no NaN), with its digest."""
+        plain = Manifest.model_validate_json(self.model_dump_json())
+        return plain.model_copy(update={"digest": plain.computed_digest()})
 
     def computed_digest(self) -> str:
         """Return the digest that the contents call for."""

@@ -85,7 +85,7 @@ def doctor(store: Layout) -> Report:
         artefact, found = _examine(store, path)
         if artefact is not None:
             sound[path.name] = artefact
-        if found:
+        if found and path.exists():
             broken[path.name] = found
     return Report(
         num_artefacts=len(sound.keys() | broken.keys()),

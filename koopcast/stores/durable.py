@@ -24,12 +24,12 @@ def temporary_sibling(path: Path, label: str = "") -> Path:
     return path.parent / f"{TEMPORARY}{label}{'-' if label else ''}{uuid4().hex[:12]}"
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace the file `path` by `text` in one step that survives a power cut."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Replace the file `path` by `content` in one step that survives a power cut."""
     temporary = temporary_sibling(path)
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with temporary.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

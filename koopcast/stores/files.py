@@ -1,4 +1,4 @@
-"""The other files of artefacts: datasets with their contract, tensors, tables, JSON; same content, same bytes."""
+"""Datasets with their contract, tensors, tables and JSON of artefacts: same content, same bytes."""
 
 import json
 from collections.abc import Mapping
@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -17,14 +15,14 @@ from koopcast.errors import StoreDamaged, StoreMissing
 from koopcast.fields import FieldData
 from koopcast.grids import FieldsInfo
 from koopcast.stores.arrays import Codec, open_fields, write_fields
-from koopcast.stores.durable import write_text, writing
+from koopcast.stores.durable import write_whole, writing
 
 FIELDS, CONTRACT = "fields.zarr", "fields.json"
 _INFO = TypeAdapter(FieldsInfo)
 
 
 def write_data(folder: Path, data: FieldData, *, codec: Codec | None = None) -> None:
-    """Write a dataset and its contract to `fields.zarr` and `fields.json`; the window of the reader is not kept."""
+    """Write a dataset and its contract to `fields.zarr` and `fields.json`; a reader's window is not kept."""
     write_fields(folder / FIELDS, data.dataset, codec=codec)
     write_json(folder / CONTRACT, info_to_json(data.info))
 
@@ -79,7 +77,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write a table as Parquet, without its index."""
     with writing(path.parent.absolute()):
-        pq.write_table(pa.Table.from_pandas(table, preserve_index=False), path, compression="zstd")
+        table.to_parquet(path, engine="pyarrow", index=False, compression="zstd")
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -91,15 +89,15 @@ def read_table(path: Path) -> pd.DataFrame:
     """
     _demand(path)
     try:
-        return pq.read_table(path).to_pandas()
-    except pa.ArrowInvalid as error:
+        return pd.read_parquet(path, engine="pyarrow")
+    except ValueError as error:
         raise _damaged(path, "holds no table", error) from error
 
 
 def write_json(path: Path, values: Any) -> None:
     """Write JSON values, keys in the order given."""
     with writing(path.parent.absolute()):
-        write_text(path, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+        write_whole(path, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> Any:

@@ -49,10 +49,10 @@ class _Kept:
 def gc(store: Layout, *, keep_runs: int = 5, dry_run: bool = False) -> Collected:
     """Remove what nothing refers to any more.
 
-    Of each pipeline stay the newest `keep_runs` runs, the newest that was done, and those in progress; with them
-    the artefacts that they name, the direct inputs of these, and the scratch of steps that they have yet to
-    finish. What somebody alive works on stays, and no run starts meanwhile. Nothing keeps what was made outside
-    of any run.
+    Of each pipeline stay the newest `keep_runs` runs, the newest that was done, and those in progress; with
+    them the artefacts that they name, the direct inputs of these, and the scratch of steps that they have yet
+    to finish. What somebody alive works on stays, and no run starts meanwhile. Nothing keeps what was made
+    outside of any run.
 
     Raises:
         InvalidInput: `keep_runs` is negative.
@@ -75,7 +75,8 @@ def _collect(store: Layout, keep_runs: int, dry_run: bool) -> Iterator[Removed]:
     kept = _kept(store, keep_runs)
     for path, key in _candidates(store, kept):
         lock = store.lock(key) if key is not None else None
-        if is_worked_on(store, key) or not (dry_run or lock is None or lock.try_acquire()):
+        is_free = not is_worked_on(store, key) if dry_run else lock is None or lock.try_acquire()
+        if not is_free:
             continue
         try:
             removed = Removed(path.relative_to(store.root).as_posix(), num_bytes(path))

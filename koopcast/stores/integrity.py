@@ -10,7 +10,7 @@ from pathlib import Path
 
 from koopcast.errors import StoreError
 from koopcast.stores.artefact import MANIFEST, Artefact, FileEntry
-from koopcast.stores.durable import write_text
+from koopcast.stores.durable import write_whole
 
 Stamp = list[int]
 """Size, modification time in ns and inode: while these stay, a file counts as untouched."""
@@ -99,7 +99,7 @@ def remember(memory: Path, stamps: dict[str, Stamp]) -> None:
     settled = {name: stamp for name, stamp in stamps.items() if stamp[1] < latest}
     try:
         memory.parent.mkdir(parents=True, exist_ok=True)
-        write_text(memory, json.dumps(settled))
+        write_whole(memory, json.dumps(settled))
     except OSError:
         return
 
@@ -118,5 +118,8 @@ def _stamp(path: Path) -> Stamp:
 
 
 def _in_threads(function: Callable[[Path], str], paths: Iterable[Path]) -> list[str]:
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        return list(pool.map(function, paths))
+    todo = list(paths)
+    if len(todo) < 2:
+        return [function(path) for path in todo]
+    with ThreadPoolExecutor(min(8, len(todo), os.cpu_count() or 1)) as pool:
+        return list(pool.map(function, todo))

@@ -9,19 +9,20 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from weakref import WeakSet
 
 from koopcast import progress
-from koopcast.errors import StoreLocked
+from koopcast.errors import StoreError, StoreLocked
 from koopcast.stores.durable import writing
 
 HEARTBEAT = 10.0
 """Seconds between two signs of life of a holder."""
 LEASE = 60.0
 """Seconds without a sign of life after which a holder on another host counts as dead."""
-_FIRST_POLL, _LONGEST_POLL = 0.02, 0.5
+_FIRST_POLL, _LONGEST_POLL = 0.02, 0.2
 
 
 @dataclass(frozen=True)
@@ -88,11 +89,19 @@ class Lock:
 
         Raises:
             StoreNotWritable: The store is read-only.
+            StoreError: Its file system knows no locks.
         """
         with writing(self.path.parent.parent):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-        if not (_flock(descriptor) and _is_at(descriptor, self.path) and not _is_leased(self.path)):
+        try:
+            is_ours = _flock(descriptor) and _is_at(descriptor, self.path) and not _is_leased(self.path)
+        except OSError as error:
+            os.close(descriptor)
+            raise StoreError(
+                f"'{self.path}' cannot be locked ({error})", "keep the store on a disk with flock"
+            ) from error
+        if not is_ours:
             os.close(descriptor)
             return False
         self._descriptor = descriptor
@@ -123,7 +132,8 @@ class Lock:
 
     def _give_signs(self, descriptor: int) -> None:
         while not self._released.wait(HEARTBEAT):
-            os.utime(descriptor)
+            with suppress(OSError):
+                os.utime(descriptor)
 
 
 def is_held(path: Path) -> bool:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from koopcast.errors import InvalidInput, StoreDamaged, StoreMissing
 from koopcast.stores.artefact import ArtefactRef
-from koopcast.stores.durable import TEMPORARY, remove, temporary_sibling, write_text, writing
+from koopcast.stores.durable import TEMPORARY, remove, sync, temporary_sibling, write_whole, writing
 from koopcast.stores.layout import Layout
 from koopcast.stores.lock import Lock, is_held
 
@@ -96,12 +96,12 @@ class Run:
         """The state of the record, or `killed` where the run died without a word."""
         return "killed" if self._record.state == "running" and not self.is_live else self._record.state
 
-    def write(self, name: str, text: str) -> Path:
+    def write(self, name: str, content: str | bytes) -> Path:
         """Write a file of the run (`run.lock.yaml`, a report) in one step; return its path."""
         path = self.path / name
         with writing(self._layout.root):
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_text(path, text)
+            write_whole(path, content)
         return path
 
     def update(self, **changes: Any) -> RunRecord:
@@ -162,9 +162,10 @@ def create_run(layout: Layout, pipeline: str, steps: Mapping[str, StepRecord]) -
             draft = temporary_sibling(folder / run_id)
             draft.mkdir(parents=True)
             try:
-                write_text(draft / RECORD, record.model_dump_json(indent=1) + "\n")
+                write_whole(draft / RECORD, record.model_dump_json(indent=1) + "\n")
                 lock.acquire()
                 draft.rename(folder / run_id)
+                sync(folder)
             except BaseException:
                 lock.release()
                 remove(draft)

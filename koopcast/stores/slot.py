@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from koopcast.errors import StoreError
 from koopcast.stores.artefact import MANIFEST, Artefact, Manifest, parse_name, read_artefact
-from koopcast.stores.durable import discard, remove, sync, sync_tree, write_text, writing
+from koopcast.stores.durable import discard, remove, sync, sync_tree, write_whole, writing
 from koopcast.stores.integrity import age, describe, list_files, remember_all
 from koopcast.stores.layout import Layout
 
@@ -81,7 +81,7 @@ class Slot:
                 created=datetime.now(UTC),
             ).sealed()
             age(self.path)
-            write_text(self.path / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
+            write_whole(self.path / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
             sync_tree(self.path, list_files(self.path).values())
             self.published = self._commit()
             if self._scratch.exists():
@@ -96,6 +96,7 @@ class Slot:
             target.rename(former)
         self.path.rename(target)
         sync(target.parent)
+        sync(self.layout.root)
         remove(former)
         artefact = read_artefact(target)
         assert artefact is not None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from koopcast.errors import InvalidInput, StoreDamaged, StoreError, StoreMissing
 from koopcast.stores.artefact import Artefact, ArtefactRef, artefact_name, read_artefact
-from koopcast.stores.durable import remove, write_text, writing
+from koopcast.stores.durable import remove, write_whole, writing
 from koopcast.stores.integrity import faults
 from koopcast.stores.layout import Layout
 from koopcast.stores.lock import OnWait, report_waiting
@@ -110,7 +110,7 @@ class Store(Layout):
         Args:
             kind: Of the artefact.
             key: Of the artefact.
-            force: Make it even if it is published; publishing then replaces it.
+            force: Make it even if it is published. Publishing then replaces it; who still reads it may fail.
             timeout: Seconds to wait for another who makes it; None: as long as it takes.
             on_wait: Called now and then while waiting.
 
@@ -199,9 +199,9 @@ def _create(root: Path) -> None:
         strangers = sorted(
             path.name for path in root.iterdir() if path.name[0] != "." and path.name != "lost+found"
         )
-        if strangers:
+        if strangers and not (root / _MARK).is_file():
             raise InvalidInput(
                 f"'{root}' is not a store and holds other things ({', '.join(strangers[:3])})",
                 "choose an empty or new directory with --store",
             )
-        write_text(root / _MARK, json.dumps({"format": _FORMAT}))
+        write_whole(root / _MARK, json.dumps({"format": _FORMAT}))

@@ -43,7 +43,9 @@ class SystemSpec(MethodSpec):
         """Return the `kind` of the integrator that suits the problem."""
         return "rk4"
 
-    def invariants(self, fields: Float[Tensor, "batch *space channel"]) -> Mapping[str, Float[Tensor, " batch"]]:
+    def invariants(
+        self, fields: Float[Tensor, "batch *space channel"]
+    ) -> Mapping[str, Float[Tensor, " batch"]]:
         """Return the quantities that the exact flow keeps, by name."""
         return {}
 

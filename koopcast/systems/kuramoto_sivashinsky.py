@@ -69,7 +69,9 @@ class KuramotoSivashinskySpec(SystemSpec):
     def initial(self, count: int, generator: torch.Generator) -> Float[Tensor, "count points 1"]:
         modes = self.initial_state.modes
         options = {"generator": generator, "device": generator.device, "dtype": torch.float64}
-        coefficients = torch.complex(torch.randn(count, modes, **options), torch.randn(count, modes, **options))
+        coefficients = torch.complex(
+            torch.randn(count, modes, **options), torch.randn(count, modes, **options)
+        )
         spectrum = torch.zeros(count, self.points // 2 + 1, device=generator.device, dtype=torch.complex128)
         # Each mode has the variance 2 |coefficient|²; |complex normal|² has the mean 2.
         spectrum[:, 1 : modes + 1] = coefficients * (self.initial_state.amplitude / math.sqrt(4 * modes))

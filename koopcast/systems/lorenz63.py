@@ -26,7 +26,9 @@ class Lorenz63Spec(SystemSpec):
     reference = "Lorenz 1963, Deterministic nonperiodic flow, J. Atmos. Sci. 20"
 
     def describe(self) -> FieldsInfo:
-        return FieldsInfo({"X": "1"}, (Axis("state", 3, geometry="index"),), TimeAxis(1, self.default_time_step()))
+        return FieldsInfo(
+            {"X": "1"}, (Axis("state", 3, geometry="index"),), TimeAxis(1, self.default_time_step())
+        )
 
     def problem(self, device: torch.device) -> Tendency:
         return Tendency(self._tendency)
@@ -38,7 +40,10 @@ class Lorenz63Spec(SystemSpec):
     def initial(self, count: int, generator: torch.Generator) -> Float[Tensor, "count 3 1"]:
         """Draw around (0, 0, ρ - 1), between the two wings, with standard deviation 1."""
         noise = torch.randn(count, 3, 1, generator=generator, device=generator.device, dtype=torch.float64)
-        return noise + torch.tensor([0.0, 0.0, self.rho - 1], device=generator.device, dtype=torch.float64)[:, None]
+        return (
+            noise
+            + torch.tensor([0.0, 0.0, self.rho - 1], device=generator.device, dtype=torch.float64)[:, None]
+        )
 
     def default_time_step(self) -> float:
         return 0.01

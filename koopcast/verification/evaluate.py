@@ -24,8 +24,9 @@ class Evaluation:
     """What an evaluation found."""
 
     table: pd.DataFrame
-    """One row a score: metric, subject, role (`forecast`, `analysis`, `background`, `baseline`), variable,
-    lead (missing: all), value, units, sense, perfect, cases (fields verified)."""
+    """One row a score: metric, subject, role (`forecast`, `analysis`, `background`, `baseline`), pairs
+    (`forecast` or `analysis`: the records it was scored on), variable, lead (missing: all), value, units,
+    sense, perfect, cases (fields verified)."""
     curves: xr.Dataset
     """One variable a metric that has curves, dims `(subject, variable, [source,] lead, wavenumber |
     rank)`."""

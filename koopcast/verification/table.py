@@ -11,7 +11,19 @@ import xarray as xr
 from koopcast.metrics.base import MetricSpec, Score, Sense, Verification
 from koopcast.verification.fields import Setting, Subject
 
-COLUMNS = ("metric", "subject", "role", "variable", "lead", "value", "units", "sense", "perfect", "cases")
+COLUMNS = (
+    "metric",
+    "subject",
+    "role",
+    "pairs",
+    "variable",
+    "lead",
+    "value",
+    "units",
+    "sense",
+    "perfect",
+    "cases",
+)
 ALL = "all"
 """Name of the value over all leads, or over all analysis times."""
 WORST: Mapping[Sense, float] = {"lower": math.inf, "higher": -math.inf, "target": math.inf}
@@ -23,7 +35,8 @@ class Sheet:
 
     metrics: Mapping[str, MetricSpec]
     rows: list[tuple[object, ...]]
-    curves: dict[str, list[xr.DataArray]]
+    curves: dict[str, dict[tuple[str, str], xr.DataArray]]
+    """Metric -> (subject, variable) -> the curve of the first set of pairs it was scored on."""
 
     def add(self, setting: Setting, subject: Subject, role: str, *, leads: bool, pooled: bool) -> None:
         """Score one subject by every metric that applies: row by row of `leads`, and `pooled` over them."""
@@ -33,7 +46,7 @@ class Sheet:
             for name, metric in self.metrics.items():
                 if metric.needs_members and pair.members is None:
                     continue
-                head = (name, subject.name, role, variable)
+                head = (name, subject.name, role, "forecast" if leads else "analysis", variable)
                 score = metric.score(_at(pair, sound)) if sound else None
                 if leads:
                     self._lead_rows(head, metric, score, pair, sound, cases)
@@ -42,13 +55,11 @@ class Sheet:
                     value = score.pooled if score is not None and whole else WORST[metric.sense]
                     self._row(head, None, value, metric, score, pair, sum(cases.values()))
                 if score is not None and score.curve is not None:
-                    self.curves.setdefault(name, []).append(
-                        score.curve.expand_dims(subject=[subject.name], variable=[variable])
-                    )
+                    self.curves.setdefault(name, {}).setdefault((subject.name, variable), score.curve)
 
     def _lead_rows(
         self,
-        head: tuple[str, str, str, str],
+        head: tuple[str, ...],
         metric: MetricSpec,
         score: Score | None,
         pair: Verification,
@@ -64,7 +75,7 @@ class Sheet:
 
     def _row(
         self,
-        head: tuple[str, str, str, str],
+        head: tuple[str, ...],
         lead: int | None,
         value: float,
         metric: MetricSpec,
@@ -91,7 +102,20 @@ class Sheet:
         """Return each metric's curves, dims `(subject, variable, [source,] lead, ...)`, NaN where there is
         none.
         """
-        return xr.Dataset({name: xr.combine_by_coords(curves) for name, curves in self.curves.items()})
+        return xr.Dataset({name: _stacked(curves) for name, curves in self.curves.items()})
+
+
+def _stacked(curves: Mapping[tuple[str, str], xr.DataArray]) -> xr.DataArray:
+    """Return curves along `subject` and `variable`; NaN where a subject has no such lead or abscissa."""
+    by_subject: dict[str, list[xr.DataArray]] = {}
+    for (subject, variable), curve in curves.items():
+        by_subject.setdefault(subject, []).append(curve.expand_dims(subject=[subject], variable=[variable]))
+    rows = [_outer(variables, "variable") for variables in by_subject.values()]
+    return _outer(rows, "subject")
+
+
+def _outer(arrays: list[xr.DataArray], dim: str) -> xr.DataArray:
+    return xr.concat(arrays, dim, join="outer", combine_attrs="drop_conflicts")
 
 
 def metric_names(metrics: Sequence[MetricSpec]) -> dict[str, MetricSpec]:

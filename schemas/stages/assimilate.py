@@ -11,7 +11,7 @@ from koopcast.grids import FieldsInfo
 from koopcast.observations import AnyObservations
 from koopcast.spec import Problem
 from schemas.references import Analysis, Dataset, Kind, Model, Ref
-from schemas.stages.base import Contract, Inputs, Step
+from schemas.stages.base import Contract, Inputs, Step, mismatch
 
 
 class AssimilateStep(Step):
@@ -43,6 +43,10 @@ class AssimilateStep(Step):
     keep: Literal["members", "mean"] = "members"
     """What the artefact holds of each ensemble; probabilistic scores need `members`."""
 
+    def modules(self) -> tuple[str, ...]:
+        """Return the cycle."""
+        return ("koopcast.assimilation.cycle",)
+
     def outline(self, inputs: Inputs) -> Contract:
         """Return the fields of the data, and the ensemble that is kept."""
         members = self.method.num_members() if self.keep == "members" else 1
@@ -51,32 +55,16 @@ class AssimilateStep(Step):
     def rules(self, inputs: Inputs) -> Iterator[Problem]:
         """Refuse a model that does not fit the data, the method or the length of the experiment."""
         model, fields = inputs[str(self.model)], inputs[str(self.data)].fields
-        yield from self._model_fits(model.fields, fields)
+        if difference := mismatch(model.fields, fields):
+            yield Problem(("model",), f"'{self.model}' {difference}; use a model of these data")
         if self.method.needs_physical_state() and not model.is_localizable:
+            is_option = "localization" in type(self.method).model_fields
             yield Problem(
-                ("method",),
+                ("method", "localization") if is_option else ("method",),
                 f"localization needs cells with a position, and the state of model '{self.model}' has none; remove "
                 "`localization`, or choose a model whose state is the field",
             )
         yield from self._length_fits(model.history, fields)
-
-    def _model_fits(self, model: FieldsInfo, data: FieldsInfo) -> Iterator[Problem]:
-        if tuple(model.variables) != tuple(data.variables):
-            yield Problem(
-                ("model",),
-                f"'{self.model}' forecasts {_names(model)}, the data hold {_names(data)}; train it on these data",
-            )
-        elif model.shape != data.shape:
-            yield Problem(
-                ("model",),
-                f"'{self.model}' forecasts a grid {model.shape}, the data have {data.shape}; train it on these data",
-            )
-        elif (model.time.step, model.time.units) != (data.time.step, data.time.units):
-            yield Problem(
-                ("model",),
-                f"a step of '{self.model}' is {model.time.step} {model.time.units}, a record of the data "
-                f"{data.time.step} {data.time.units}; use data with the same interval",
-            )
 
     def _length_fits(self, history: int, fields: FieldsInfo) -> Iterator[Problem]:
         records = fields.time.size
@@ -92,9 +80,6 @@ class AssimilateStep(Step):
         cycles = min(self.cycles or records, records)
         if self.burn_in >= cycles:
             yield Problem(
-                ("burn_in",), f"{self.burn_in} leaves nothing of {cycles} observation times to score; lower it"
+                ("burn_in",),
+                f"{self.burn_in} leaves nothing of {cycles} observation times to score; lower it",
             )
-
-
-def _names(fields: FieldsInfo) -> str:
-    return ", ".join(fields.variables)

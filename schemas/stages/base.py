@@ -1,5 +1,6 @@
 """What every step has, and what is known of its output before it exists."""
 
+import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -25,6 +26,8 @@ class Contract:
     """Of a dataset its own; of a model those it forecasts; of an analysis those it analyses."""
     dataset: Ref[Dataset] | None = None
     """What a model was learned from, or an analysis made of."""
+    begin: int = 0
+    """Absolute index of the first record of a part."""
     history: int = 1
     """Consecutive records that make one state of a model."""
     is_localizable: bool = True
@@ -34,7 +37,9 @@ class Contract:
 
     def part(self, name: str | None) -> "Contract":
         """Return the contract of a part of a dataset."""
-        return replace(self, fields=self.fields.narrowed(name)) if name in self.fields.parts else self
+        if name is None or name not in self.fields.parts:
+            return self
+        return replace(self, fields=self.fields.narrowed(name), begin=self.fields.parts[name].times[0])
 
 
 Inputs = Mapping[str, Contract]
@@ -53,6 +58,10 @@ class Step(Spec):
     def parts(self) -> Mapping[str, type[Kind]]:
         """Return the names that may follow the step's own in a reference, with what each yields."""
         return {}
+
+    @abstractmethod
+    def modules(self) -> tuple[str, ...]:
+        """Return the modules that do the step's work, beside those of the specs that it holds."""
 
     @abstractmethod
     def outline(self, inputs: Inputs) -> Contract:
@@ -79,3 +88,21 @@ def split_parts(split: Split | None) -> dict[str, type[Kind]]:
     """Return the parts that a split makes, each a dataset."""
     written = {**(split.time or {}), **(split.sample or {})} if split else {}
     return {name: Dataset for name in ORDER if name in written}
+
+
+def split_option(error: Exception) -> tuple[str, ...]:
+    """Return the path of the option of a split that an error speaks of."""
+    match = re.match(r"part '(\w+)' asks for (\w+)", str(error))
+    return ("split", match[2], match[1]) if match else ("split",)
+
+
+def mismatch(model: FieldsInfo, data: FieldsInfo) -> str | None:
+    """Return in what a model's fields differ from those that it meets, in words; None where they fit."""
+    if tuple(model.variables) != tuple(data.variables):
+        return f"forecasts {', '.join(model.variables)}, the data hold {', '.join(data.variables)}"
+    if model.shape != data.shape:
+        return f"forecasts a grid {model.shape}, the data have {data.shape}"
+    if (model.time.step, model.time.units) != (data.time.step, data.time.units):
+        one, other = (f"{time.step} {time.units}" for time in (model.time, data.time))
+        return f"has a step of {one}, a record of the data is {other}"
+    return None

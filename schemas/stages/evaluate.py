@@ -1,18 +1,16 @@
 """The step that scores, and gates the run."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
 from koopcast.baselines import AnyBaseline
-from koopcast.grids import FieldsInfo
 from koopcast.metrics import AnyMetric
 from koopcast.spec import Problem
 from schemas.expect import ExpectationError, Vocabulary, parse
 from schemas.references import Analysis, Dataset, Kind, Model, Ref, Scores
-from schemas.stages.base import NOT_IN_KEY, Contract, Inputs, Step
+from schemas.stages.base import NOT_IN_KEY, Contract, Inputs, Step, mismatch
 
 BACKGROUND = "background"
 """`<analysis>.background` is scored beside each analysis."""
@@ -39,6 +37,10 @@ class EvaluateStep(Step):
     One that fails ends the run with exit code 3.
     """
 
+    def modules(self) -> tuple[str, ...]:
+        """Return the verification."""
+        return ("koopcast.verification.evaluate",)
+
     def outline(self, inputs: Inputs) -> Contract:
         """Return the fields on which the subjects are scored."""
         truth = inputs[str(self.data)] if self.data is not None else inputs[str(self.of[0])]
@@ -46,7 +48,9 @@ class EvaluateStep(Step):
 
     def vocabulary(self, inputs: Inputs) -> Vocabulary:
         """Return the words that conditions may use."""
-        subjects: dict[str, Sequence[int]] = {baseline.kind: self.leads for baseline in self.against}
+        has_forecasts = any(inputs[str(ref)].kind is Model for ref in self.of)
+        leads = self.leads if has_forecasts else ()
+        subjects: dict[str, Sequence[int]] = {baseline.kind: leads for baseline in self.against}
         variables: tuple[str, ...] = ()
         for ref in self.of:
             contract = inputs[str(ref)]
@@ -60,8 +64,9 @@ class EvaluateStep(Step):
     def rules(self, inputs: Inputs) -> Iterator[Problem]:
         """Refuse subjects, leads, metrics and conditions that cannot be scored."""
         yield from self._subjects_differ()
-        yield from self._leads_fit(inputs)
+        yield from self._truth_fits(inputs)
         yield from self._metrics_apply(inputs)
+        yield from self._baselines_apply(inputs)
         vocabulary = self.vocabulary(inputs)
         for index, text in enumerate(self.expect):
             try:
@@ -70,18 +75,28 @@ class EvaluateStep(Step):
                 yield Problem(("expect", index), str(error))
 
     def _subjects_differ(self) -> Iterator[Problem]:
-        for field, names in (("of", [ref.label for ref in self.of]), ("against", [b.kind for b in self.against])):
-            for name, count in Counter(names).items():
-                if count > 1:
-                    last = len(names) - 1 - names[::-1].index(name)
-                    yield Problem((field, last), f"'{name}' is named {count} times; name it once")
+        lists: dict[str, list[str]] = {
+            "of": [ref.label for ref in self.of],
+            "against": [str(baseline.kind) for baseline in self.against],
+            "leads": [str(lead) for lead in self.leads],
+            "metrics": [repr(metric) for metric in self.metrics],
+        }
+        for option, names in lists.items():
+            for index, name in enumerate(names):
+                if name in names[:index]:
+                    yield Problem((option, index), "was named before; remove it")
 
-    def _leads_fit(self, inputs: Inputs) -> Iterator[Problem]:
-        models = [inputs[str(ref)] for ref in self.of if inputs[str(ref)].kind is Model]
+    def _truth_fits(self, inputs: Inputs) -> Iterator[Problem]:
+        models = {index: ref for index, ref in enumerate(self.of) if inputs[str(ref)].kind is Model}
         if not models or self.data is None:
             return
-        truth, history = inputs[str(self.data)], max(model.history for model in models)
-        longest = longest_lead(truth.fields, history)
+        truth = inputs[str(self.data)]
+        for index, ref in models.items():
+            if difference := mismatch(inputs[str(ref)].fields, truth.fields):
+                yield Problem(
+                    ("of", index), f"'{ref}' {difference} ('{self.data}'); name its truth with `data`"
+                )
+        longest = longest_lead(truth, max(inputs[str(ref)].history for ref in models.values()))
         for index, lead in enumerate(self.leads):
             if lead > longest:
                 yield Problem(
@@ -100,7 +115,18 @@ class EvaluateStep(Step):
                     "analysis with `keep: members` and two members or more, or remove the metric",
                 )
 
+    def _baselines_apply(self, inputs: Inputs) -> Iterator[Problem]:
+        if any(inputs[str(ref)].kind is Model for ref in self.of):
+            return
+        for index, baseline in enumerate(self.against):
+            if baseline.uses_start:
+                yield Problem(
+                    ("against", index),
+                    f"'{baseline.kind}' is a forecast, and `of` holds analyses alone; remove it or score a model too",
+                )
 
-def longest_lead(fields: FieldsInfo, history: int) -> int:
+
+def longest_lead(truth: Contract, history: int) -> int:
     """Return the longest lead that can be verified: forecasts start one record before the window at the earliest."""
-    return fields.time.size
+    first_start = max(history - 1, truth.begin - 1)
+    return truth.begin + truth.fields.time.size - 1 - first_start

@@ -15,7 +15,7 @@ from koopcast.spec import Problem
 from koopcast.split import Split, apply_split
 from koopcast.systems import AnySystem
 from schemas.references import Dataset, Kind, Model
-from schemas.stages.base import Contract, Inputs, Step, split_parts
+from schemas.stages.base import Contract, Inputs, Step, split_option, split_parts
 
 SYSTEM = "system"
 """The part of a `generate` step that is its true model."""
@@ -63,6 +63,10 @@ class GenerateStep(Step):
         adapter: TypeAdapter[IntegratorSpec] = TypeAdapter(AnyIntegrator)
         return adapter.validate_python(self.system.default_integrator())
 
+    def modules(self) -> tuple[str, ...]:
+        """Return the generation and the integrator."""
+        return ("koopcast.generation", type(self.chosen_integrator()).__module__)
+
     def outline(self, inputs: Inputs) -> Contract:
         """Return what the system says of its fields, with the counts of this step."""
         info = self.system.describe()
@@ -79,7 +83,9 @@ class GenerateStep(Step):
     def rules(self, inputs: Inputs) -> Iterator[Problem]:
         """Refuse an integrator that cannot solve the system's equation."""
         problem = self.system.problem(torch.device("cpu"))
-        form: Literal["semilinear", "tendency"] = "semilinear" if isinstance(problem, Semilinear) else "tendency"
+        form: Literal["semilinear", "tendency"] = (
+            "semilinear" if isinstance(problem, Semilinear) else "tendency"
+        )
         integrator = self.chosen_integrator()
         if not integrator.takes(form):
             suits = self.system.default_integrator()
@@ -91,4 +97,4 @@ class GenerateStep(Step):
 
     def faulty_option(self, error: Exception) -> tuple[str | int, ...]:
         """Blame the split for its parts, else the system."""
-        return ("split",) if self.split is not None and "part" in str(error) else (SYSTEM,)
+        return split_option(error) if self.split is not None and "part" in str(error) else (SYSTEM,)

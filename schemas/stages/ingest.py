@@ -9,7 +9,7 @@ from koopcast.ingest import describe
 from koopcast.sources import AnySource
 from koopcast.split import Split
 from schemas.references import Dataset, Kind
-from schemas.stages.base import Contract, Inputs, Step, split_parts
+from schemas.stages.base import Contract, Inputs, Step, split_option, split_parts
 
 
 class IngestStep(Step):
@@ -34,6 +34,10 @@ class IngestStep(Step):
         """Return the parts of the split."""
         return split_parts(self.split)
 
+    def modules(self) -> tuple[str, ...]:
+        """Return the reader."""
+        return ("koopcast.ingest",)
+
     def outline(self, inputs: Inputs) -> Contract:
         """Read the metadata of the files, and no field."""
         self.source.files()
@@ -57,7 +61,7 @@ class IngestStep(Step):
         if isinstance(error, UnknownUnit):
             return ("units",)
         if isinstance(error, DataError) and message.startswith("part"):
-            return ("split",)
+            return split_option(error)
         if isinstance(error, EmptySelection) and self.select:
             return ("select",)
         return ("variables",) if "variable" in message else ("source",)

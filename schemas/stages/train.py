@@ -30,11 +30,19 @@ class TrainStep(Step):
     training: TrainingSpec | None = None
     """For models that are trained by gradients; default: the options of `TrainingSpec`."""
 
+    def modules(self) -> tuple[str, ...]:
+        """Return the training loop where there is one."""
+        return ("koopcast.training",) if self.model.is_trained_by_gradient else ()
+
     def outline(self, inputs: Inputs) -> Contract:
         """Return the fields of the dataset, and what the model needs of them."""
         fields = inputs[str(self.data)].fields
         return Contract(
-            Model, fields, self.data, history=self.model.num_history(), is_localizable=self.model.is_localizable
+            Model,
+            fields,
+            self.data,
+            history=self.model.num_history(),
+            is_localizable=self.model.is_localizable,
         )
 
     def seen_fields(self, inputs: Inputs, outline: Contract) -> FieldsInfo:
@@ -47,11 +55,12 @@ class TrainStep(Step):
         if dataset.fields.parts and "train" not in dataset.fields.parts:
             parts = ", ".join(dataset.fields.parts)
             yield Problem(
-                ("data",), f"the split of '{self.data}' has no part `train` (parts: {parts}); add one to learn from"
+                ("data",),
+                f"the split of '{self.data}' has no part `train` (parts: {parts}); add one to learn from",
             )
             return
         records, history = dataset.part("train").fields.time.size, self.model.num_history()
-        if records < history + 1:
+        if records <= history and not any(self.model.check(dataset.part("train").fields)):
             yield Problem(
                 ("model",),
                 f"'{self.model.kind}' needs {history + 1} consecutive records ({history} make one state), the part it "

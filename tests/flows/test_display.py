@@ -21,7 +21,9 @@ def test_sizes_read_as_people_say_them(count: float, text: str) -> None:
 
 def test_remaining_time_follows_the_mean_pace() -> None:
     # 3 of 12 epochs took 30 s: 10 s each, 9 to go
-    assert describe(Progress("epoch", 3, 12, {"loss": 0.125}), 30.0) == "epoch 3/12  loss 0.125  1 min 30 s left"
+    assert (
+        describe(Progress("epoch", 3, 12, {"loss": 0.125}), 30.0) == "epoch 3/12  loss 0.125  1 min 30 s left"
+    )
 
 
 def test_lines_are_plain_and_one_a_state() -> None:

@@ -16,9 +16,7 @@ def test_the_tree_in_the_docstring_is_the_tree_of_the_code() -> None:
     for depth, name in _tree():
         parents[depth] = name
         drawn[name] = parents[depth - 1] if depth else "Exception"
-    real = {
-        name: cls.__bases__[0].__name__ for name, cls in inspect.getmembers(errors, inspect.isclass)
-    }
+    real = {name: cls.__bases__[0].__name__ for name, cls in inspect.getmembers(errors, inspect.isclass)}
     assert drawn == real
 
 

@@ -16,7 +16,9 @@ def _data(*, masked: bool = False, per_time: bool = False) -> FieldData:
         mask = np.ones((3, 4), dtype="int8")
         mask[0, 0] = 0
         variables["u"][1][..., 0, 0] = np.nan
-        variables["mask"] = (("time", "y", "x"), np.repeat(mask[None], 5, 0)) if per_time else (("y", "x"), mask)
+        variables["mask"] = (
+            (("time", "y", "x"), np.repeat(mask[None], 5, 0)) if per_time else (("y", "x"), mask)
+        )
     info = FieldsInfo(
         variables={"u": "m/s", "v": "m/s"},
         axes=(Axis("y", 3), Axis("x", 4, periodic=True)),

@@ -14,7 +14,9 @@ def test_a_stream_depends_on_its_names_alone() -> None:
 
 
 def test_streams_of_different_seeds_steps_and_blocks_differ() -> None:
-    seeds = {derived_seed(s, name, block) for s in range(5) for name in ("a", "b", "ab") for block in range(5)}
+    seeds = {
+        derived_seed(s, name, block) for s in range(5) for name in ("a", "b", "ab") for block in range(5)
+    }
     assert len(seeds) == 75
 
 

@@ -1,0 +1,122 @@
+"""FNO beside neuraloperator's on the same weights: outputs, time of a spectral layer and of a training step.
+
+Needs neuraloperator (benchmarks/requirements.txt) in an environment of its own. The two take turns; the minimum of
+all rounds counts:  python benchmarks/operators.py [--threads 1 2] [--rounds 20]
+"""
+
+import argparse
+import time
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from koopcast.layers.spectral_convolution import SpectralConvolution
+from koopcast.operators.fno_network import FNO, Architecture
+
+BATCH, POINTS, WIDTH, MODES = 16, 64, 32, 16
+
+
+def copy_spectral(ours: SpectralConvolution, theirs: nn.Module) -> None:
+    """Theirs is complex (in, out, k1, k2) with k1 from -M/2 up; ours is (2, k1, k2, in, out), k1 in FFT order."""
+    weight = torch.fft.ifftshift(theirs.weight.tensor.detach(), dim=2).permute(2, 3, 0, 1)
+    with torch.no_grad():
+        ours.weight.copy_(torch.stack([weight.real, weight.imag]))
+        ours.bias.copy_(theirs.bias.flatten())
+
+
+def copy_mlp(ours: nn.Module, theirs: nn.Module) -> None:
+    with torch.no_grad():
+        for mine, other in zip((ours.first, ours.second), theirs.fcs, strict=True):
+            mine.weight.copy_(other.weight[..., 0].T)
+            mine.bias.copy_(other.bias)
+
+
+def copy_network(ours: FNO, theirs: nn.Module) -> None:
+    blocks = theirs.fno_blocks
+    copy_mlp(ours.lift, theirs.lifting)
+    copy_mlp(ours.project, theirs.projection)
+    with torch.no_grad():
+        for index, block in enumerate(ours.blocks):
+            copy_spectral(block.spectral, blocks.convs[index])
+            block.skip.weight.copy_(blocks.fno_skips[index].conv.weight[..., 0].T)
+            copy_mlp(block.mlp, blocks.channel_mlp[index])
+            block.gate.weight.copy_(blocks.channel_mlp_skips[index].weight.flatten())
+
+
+def training_step(network: nn.Module, inputs: Tensor, targets: Tensor, *, fused: bool) -> Callable[[], None]:
+    optimizer = torch.optim.AdamW(network.parameters(), fused=fused)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        (network(inputs) - targets).square().mean().backward()
+        optimizer.step()
+
+    return step
+
+
+def gradient(layer: nn.Module, x: Tensor, g: Tensor) -> Callable[[], None]:
+    def run() -> None:
+        layer.zero_grad(set_to_none=True)
+        x.grad = None
+        layer(x).backward(g)
+
+    return run
+
+
+def fastest(first: Callable[[], None], second: Callable[[], None], rounds: int) -> tuple[float, float]:
+    """Return the least wall time of each, in milliseconds, taken in turns."""
+    best = [float("inf"), float("inf")]
+    for _ in range(rounds):
+        for index, run in enumerate((first, second)):
+            start = time.perf_counter()
+            run()
+            best[index] = min(best[index], time.perf_counter() - start)
+    return 1e3 * best[0], 1e3 * best[1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=20)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    import neuralop.models as peer
+
+    torch.manual_seed(0)
+    theirs = peer.FNO(n_modes=(MODES, MODES), hidden_channels=WIDTH, in_channels=1, out_channels=1)
+    ours = FNO(Architecture(1, 1, (MODES, MODES), (True, True), width=WIDTH))
+    copy_network(ours, theirs)
+    x = torch.randn(BATCH, POINTS, POINTS, 1)
+    with torch.no_grad():
+        difference = (ours(x) - theirs(x.movedim(-1, 1)).movedim(1, -1)).abs().max().item()
+        print(f"outputs differ by {difference:.1e} at most, of {ours(x).abs().max().item():.2f}")
+
+    their_layer, our_layer = theirs.fno_blocks.convs[0], ours.blocks[0].spectral
+    features = torch.randn(BATCH, POINTS, POINTS, WIDTH)
+    slopes = torch.randn_like(features)
+    last, first = (features.clone().requires_grad_(), features.movedim(-1, 1).contiguous().requires_grad_())
+    y = torch.randn(BATCH, POINTS, POINTS, 1)
+    cases = {
+        "spectral layer, forward and backward": (
+            gradient(their_layer, first, slopes.movedim(-1, 1).contiguous()),
+            gradient(our_layer, last, slopes),
+        ),
+        "training step": (
+            training_step(theirs, x.movedim(-1, 1).contiguous(), y.movedim(-1, 1).contiguous(), fused=False),
+            training_step(ours, x, y, fused=True),
+        ),
+    }
+    print(f"{'milliseconds':40s} {'threads':>8s} {'neuraloperator':>15s} {'koopcast':>9s} {'ratio':>6s}")
+    for threads in options.threads:
+        torch.set_num_threads(threads)
+        for name, (their_run, our_run) in cases.items():
+            slow, fast = fastest(their_run, our_run, options.rounds)
+            print(f"{name:40s} {threads:8d} {slow:15.1f} {fast:9.1f} {slow / fast:6.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""Artefacts of earlier runs, `runs://pipeline/run/step`, as the check of a pipeline sees them."""
+
+from typing import Any
+
+from koopcast.stores import Store
+from koopcast.stores.files import info_from_json, info_to_json
+from schemas.check import Earlier, Lookup
+from schemas.references import KINDS, Ref
+from schemas.stages import Contract
+
+
+def contract_to_json(contract: Contract) -> dict[str, Any]:
+    """Return what a manifest keeps of the contract of its artefact."""
+    return {
+        "fields": info_to_json(contract.fields),
+        "history": contract.history,
+        "is_localizable": contract.is_localizable,
+        "members": contract.members,
+    }
+
+
+def lookup(root: str) -> Lookup:
+    """Return what finds the artefacts that `runs://` references name; the store is opened at the first question."""
+
+    def find(ref: Ref[Any]) -> Earlier:
+        store = Store.open(root, create=False)
+        artefact = store.load(store.resolve(f"runs://{ref.run}/{ref.step}"))
+        facts: Any = artefact.manifest.facts["contract"]
+        kind = next(kind for kind in KINDS if kind.noun == artefact.ref.kind)
+        contract = Contract(
+            kind=kind,
+            fields=info_from_json(facts["fields"]),
+            history=facts["history"],
+            is_localizable=facts["is_localizable"],
+            members=facts["members"],
+        )
+        return Earlier(contract, artefact.ref.key)
+
+    return find
+
+
+def kind_of(root: str, ref: str) -> str:
+    """Return the kind of artefact that a `runs://` reference names."""
+    parsed = Ref.parse(ref)
+    return Store.open(root, create=False).resolve(f"runs://{parsed.run}/{parsed.step}").kind

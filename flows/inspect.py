@@ -1,0 +1,227 @@
+"""The commands that look and do not run: validate, graph, plan, why, diff, show, schema, gc, doctor."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from flows import lock
+from flows.command import show
+from flows.display import duration, size
+from flows.earlier import lookup
+from flows.memory import Rates
+from flows.prepare import cached, make, store_root
+from flows.request import RunResult
+from koopcast.errors import KoopcastError, StoreMissing
+from koopcast.stores import Store
+from koopcast.stores import doctor as check_store
+from koopcast.stores import gc as collect_garbage
+from schemas.faults import PipelineInvalid
+from schemas.pipeline import load
+from schemas.plan import Plan, explain
+from tasks.environment import hardware, versions
+
+
+def validate_all(files: Sequence[Path], overrides: Sequence[str]) -> int:
+    """Check files, print every fault of every file; return the exit code."""
+    faulty = 0
+    for file in files:
+        try:
+            loaded = load(file, overrides, lookup(store_root(None)))
+        except PipelineInvalid as error:
+            faulty += 1
+            print(error)
+        else:
+            print(f"{file}: valid, {len(loaded.pipeline.steps)} steps")
+    return 2 if faulty else 0
+
+
+def draw(file: Path, overrides: Sequence[str], form: Literal["text", "mermaid", "svg"]) -> str:
+    """Return the graph of a pipeline."""
+    from schemas.drawing import to_svg
+    from schemas.graph import graph_of, to_mermaid, to_text
+
+    graph = graph_of(load(file, overrides, lookup(store_root(None))))
+    return {"text": to_text, "mermaid": to_mermaid, "svg": to_svg}[form](graph)
+
+
+def show_plan(file: Path, overrides: Sequence[str], uri: str | None, *, as_json: bool) -> None:
+    """Print what a run would do with each step, why, and what it would take."""
+    store, plan = _planned(file, overrides, uri)
+    known = cached(plan, store)
+    decisions = plan.select([name for name, whole in known.items() if whole])
+    rates, ages = Rates(store).read(), Rates(store).ages()
+    rows = []
+    for step in plan.steps:
+        decision = decisions[step.name]
+        reason = "its artefact is damaged" if known.get(step.name) is False else decision.reason
+        if decision.action == "run" and step.name not in known:
+            reason = _reason(plan, store, step.name)
+        cost = step.cost
+        rows.append(
+            {
+                "step": step.name,
+                "action": decision.action,
+                "reason": reason,
+                "key": step.key,
+                "seconds": cost.seconds(rates) if cost else None,
+                "measured": ages.get(cost.rate) if cost else None,
+                "memory": cost.memory if cost else None,
+                "disk": cost.disk if cost else None,
+            }
+        )
+    if as_json:
+        print(json.dumps({"pipeline": plan.loaded.pipeline.name, "steps": rows}, indent=1))
+    else:
+        _print_plan(rows)
+
+
+def _print_plan(rows: list[dict[str, Any]]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for name in ("step", "action", "time", "memory", "disk"):
+        table.add_column(name, justify="left" if name in ("step", "action") else "right", no_wrap=True)
+    table.add_column("why")
+    for row in rows:
+        runs = row["action"] == "run"
+        seconds = row["seconds"]
+        table.add_row(
+            row["step"],
+            row["action"],
+            (duration(seconds) if seconds is not None else "not measured") if runs else "",
+            size(row["memory"]) if runs and row["memory"] is not None else "",
+            size(row["disk"]) if runs and row["disk"] is not None else "",
+            row["reason"],
+        )
+    console = Console(highlight=False)
+    console.print(table)
+    running = [row for row in rows if row["action"] == "run"]
+    days = sorted({row["measured"] for row in running if row["measured"]})
+    total = sum(row["seconds"] or 0.0 for row in running)
+    unknown = sum(row["seconds"] is None for row in running)
+    line = f"{len(running)} of {len(rows)} steps would run"
+    if days:
+        line += f", {duration(total)} by rates measured on this machine ({days[0]} to {days[-1]})"
+    if unknown:
+        line += f"; {unknown} of a kind not measured yet"
+    console.print(line)
+
+
+def explain_step(file: Path, step: str, overrides: Sequence[str], uri: str | None) -> str:
+    """Return which option, input, file, seed or code makes a step run again, or that nothing does."""
+    store, plan = _planned(file, overrides, uri)
+    name = plan[step].name
+    known = cached(plan, store)
+    if known.get(name):
+        return f"{name}: nothing changed; its result is {plan[name].kind}-{plan[name].key[:12]}"
+    if name in known:
+        return f"{name}: its artefact is damaged and will be made again"
+    return f"{name}: {_reason(plan, store, name)}"
+
+
+def _reason(plan: Plan, store: Store, name: str) -> str:
+    """Return what changed in a step since the last run in which it was done."""
+    for run in store.runs(plan.loaded.pipeline.name):
+        record = run.record.steps.get(name)
+        if record is None or record.state != "done":
+            continue
+        former = store.find(record.kind, record.key)
+        if former is None:
+            return "its former result is gone"
+        components: Any = former.manifest.facts["components"]
+        return "; ".join(explain(components, plan[name].components)) or "its former result is gone"
+    return "never made in this store"
+
+
+def _planned(file: Path, overrides: Sequence[str], uri: str | None) -> tuple[Store, Plan]:
+    return make(str(file), overrides, uri)
+
+
+def compare(first: str, second: str, uri: str | None) -> str:
+    """Return in what two runs differ: options, inputs, files, code, seeds, versions, scores."""
+    store = Store.open(store_root(uri), create=False)
+    lines = list(lock.differences(lock.read(store, first), lock.read(store, second)))
+    one, other = _summary(store, first), _summary(store, second)
+    for metric in dict.fromkeys([*one.scores, *other.scores]):
+        before, after = one.scores.get(metric, {}), other.scores.get(metric, {})
+        for subject in dict.fromkeys([*before, *after]):
+            leads = dict.fromkeys([*before.get(subject, {}), *after.get(subject, {})])
+            for lead in leads:
+                pair = before.get(subject, {}).get(lead), after.get(subject, {}).get(lead)
+                if pair[0] != pair[1]:
+                    lines.append(f"{metric}({subject}, {lead}): {_shown(pair[0])} -> {_shown(pair[1])}")
+    return "\n".join(lines) or f"{one.run} and {other.run} do not differ"
+
+
+def _shown(value: float | None) -> str:
+    return "none" if value is None else f"{value:.6g}"
+
+
+def _summary(store: Store, name: str) -> RunResult:
+    run = store.run(name)
+    path = run.path / "run.json"
+    if not path.is_file():
+        raise StoreMissing(
+            f"run '{run.name}' ended without a summary", "it was killed; run the pipeline again"
+        )
+    return RunResult.model_validate_json(path.read_text())
+
+
+def show_run(name: str, uri: str | None, *, as_json: bool) -> None:
+    """Print the steps, scores and expectations of a run and where its report is."""
+    store = Store.open(store_root(uri), create=False)
+    result = _summary(store, name if "/" in name else f"{name}/latest")
+    if as_json:
+        print(result.model_dump_json(indent=1))
+        return
+    for step, outcome in result.steps.items():
+        state = "cached" if outcome.cached else outcome.state
+        print(f"{step:<16} {state:<8} {duration(outcome.seconds):>10}  {outcome.message or outcome.key[:12]}")
+    show(result)
+
+
+def write_schema(output: Path | None) -> None:
+    """Print the JSON Schema of pipelines, or write it to a file."""
+    from schemas.jsonschema import to_text
+
+    if output is None:
+        print(to_text(), end="")
+    else:
+        output.write_text(to_text(), encoding="utf-8")
+        print(f"wrote {output}")
+
+
+def collect(uri: str | None, keep: int, *, dry_run: bool) -> None:
+    """Remove what no kept run refers to."""
+    found = collect_garbage(Store.open(store_root(uri), create=False), keep_runs=keep, dry_run=dry_run)
+    for item in found.removed:
+        print(f"{item.path} ({size(item.num_bytes)})")
+    print(f"{'would remove' if dry_run else 'removed'} {len(found.removed)} entries, {size(found.num_bytes)}")
+
+
+def examine(uri: str | None) -> int:
+    """Print versions, devices, the server and the state of the store; return 1 where something is damaged."""
+    for package, version in versions().items():
+        print(f"{package:<12} {version}")
+    for name, value in hardware().items():
+        print(f"{name:<12} {', '.join(value) or 'none' if isinstance(value, list) else value}")
+    print(f"{'server':<12} {_server()}")
+    root = store_root(uri)
+    if uri is None and not Path(root).is_dir():
+        print(f"{'store':<12} none at {root}")
+        return 0
+    report = check_store(Store.open(root, create=False))
+    sys.stdout.writelines(f"{line}\n" for line in report.lines())
+    return 0 if report.is_clean else 1
+
+
+def _server() -> str:
+    from flows.server import find_server
+
+    try:
+        return find_server() or "none; `koopcast up` starts one"
+    except KoopcastError as error:
+        return str(error)

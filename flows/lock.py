@@ -1,0 +1,79 @@
+"""`run.lock.yaml`: all that a run depended on, and the refusal of a run that depends on anything else."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from koopcast.errors import InvalidInput, StoreMissing
+from koopcast.stores import Store
+from schemas.plan import Plan, explain
+from tasks.environment import hardware, versions
+
+LOCK = "run.lock.yaml"
+
+
+def contents(plan: Plan, command: str) -> dict[str, Any]:
+    """Return what the lock file of a run holds."""
+    loaded = plan.loaded
+    return {
+        "reproduce": command,
+        "pipeline": loaded.raw,
+        "overrides": list(loaded.overrides),
+        "seed": loaded.pipeline.seed,
+        "threads": loaded.pipeline.threads,
+        "versions": versions(),
+        "hardware": hardware(),
+        "steps": {step.name: {"key": step.key, **step.components} for step in plan.steps},
+    }
+
+
+def text(values: dict[str, Any]) -> str:
+    """Return the lock file as YAML."""
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
+
+
+def read(store: Store, run: str) -> dict[str, Any]:
+    """Return the lock file of a run.
+
+    Raises:
+        StoreMissing: No such run, or it has none.
+    """
+    path = store.run(run).path / LOCK
+    if not path.is_file():
+        raise StoreMissing(f"run '{run}' has no {LOCK}", "run the pipeline again")
+    values: dict[str, Any] = yaml.safe_load(path.read_text())
+    return values
+
+
+def refuse_drift(plan: Plan, store: Store) -> None:
+    """Compare a plan with the last run of its pipeline.
+
+    Raises:
+        InvalidInput: Options, files, code, seeds or versions differ; each difference is a line.
+        StoreMissing: There is no run to compare with.
+    """
+    former = read(store, f"{plan.loaded.pipeline.name}/latest")
+    found = list(differences(former, contents(plan, "")))
+    if found:
+        raise InvalidInput(
+            "--locked: this run would differ from the last one\n  " + "\n  ".join(found),
+            "restore what changed, or run without --locked to make a new lock",
+        )
+
+
+def differences(first: dict[str, Any], second: dict[str, Any]) -> Iterator[str]:
+    """Yield in what two lock files differ, one line each."""
+    for name in ("seed", "threads"):
+        if first[name] != second[name]:
+            yield f"{name}: {first[name]} -> {second[name]}"
+    for package in dict.fromkeys([*first["versions"], *second["versions"]]):
+        before, after = first["versions"].get(package, "absent"), second["versions"].get(package, "absent")
+        if before != after:
+            yield f"version of {package}: {before} -> {after}"
+    for step in dict.fromkeys([*first["steps"], *second["steps"]]):
+        if step not in second["steps"] or step not in first["steps"]:
+            yield f"step '{step}': {'added' if step in second['steps'] else 'removed'}"
+        else:
+            for line in explain(first["steps"][step], second["steps"][step]):
+                yield f"step '{step}': {line}"

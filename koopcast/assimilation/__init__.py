@@ -1,0 +1,18 @@
+"""Assimilation: the unions are the registry."""
+
+from typing import Annotated, TypeAlias
+
+from koopcast.assimilation.base import AnalysisSpec as AnalysisSpec
+from koopcast.assimilation.enkf import EnKFSpec
+from koopcast.assimilation.etkf import ETKFSpec
+from koopcast.assimilation.free_run import FreeRunSpec
+from koopcast.assimilation.inflation import AnyInflation as AnyInflation
+from koopcast.assimilation.initial import AnyInitial as AnyInitial
+from koopcast.assimilation.letkf import LETKFSpec
+from koopcast.assimilation.localization import AnyLocalization as AnyLocalization
+from koopcast.assimilation.optimal_interpolation import OptimalInterpolationSpec
+from koopcast.spec import Family
+
+AnyAnalysis: TypeAlias = Annotated[
+    EnKFSpec | ETKFSpec | FreeRunSpec | LETKFSpec | OptimalInterpolationSpec, Family("assimilation")
+]

@@ -1,0 +1,105 @@
+"""The stochastic ensemble Kalman filter with perturbed observations."""
+
+from functools import partial
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from koopcast.assimilation.base import Analysis, Observed, Setting
+from koopcast.assimilation.ensemble import EnsembleSpec, Finish, Transform, whitened
+from koopcast.assimilation.localization import AnyLocalization, Taper
+from koopcast.errors import EmptySelection
+from koopcast.numerics.ensembles import split
+
+
+class EnKFSpec(EnsembleSpec):
+    """Each member is drawn to observations perturbed with their own error, centred over members."""
+
+    kind: Literal["enkf"] = "enkf"
+    members: int = Field(40, ge=2)
+    """Size of the ensemble."""
+    localization: AnyLocalization = Field(default="none", validate_default=True)
+    """Taper on the sampled covariances, multiplied element by element."""
+
+    reference = (
+        "Evensen 1994; Burgers, van Leeuwen and Evensen 1998; localised as in Houtekamer and Mitchell 2001"
+    )
+
+    def transform(self, setting: Setting, finish: Finish) -> Transform:
+        if self.localization.is_global():
+            return partial(perturbed, finish=finish)
+        if setting.domain is None:
+            raise EmptySelection("localisation needs cells with positions; this state has none",
+                                 "set `localization: none` or use a model whose state is the field")  # fmt: skip
+        return LocalizedGain(
+            Taper(self.localization, setting.domain, setting.num_channels), setting.num_channels, finish
+        )
+
+    def needs_physical_state(self) -> bool:
+        return not self.localization.is_global()
+
+
+def _innovations(observed: Observed, generator: torch.Generator) -> Float[Tensor, "batch member obs"]:
+    """Return whitened (y + D - Y) with D ~ N(0, R) centred over members."""
+    shape = observed.predicted.shape
+    noise = torch.randn(shape, generator=generator, device=generator.device, dtype=observed.predicted.dtype)
+    present = (observed.scale > 0)[:, None]
+    return (observed.value[:, None] - observed.predicted) * observed.scale[:, None] + split(noise)[
+        1
+    ] * present
+
+
+def perturbed(
+    ensemble: Float[Tensor, "batch member state"],
+    observed: Observed,
+    generator: torch.Generator,
+    *,
+    finish: Finish,
+) -> Analysis:
+    """Return E + (y + D - Y) Kᵀ with K = Aᵀ S (SᵀS + (N-1) R)⁻¹, solved in the space of members."""
+    N1 = ensemble.shape[1] - 1
+    _, A = split(ensemble)
+    C, delta = whitened(observed)
+    M = C @ C.mT
+    M.diagonal(dim1=-2, dim2=-1).add_(N1)
+    L = torch.linalg.cholesky(M)
+    Z = torch.linalg.solve_triangular(L, C, upper=False)
+    X = torch.linalg.solve_triangular(L, A, upper=False)
+    mean, anomalies = split(ensemble + (_innovations(observed, generator) @ Z.mT) @ X)
+    u = Z @ delta[..., None]
+    figures = {
+        "degrees_of_freedom": Z.square().sum(dim=(1, 2)),
+        "chi_square": delta.square().sum(dim=1) - u.square().sum(dim=(1, 2)),
+    }
+    return Analysis(finish(mean, anomalies, ensemble, generator), figures)
+
+
+class LocalizedGain:
+    """The same with K = (ρ ∘ PHᵀ)(ρ ∘ HPHᵀ + R)⁻¹, solved in the space of observations."""
+
+    def __init__(self, taper: Taper, num_channels: int, finish: Finish) -> None:
+        self._taper, self._num_channels, self._finish = taper, num_channels, finish
+
+    def __call__(
+        self, ensemble: Float[Tensor, "batch member state"], observed: Observed, generator: torch.Generator
+    ) -> Analysis:
+        assert observed.index is not None, "localised filters are given the observed cells"
+        N1 = ensemble.shape[1] - 1
+        _, A = split(ensemble)
+        C, delta = whitened(observed)
+        to_cells = self._taper.to_points(observed.index).repeat_interleave(self._num_channels, dim=1)
+        cross = to_cells * (A.mT @ C) / N1
+        own = self._taper.to_obs(observed.index) * (C.mT @ C) / N1
+        L = torch.linalg.cholesky(own + torch.eye(own.shape[-1], dtype=own.dtype, device=own.device))
+        weights = torch.cholesky_solve(_innovations(observed, generator).mT, L)
+        mean, anomalies = split(ensemble + weights.mT @ cross.mT)
+        figures = {
+            "degrees_of_freedom": torch.cholesky_solve(own, L).diagonal(dim1=-2, dim2=-1).sum(dim=-1),
+            "chi_square": torch.linalg.solve_triangular(L, delta[..., None], upper=False)
+            .square()
+            .sum(dim=(1, 2)),
+        }
+        return Analysis(self._finish(mean, anomalies, ensemble, generator), figures)

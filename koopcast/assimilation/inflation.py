@@ -1,0 +1,148 @@
+"""Inflation: ways to keep the spread of an ensemble from shrinking below its error."""
+
+from abc import abstractmethod
+from typing import Annotated, Literal, TypeAlias
+
+import torch
+from jaxtyping import Float
+from pydantic import Field, NonNegativeFloat, PositiveFloat
+from torch import Tensor
+
+from koopcast.numerics.ensembles import split
+from koopcast.spec import Family, MethodSpec
+
+
+class InflationSpec(MethodSpec):
+    """Options of an inflation of anomalies; the mean of the analysis never changes."""
+
+    def prior_factor(self) -> float:
+        """Return the factor on anomalies of the background, 1 for none."""
+        return 1.0
+
+    @abstractmethod
+    def relax(
+        self,
+        anomalies: Float[Tensor, "batch member state"],
+        background: Float[Tensor, "batch member state"],
+        generator: torch.Generator,
+    ) -> Float[Tensor, "batch member state"]:
+        """Return the inflated anomalies of an analysis, given the background ensemble."""
+
+
+class NoInflationSpec(InflationSpec):
+    """The ensemble as it is."""
+
+    kind: Literal["none"] = "none"
+
+    reference = "Evensen 1994"
+
+    def relax(
+        self,
+        anomalies: Float[Tensor, "batch member state"],
+        background: Float[Tensor, "batch member state"],
+        generator: torch.Generator,
+    ) -> Float[Tensor, "batch member state"]:
+        return anomalies
+
+
+class MultiplicativeSpec(InflationSpec):
+    """A ← f A."""
+
+    kind: Literal["multiplicative"] = "multiplicative"
+    factor: PositiveFloat = 1.02
+    """Factor f on anomalies (their variance grows by f²)."""
+    when: Literal["posterior", "prior"] = "posterior"
+    """After the analysis or before it; the tuned factor differs."""
+
+    reference = "Anderson and Anderson 1999"
+
+    def prior_factor(self) -> float:
+        return self.factor if self.when == "prior" else 1.0
+
+    def posterior_factor(self) -> float:
+        """Return the factor on anomalies of the analysis, 1 for none."""
+        return self.factor if self.when == "posterior" else 1.0
+
+    def relax(
+        self,
+        anomalies: Float[Tensor, "batch member state"],
+        background: Float[Tensor, "batch member state"],
+        generator: torch.Generator,
+    ) -> Float[Tensor, "batch member state"]:
+        factor = self.posterior_factor()
+        return anomalies if factor == 1 else anomalies * factor
+
+
+class RTPSSpec(InflationSpec):
+    """Relaxation to prior spread: A ← A (1 + α (σ_b - σ_a) / σ_a), component by component."""
+
+    kind: Literal["rtps"] = "rtps"
+    factor: float = Field(0.5, ge=0, le=1)
+    """Relaxation α: 0 none, 1 back to the spread of the background."""
+
+    reference = "Whitaker and Hamill 2012"
+
+    def relax(
+        self,
+        anomalies: Float[Tensor, "batch member state"],
+        background: Float[Tensor, "batch member state"],
+        generator: torch.Generator,
+    ) -> Float[Tensor, "batch member state"]:
+        if self.factor == 0:
+            return anomalies
+        prior, posterior = _sum_of_squares(split(background)[1]), _sum_of_squares(anomalies)
+        # A component without spread (a masked cell) stays as it is.
+        ratio = torch.where(posterior > 0, prior / posterior, 1.0).sqrt()
+        return anomalies * (1 + self.factor * (ratio - 1))
+
+
+class RTPPSpec(InflationSpec):
+    """Relaxation to prior perturbations: A ← (1 - α) A + α A_b."""
+
+    kind: Literal["rtpp"] = "rtpp"
+    factor: float = Field(0.5, ge=0, le=1)
+    """Relaxation α: 0 none, 1 the perturbations of the background."""
+
+    reference = "Zhang, Snyder and Sun 2004"
+
+    def relax(
+        self,
+        anomalies: Float[Tensor, "batch member state"],
+        background: Float[Tensor, "batch member state"],
+        generator: torch.Generator,
+    ) -> Float[Tensor, "batch member state"]:
+        return anomalies if self.factor == 0 else torch.lerp(anomalies, split(background)[1], self.factor)
+
+
+class AdditiveSpec(InflationSpec):
+    """A ← A + ξ with independent ξ ~ N(0, std²), centred over members."""
+
+    kind: Literal["additive"] = "additive"
+    std: NonNegativeFloat = 0.1
+    """Standard deviation, in the units of the state."""
+
+    reference = "Mitchell and Houtekamer 2000"
+
+    def relax(
+        self,
+        anomalies: Float[Tensor, "batch member state"],
+        background: Float[Tensor, "batch member state"],
+        generator: torch.Generator,
+    ) -> Float[Tensor, "batch member state"]:
+        if self.std == 0:
+            return anomalies
+        noise = torch.randn(
+            anomalies.shape, generator=generator, device=generator.device, dtype=anomalies.dtype
+        )
+        # A component that never varies (a masked cell) gets no noise.
+        varies = _sum_of_squares(anomalies) > 0
+        return anomalies + self.std * split(noise)[1] * varies
+
+
+def _sum_of_squares(anomalies: Float[Tensor, "batch member state"]) -> Float[Tensor, "batch 1 state"]:
+    return anomalies.square().sum(dim=1, keepdim=True)
+
+
+AnyInflation: TypeAlias = Annotated[
+    AdditiveSpec | MultiplicativeSpec | NoInflationSpec | RTPPSpec | RTPSSpec, Family("inflation")
+]

@@ -1,0 +1,148 @@
+"""How the first ensemble of a cycle is drawn."""
+
+from abc import abstractmethod
+from typing import Annotated, Literal, TypeAlias
+
+import torch
+from jaxtyping import Float
+from pydantic import PositiveFloat, model_validator
+from torch import Tensor
+
+from koopcast.dynamics import Dynamics
+from koopcast.errors import EmptySelection
+from koopcast.fields import FieldData
+from koopcast.grids import Window
+from koopcast.spec import Family, MethodSpec
+
+
+class InitialSpec(MethodSpec):
+    """Options of a first ensemble: states at the first record of the truth's window."""
+
+    @abstractmethod
+    def draw(
+        self,
+        dynamics: Dynamics,
+        truth: FieldData,
+        training: FieldData,
+        size: tuple[int, int],
+        generator: torch.Generator,
+    ) -> Float[Tensor, "batch member state"]:
+        """Return float64 states; the batch is `sample * repeat`, repeats fastest, `size = (repeats, members)`.
+
+        Raises:
+            EmptySelection: The data hold fewer records than one state needs.
+        """
+
+
+class ClimatologySpec(InitialSpec):
+    """States of the training data at random times, without replacement where there are enough."""
+
+    kind: Literal["climatology"] = "climatology"
+
+    reference = "the usual uninformed start of twin experiments"
+
+    def draw(
+        self,
+        dynamics: Dynamics,
+        truth: FieldData,
+        training: FieldData,
+        size: tuple[int, int],
+        generator: torch.Generator,
+    ) -> Float[Tensor, "batch member state"]:
+        batch, members = truth.view.num_samples * size[0], size[1]
+        ends = history_ends(training, dynamics.history)
+        chosen = torch.cat([_without_replacement(len(ends), members, generator) for _ in range(batch)])
+        states = states_at(dynamics, training, [ends[i] for i in chosen.tolist()], generator.device)
+        return states.unflatten(0, (batch, members))
+
+
+class PerturbedSpec(InitialSpec):
+    """The first state of the truth plus noise, twice: once for the centre of an experiment, once for each member.
+
+    The truth is then as likely a draw from around the centre as each member is.
+    """
+
+    kind: Literal["perturbed"] = "perturbed"
+    std: PositiveFloat | None = None
+    """Standard deviation of the noise on each cell; this or `variance`."""
+    variance: PositiveFloat | None = None
+    """Its variance; default 1e-3."""
+
+    reference = "as X0 in Sakov and Oke 2008 and the DAPPER benchmark suite"
+
+    @model_validator(mode="after")
+    def _is_given_once(self) -> "PerturbedSpec":
+        if self.std is not None and self.variance is not None:
+            raise ValueError("give one of std and variance, not both")
+        return self
+
+    def draw(
+        self,
+        dynamics: Dynamics,
+        truth: FieldData,
+        training: FieldData,
+        size: tuple[int, int],
+        generator: torch.Generator,
+    ) -> Float[Tensor, "batch member state"]:
+        repeats, members = size
+        start = truth.view.times[0]
+        if start + 1 < dynamics.history:
+            raise EmptySelection(
+                f"a state needs {dynamics.history} records, but only {start + 1} lie at or before the first of the window",
+                "use `initial: climatology`, or a window that starts later",
+            )
+        window = Window(truth.view.samples, (start + 1 - dynamics.history, start + 1))
+        frames = truth.tensor(window=window, dtype=torch.float64).to(generator.device)
+        active = truth.always_valid()[..., None].to(generator.device)
+        frames = frames.repeat_interleave(repeats * members, dim=0)
+        std = self.std if self.std is not None else (self.variance or 1e-3) ** 0.5
+        options = {"generator": generator, "device": generator.device, "dtype": torch.float64}
+        centre = torch.randn(window.num_samples * repeats, *frames.shape[1:], **options)
+        noise = centre.repeat_interleave(members, dim=0) + torch.randn(frames.shape, **options)
+        states = dynamics.encode((frames + std * noise * active).to(dynamics.dtype)).double()
+        return states.unflatten(0, (-1, members))
+
+
+AnyInitial: TypeAlias = Annotated[ClimatologySpec | PerturbedSpec, Family("initial")]
+
+
+def history_ends(training: FieldData, history: int) -> list[tuple[int, int]]:
+    """Return (sample, record) of every last frame of `history` consecutive ones within the window.
+
+    Raises:
+        EmptySelection: The window is shorter than one history.
+    """
+    view = training.view
+    if view.num_times < history:
+        raise EmptySelection(f"a state needs {history} records, but the training data hold {view.num_times}",
+                             "take a longer training part")  # fmt: skip
+    return [
+        (sample, record)
+        for sample in range(*view.samples)
+        for record in range(view.times[0] + history - 1, view.times[1])
+    ]
+
+
+def states_at(
+    dynamics: Dynamics, fields: FieldData, ends: list[tuple[int, int]], device: torch.device
+) -> Float[Tensor, "state_number state"]:
+    """Return the states, in float64, that histories ending at (sample, record) make."""
+    history, wanted = dynamics.history, torch.tensor(ends)
+    states = torch.empty(0)
+    for sample in wanted[:, 0].unique().tolist():
+        rows = (wanted[:, 0] == sample).nonzero()[:, 0]
+        first, last = int(wanted[rows, 1].min()) + 1 - history, int(wanted[rows, 1].max()) + 1
+        frames = fields.tensor(window=Window((sample, sample + 1), (first, last)), dtype=dynamics.dtype)[0]
+        starts = wanted[rows, 1] + 1 - history - first
+        histories = torch.stack([frames[start : start + history] for start in starts.tolist()])
+        encoded = dynamics.encode(histories.to(device)).double()
+        states = encoded.new_empty(len(ends), encoded.shape[1]) if states.numel() == 0 else states
+        states[rows.to(device)] = encoded
+    return states
+
+
+def _without_replacement(count: int, draws: int, generator: torch.Generator) -> Tensor:
+    """Return `draws` of `count` numbers; once all are used up, all are there again."""
+    rounds = -(-draws // count)
+    parts = [torch.randperm(count, generator=generator, device=generator.device) for _ in range(rounds)]
+    return torch.cat(parts)[:draws]

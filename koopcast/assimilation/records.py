@@ -1,0 +1,164 @@
+"""What a cycle leaves behind: ensembles, departures and the figures that say whether they fit."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from koopcast.assimilation.base import Analysis
+from koopcast.dynamics import Dynamics
+from koopcast.errors import InvalidInput
+from koopcast.fields import FieldData
+from koopcast.observations.base import ObservationSet
+
+if TYPE_CHECKING:
+    from koopcast.assimilation.cycle import CycleState
+
+BLOCK_BYTES = 64 * 2**20
+"""Memory of the ensembles that wait to be summed up."""
+BLOCK_CYCLES = 256
+"""Cycles that are summed up at once, at most."""
+
+
+@dataclass(frozen=True)
+class Cycles:
+    """Records of consecutive observation times. Fields are float32; `member` has the size 1 where the mean is kept."""
+
+    record: Int[Tensor, " time"]
+    background: Float[Tensor, "batch member time *space channel"]
+    analysis: Float[Tensor, "batch member time *space channel"]
+    background_spread: Float[Tensor, "batch time *space channel"]
+    analysis_spread: Float[Tensor, "batch time *space channel"]
+    """Standard deviation over members (for a method without an ensemble: what it states)."""
+    observed_background: Float[Tensor, "batch time obs"]
+    observed_analysis: Float[Tensor, "batch time obs"]
+    """Ensemble means at the observed cells, so that O-B and O-A are differences with the observations."""
+    figures: dict[str, Float[Tensor, "batch time"]]
+    """`background_rmse`, `rmse`, `background_spread`, `spread` (root mean square over cells that hold data);
+    `innovation_mean`, `innovation_rms`, `chi_square` and `degrees_of_freedom` per observation; `observations`."""
+    state: "CycleState"
+    """The state after the last of these cycles."""
+
+
+class Recorder:
+    """Collects ensembles, and sums them up a block at a time: one operation for many small cycles."""
+
+    def __init__(
+        self, dynamics: Dynamics, truth: FieldData, observations: ObservationSet, ensemble: Tensor, keep: str
+    ) -> None:
+        if keep not in ("members", "mean"):
+            raise InvalidInput(f"keep is '{keep}'", "choose `members` or `mean`")
+        self._dynamics, self._truth, self._observations = dynamics, truth, observations
+        self._keeps_members = keep == "members"
+        size = max(1, min(BLOCK_CYCLES, observations.num_times, BLOCK_BYTES // (2 * ensemble.nbytes)))
+        self._background = ensemble.new_empty(size, *ensemble.shape)
+        self._analysis = torch.empty_like(self._background)
+        self._figures: list[dict[str, Tensor]] = []
+        self._stds: list[Tensor | None] = []
+        self._valid = truth.valid().double().to(ensemble.device)
+        self._repeats = ensemble.shape[0] // truth.view.num_samples
+        self._fields = truth.tensor(dtype=torch.float32)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._figures) == self._background.shape[0]
+
+    def add(self, background: Float[Tensor, "batch member state"], analysis: Analysis) -> None:
+        """Take in one cycle."""
+        at = len(self._figures)
+        self._background[at] = background
+        self._analysis[at] = analysis.ensemble
+        self._figures.append(analysis.figures)
+        self._stds.append(analysis.std)
+
+    @torch.no_grad()
+    def flush(self, state: "CycleState") -> Cycles:
+        """Return the records of the cycles taken in, and forget them."""
+        count = len(self._figures)
+        cycles = slice(state.cycle - count, state.cycle)
+        record = self._observations.record[cycles]
+        background, background_spread = self._fields_of(self._background[:count], [None] * count)
+        analysis, spread = self._fields_of(self._analysis[:count], self._stds)
+        seen, seen_after = (self._seen(fields.mean(dim=1), cycles) for fields in (background, analysis))
+        figures = self._summary(cycles, seen, count) | {
+            "background_rmse": self._rms(background.mean(dim=1) - self._true(record), record),
+            "rmse": self._rms(analysis.mean(dim=1) - self._true(record), record),
+            "background_spread": self._rms(background_spread, record),
+            "spread": self._rms(spread, record),
+        }
+        self._figures, self._stds = [], []
+        return Cycles(
+            record, self._kept(background), self._kept(analysis), background_spread.float(), spread.float(),
+            seen, seen_after, figures, state,
+        )  # fmt: skip
+
+    def _fields_of(self, block: Tensor, stds: list[Tensor | None]) -> tuple[Tensor, Tensor]:
+        """Return members `(batch, member, time, *space, channel)` as fields, and their spread."""
+        time, batch, member = block.shape[:3]
+        frames = self._decoded(block.flatten(0, 2)).unflatten(0, (time, batch, member))
+        fields = frames.movedim(0, 2)
+        stated = [std for std in stds if std is not None]
+        if stated:
+            unknown = torch.full_like(stated[0], torch.nan)
+            spread = torch.stack([unknown if std is None else std for std in stds], dim=1)
+            return fields, spread.reshape(batch, time, *frames.shape[3:])
+        squares = (frames - frames.mean(dim=2, keepdim=True)).square().sum(dim=2)
+        return fields, (squares / max(1, member - 1)).sqrt().movedim(0, 1)
+
+    def _decoded(self, states: Float[Tensor, "many state"]) -> Float[Tensor, "many *space channel"]:
+        if self._dynamics.is_physical:
+            return states.reshape(
+                states.shape[0], *self._dynamics.info.shape, self._dynamics.info.num_channels
+            )
+        return self._dynamics.decode(states.to(self._dynamics.dtype)).double()
+
+    def _kept(self, fields: Tensor) -> Tensor:
+        return (fields if self._keeps_members else fields.mean(dim=1, keepdim=True)).float()
+
+    def _true(self, record: Int[Tensor, " time"]) -> Float[Tensor, "batch time *space channel"]:
+        return self._fields[:, record].to(self._background).repeat_interleave(self._repeats, dim=0)
+
+    def _seen(
+        self, mean: Float[Tensor, "batch time *space channel"], cycles: slice
+    ) -> Float[Tensor, "batch time obs"]:
+        return mean.flatten(2).gather(2, self._observations.index[:, cycles])
+
+    def _rms(
+        self, fields: Float[Tensor, "batch time *space channel"], record: Tensor
+    ) -> Float[Tensor, "batch time"]:
+        valid = self._valid if self._valid.shape[1] == 1 else self._valid[:, record]
+        weight = valid.expand(*valid.shape[:-1], fields.shape[-1]).flatten(2)
+        return ((fields.flatten(2).square() * weight).sum(dim=2) / weight.sum(dim=2).clamp_min(1)).sqrt()
+
+    def _summary(self, cycles: slice, seen: Tensor, count: int) -> dict[str, Tensor]:
+        """Return figures per observation; NaN at times without any."""
+        value = self._observations.value[:, cycles].to(seen)
+        present = (~torch.isnan(value)).sum(dim=2)
+        innovation = value - seen
+        figures = {
+            "observations": present.double(),
+            "innovation_mean": innovation.nanmean(dim=2),
+            "innovation_rms": innovation.square().nanmean(dim=2).sqrt(),
+        }
+        for name in ("degrees_of_freedom", "chi_square"):
+            nothing = torch.full_like(present[:, 0], torch.nan, dtype=torch.float64)
+            column = torch.stack([figure.get(name, nothing) for figure in self._figures[:count]], dim=1)
+            figures[name] = torch.where(present > 0, column / present, torch.nan)
+        return figures
+
+
+def joined(blocks: Iterable[Cycles]) -> Cycles:
+    """Return blocks of one run as one, for runs that fit into memory."""
+    parts = list(blocks)
+    whole = {
+        name: torch.cat([getattr(part, name) for part in parts], dim=dim)
+        for name, dim in {
+            "record": 0, "background": 2, "analysis": 2, "background_spread": 1, "analysis_spread": 1,
+            "observed_background": 1, "observed_analysis": 1,
+        }.items()
+    }  # fmt: skip
+    figures = {name: torch.cat([part.figures[name] for part in parts], dim=1) for name in parts[0].figures}
+    return Cycles(**whole, figures=figures, state=parts[-1].state)

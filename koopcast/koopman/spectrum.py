@@ -1,0 +1,42 @@
+"""Eigenpairs of a fitted map with the residual that each leaves on its data."""
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+NUM_STORED = 32
+"""Leading pairs that a model keeps for its diagnostics."""
+
+
+def eigenpairs(
+    K: Float[Tensor, "state state"],
+    states: Float[Tensor, "pair state"],
+    following: Float[Tensor, "pair state"],
+    num_directions: int,
+) -> dict[str, Tensor]:
+    """Return the leading eigenpairs of z ← K z, largest modulus first, as real tensors `(..., 2)`.
+
+    With K v = λ v and w the matching left eigenvector, g(z) = wᵀ z is the eigenfunction and its residual
+    ‖g(z') - λ g(z)‖ / ‖g(z)‖ over the pairs. `eigenvectors` holds v, scaled by the root mean square of g, on
+    the first `num_directions` entries of the state.
+    """
+    values, V = torch.linalg.eig(K)
+    order = sorted(range(len(values)), key=lambda i: (-float(values[i].abs()), -float(values[i].imag)))
+    order = order[:NUM_STORED]
+    # The pseudo-inverse also serves maps without a full set of eigenvectors (delays of a nilpotent map).
+    W = torch.linalg.pinv(V)[order]
+    values, V = values[order], V[:, order]
+    g, g_next = states.to(W.dtype) @ W.mT, following.to(W.dtype) @ W.mT
+    size = torch.linalg.vector_norm(g, dim=0)
+    residual = torch.linalg.vector_norm(g_next - values * g, dim=0) / size.clamp_min(1e-300)
+    amplitude = size / len(states) ** 0.5
+    return {
+        "eigenvalues": torch.view_as_real(values).contiguous(),
+        "eigenvectors": torch.view_as_real((V[:num_directions] * amplitude).mT.contiguous()).contiguous(),
+        "eigen_residuals": residual,
+    }
+
+
+def to_complex(pairs: Float[Tensor, "*shape 2"]) -> Complex[Tensor, "*shape"]:
+    """Return the complex numbers that a tensor of real and imaginary parts stands for."""
+    return torch.view_as_complex(pairs.contiguous())

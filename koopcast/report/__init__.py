@@ -1,0 +1,31 @@
+"""The report of a run: one self-contained page, and its figures as files."""
+
+from koopcast.report.clock import Clock
+from koopcast.report.content import (
+    CyclePart,
+    EvaluationPart,
+    ExpectationRow,
+    ModelPart,
+    ReportContent,
+    StepRow,
+)
+from koopcast.report.gallery import Gallery, gallery
+from koopcast.report.graph import draw_graph
+from koopcast.report.page import render, write
+from koopcast.report.style import Picture
+
+__all__ = [
+    "Clock",
+    "CyclePart",
+    "EvaluationPart",
+    "ExpectationRow",
+    "Gallery",
+    "ModelPart",
+    "Picture",
+    "ReportContent",
+    "StepRow",
+    "draw_graph",
+    "gallery",
+    "render",
+    "write",
+]

@@ -1,0 +1,102 @@
+"""What a report is made of; every part may be left out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pandas as pd
+import xarray as xr
+
+from koopcast.grids import TimeAxis
+
+
+@dataclass(frozen=True)
+class StepRow:
+    """One step of the run."""
+
+    name: str
+    task: str
+    state: str
+    """`completed`, `cached`, `failed`, `skipped`."""
+    seconds: float | None = None
+    """Of the computation, now or when the result was first made."""
+    key: str = ""
+    summary: str = ""
+    """What it made, in a few words."""
+    after: Sequence[str] = ()
+    """Steps that it reads; draws the graph where `graph_svg` is not given."""
+
+
+@dataclass(frozen=True)
+class ExpectationRow:
+    """A condition on the scores."""
+
+    text: str
+    holds: bool
+    value: str
+    """The numbers behind it: `0.487 <= 0.761`."""
+
+
+@dataclass(frozen=True)
+class EvaluationPart:
+    """What an evaluate step found; see `koopcast.verification.Evaluation`."""
+
+    table: pd.DataFrame
+    curves: xr.Dataset = field(default_factory=xr.Dataset)
+    examples: Mapping[str, xr.Dataset] = field(default_factory=dict)
+    time: TimeAxis | None = None
+    """Gives leads their unit."""
+
+
+@dataclass(frozen=True)
+class ModelPart:
+    """A model: its card, and what can be drawn of it."""
+
+    card: Mapping[str, float | int | str] = field(default_factory=dict)
+    diagnostics: xr.Dataset = field(default_factory=xr.Dataset)
+    """`eigenvalue_real`, `eigenvalue_imag`, `mode_field`; see `Model.diagnostics`."""
+    training: pd.DataFrame | None = None
+    """`epoch`, `train_loss`, `valid_loss`."""
+    time: TimeAxis | None = None
+
+
+@dataclass(frozen=True)
+class CyclePart:
+    """A chain of analyses: its table of cycles, and levels to compare its error with."""
+
+    cycles: pd.DataFrame
+    references: Mapping[str, float] = field(default_factory=dict)
+    """Label -> error: a free run, the climatology, the static fit. Default: what the scores say of
+    climatology.
+    """
+    units: str = "1"
+
+
+@dataclass(frozen=True)
+class ReportContent:
+    """A run, as its report shows it."""
+
+    name: str
+    state: Literal["completed", "failed", "expectations not held"] = "completed"
+    summary: str = ""
+    """One sentence on what the run shows: the comment of the YAML file's first line."""
+    run: str = ""
+    """Identity of the run."""
+    finished: str = ""
+    seconds: float | None = None
+    expectations: Sequence[ExpectationRow] = ()
+    steps: Sequence[StepRow] = ()
+    graph_svg: str | None = None
+    """A trusted drawing of the graph; default: drawn from `steps`."""
+    evaluations: Mapping[str, EvaluationPart] = field(default_factory=dict)
+    models: Mapping[str, ModelPart] = field(default_factory=dict)
+    chains: Mapping[str, CyclePart] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
+    attributions: Sequence[str] = ()
+    """Owners and licences of the data."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    hardware: str = ""
+    yaml: str = ""
+    """The resolved pipeline."""
+    reproduce: Sequence[str] = ()
+    """Commands that make the run again."""

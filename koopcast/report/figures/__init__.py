@@ -1,0 +1,23 @@
+"""Figures of a report: each a function of xarray or pandas objects that returns a `Picture`."""
+
+from koopcast.report.figures.cycles import cycle_series
+from koopcast.report.figures.eigenvalues import unit_circle
+from koopcast.report.figures.hovmoller import space_time
+from koopcast.report.figures.leads import error_against_lead
+from koopcast.report.figures.maps import field_maps
+from koopcast.report.figures.modes import mode_maps
+from koopcast.report.figures.ranks import rank_histograms
+from koopcast.report.figures.spectrum import energy_spectra
+from koopcast.report.figures.training import training_curve
+
+__all__ = [
+    "cycle_series",
+    "energy_spectra",
+    "error_against_lead",
+    "field_maps",
+    "mode_maps",
+    "rank_histograms",
+    "space_time",
+    "training_curve",
+    "unit_circle",
+]

@@ -1,0 +1,116 @@
+"""Which figures a run has: the pictures of its evaluations, models and chains of analyses."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+import xarray as xr
+
+from koopcast.report import figures
+from koopcast.report.clock import Clock
+from koopcast.report.content import CyclePart, EvaluationPart, ModelPart, ReportContent
+from koopcast.report.style import Picture
+from koopcast.report.tables import without_components
+
+CURVED = ("rmse", "acc", "crps", "spread_skill")
+"""Metrics drawn against lead."""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The pictures of a page by section."""
+
+    forecasts: tuple[Picture, ...] = ()
+    analyses: tuple[Picture, ...] = ()
+    models: tuple[Picture, ...] = ()
+
+    def all(self) -> tuple[Picture, ...]:
+        """Return every picture once."""
+        return self.forecasts + self.analyses + self.models
+
+
+def gallery(content: ReportContent) -> Gallery:
+    """Return the pictures of a run."""
+    forecasts = [picture for name, part in content.evaluations.items() for picture in _forecasts(name, part)]
+    analyses = [
+        picture
+        for name, part in content.chains.items()
+        for picture in _cycles(name, part, content.evaluations)
+    ]
+    analyses += [picture for name, part in content.evaluations.items() for picture in _analyses(name, part)]
+    models = [picture for name, part in content.models.items() for picture in _models(name, part)]
+    return Gallery(tuple(forecasts), tuple(analyses), tuple(models))
+
+
+def _forecasts(step: str, part: EvaluationPart) -> Iterator[Picture]:
+    clock = Clock.of(part.time)
+    rows = without_components(part.table[part.table["lead"].notna()])
+    for (metric, variable), own in rows.groupby(["metric", "variable"], sort=False):
+        if str(metric).startswith(CURVED) and own["lead"].nunique() > 1:
+            yield figures.error_against_lead(own, clock, _slug(step, metric, variable))
+    yield from _spectra(step, part, clock, "forecast")
+    for subject, example in part.examples.items():
+        if "forecast" in example["source"].values:
+            yield from _fields(step, subject, example, clock)
+
+
+def _analyses(step: str, part: EvaluationPart) -> Iterator[Picture]:
+    clock = Clock.of(part.time)
+    for subject, example in part.examples.items():
+        if "analysis" in example["source"].values:
+            yield from _fields(step, subject, example, clock)
+    if "rank_histogram" in part.curves:
+        for variable in part.curves["variable"].values:
+            curve = part.curves["rank_histogram"].sel(variable=variable)
+            yield figures.rank_histograms(curve, _slug(step, "ranks", variable))
+    yield from _spectra(step, part, clock, "analysis")
+
+
+def _fields(step: str, subject: str, example: xr.Dataset, clock: Clock) -> Iterator[Picture]:
+    for variable, values in example.data_vars.items():
+        if "source" in values.dims:
+            space = [dim for dim in values.dims if dim not in ("source", "time", "lead")]
+            make = figures.field_maps if len(space) > 1 else figures.space_time
+            yield make(example, str(variable), clock, subject, _slug(step, subject, "fields", variable))
+
+
+def _spectra(step: str, part: EvaluationPart, clock: Clock, role: str) -> Iterator[Picture]:
+    if "energy_spectrum" not in part.curves:
+        return
+    named = part.table.loc[part.table["role"] == role, "subject"].unique()
+    curves = part.curves["energy_spectrum"]
+    subjects = [str(name) for name in named if name in curves["subject"].values]
+    for variable in curves["variable"].values if subjects else ():
+        name = _slug(step, role, "spectrum", variable)
+        yield figures.energy_spectra(curves.sel(variable=variable), subjects, clock, name)
+
+
+def _cycles(name: str, part: CyclePart, evaluations: Mapping[str, EvaluationPart]) -> Iterator[Picture]:
+    if {"time", "rmse"} <= set(part.cycles.columns) and part.cycles["rmse"].notna().any():
+        references = part.references or _climatology(name, evaluations)
+        yield figures.cycle_series(part.cycles, references, part.units, name, _slug(name, "cycles"))
+
+
+def _climatology(chain: str, evaluations: Mapping[str, EvaluationPart]) -> dict[str, float]:
+    """Return the error of the climatology at the times of a chain, where its one variable was scored."""
+    for part in evaluations.values():
+        table = part.table[(part.table["metric"] == "rmse") & (part.table["pairs"] == "analysis")]
+        own = table[table["subject"] == "climatology"]
+        if (table["subject"] == chain).any() and len(own) == 1:
+            return {"climatology": float(own["value"].iloc[0])}
+    return {}
+
+
+def _models(name: str, part: ModelPart) -> Iterator[Picture]:
+    clock = Clock.of(part.time)
+    if isinstance(part.training, pd.DataFrame) and len(part.training) > 1:
+        yield figures.training_curve(part.training, name, _slug(name, "training"))
+    if {"eigenvalue_real", "eigenvalue_imag"} <= set(part.diagnostics.data_vars):
+        yield figures.unit_circle(part.diagnostics, clock, name, _slug(name, "eigenvalues"))
+        if "mode_field" in part.diagnostics:
+            yield figures.mode_maps(part.diagnostics, clock, name, _slug(name, "modes"))
+
+
+def _slug(*words: object) -> str:
+    return "-".join(re.sub(r"[^A-Za-z0-9]+", "-", str(word)).strip("-") for word in words)

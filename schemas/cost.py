@@ -1,0 +1,132 @@
+"""What a step will take: bytes on disk, bytes in memory, and work, which a measured rate turns into seconds."""
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from koopcast.grids import FieldsInfo
+from schemas.references import Model
+from schemas.stages import (
+    AssimilateStep,
+    Contract,
+    EvaluateStep,
+    GenerateStep,
+    IngestStep,
+    Step,
+    TrainStep,
+)
+from schemas.stages.base import Inputs
+
+SINGLE, DOUBLE = 4, 8
+STREAMED = 256 * 2**20
+"""Bytes that a step which streams its fields holds of them at once."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A prediction for one step.
+
+    `work` counts updates of one grid cell (for training: forward and backward passes over one); `rate` names the
+    measured rate, in updates a second, that turns it into time.
+    """
+
+    disk: int
+    memory: int
+    work: float
+    rate: str
+
+    def seconds(self, rates: Mapping[str, float]) -> float | None:
+        """Return the time at measured rates; None where this kind of work has not been measured."""
+        measured = rates.get(self.rate, 0.0)
+        return self.work / measured if measured > 0 else None
+
+
+def predict(step: Step, inputs: Inputs, outline: Contract) -> Cost:
+    """Return what a step will take, from shapes alone."""
+    match step:
+        case IngestStep():
+            size = num_values(outline.fields)
+            return Cost(size * SINGLE, min(3 * size * DOUBLE, STREAMED), size, f"ingest:{step.source.kind}")
+        case GenerateStep():
+            return _generate(step, outline.fields)
+        case TrainStep():
+            return _train(step, inputs)
+        case AssimilateStep():
+            return _assimilate(step, inputs)
+        case EvaluateStep():
+            return _evaluate(step, inputs)
+        case _:
+            return Cost(0, 0, 0.0, step.__class__.__name__)
+
+
+def num_values(fields: FieldsInfo) -> int:
+    """Return the number of values in fields: samples, times, cells and channels."""
+    return fields.samples * fields.time.size * state_size(fields)
+
+
+def state_size(fields: FieldsInfo) -> int:
+    """Return the number of values in one record."""
+    return fields.num_cells * fields.num_channels
+
+
+def physical_memory() -> int | None:
+    """Return the bytes of memory of this machine; None where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def human(size: float) -> str:
+    """Return a number of bytes as people write it."""
+    power = min(4, max(0, int(math.log(size, 1024)))) if size >= 1 else 0
+    return f"{size / 1024**power:.3g} {('B', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"
+
+
+def _generate(step: GenerateStep, fields: FieldsInfo) -> Cost:
+    size = num_values(fields)
+    updates = fields.samples * (step.steps + step.burn_in) * step.record_every * state_size(fields)
+    itemsize = SINGLE if step.dtype == "float32" else DOUBLE
+    return Cost(size * itemsize, 2 * size * itemsize, updates, f"generate:{step.system.kind}")
+
+
+def _train(step: TrainStep, inputs: Inputs) -> Cost:
+    fields = inputs[str(step.data)].part("train").fields
+    size = num_values(fields)
+    if step.model.is_trained_by_gradient:
+        epochs = getattr(step.training, "epochs", None) or _default_epochs()
+        return Cost(
+            state_size(fields) * 2**10 * SINGLE, 3 * size * SINGLE, size * epochs, f"train:{step.model.kind}"
+        )
+    history = step.model.num_history()
+    return Cost(
+        state_size(fields) * 2**5 * DOUBLE,
+        3 * size * history * DOUBLE,
+        size * history,
+        f"train:{step.model.kind}",
+    )
+
+
+def _default_epochs() -> int:
+    return int(TrainStep.model_fields["training"].default or 0) or 1
+
+
+def _assimilate(step: AssimilateStep, inputs: Inputs) -> Cost:
+    fields = inputs[str(step.data)].fields
+    records = min(step.cycles or fields.time.size, fields.time.size)
+    members, experiments = step.method.num_members(), fields.samples * step.repeats
+    kept = members if step.keep == "members" else 1
+    state = state_size(fields) * inputs[str(step.model)].history
+    disk = experiments * records * state_size(fields) * SINGLE * (2 * kept + 1)
+    memory = disk + 6 * experiments * members * state * DOUBLE
+    return Cost(disk, memory, experiments * records * members * state, f"assimilate:{step.method.kind}")
+
+
+def _evaluate(step: EvaluateStep, inputs: Inputs) -> Cost:
+    truth = inputs[str(step.data)].fields if step.data is not None else inputs[str(step.of[0])].fields
+    forecasts = sum(inputs[str(ref)].kind is Model for ref in step.of) + len(step.against)
+    work = num_values(truth) * (max(step.leads) * forecasts + len(step.of)) * len(step.metrics)
+    return Cost(
+        STREAMED // 64, min(4 * num_values(truth) * len(step.leads) * DOUBLE, 4 * STREAMED), work, "evaluate"
+    )

@@ -1,0 +1,284 @@
+"""A pipeline: its grammar, and the one way from a file to a checked pipeline."""
+
+import re
+from collections.abc import Mapping as MappingType
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Annotated, Any, Literal, TypeAlias
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from koopcast.baselines import AnyBaseline
+from koopcast.spec import Family, MethodSpec, Path, Problem, Spec, kind_of, members
+from schemas.check import Findings, Lookup, check
+from schemas.faults import Fault, PipelineInvalid
+from schemas.links import broken_links, links, loop, with_truth
+from schemas.merge import read_extended, with_overrides
+from schemas.positions import Mapping, mark_of, plain
+from schemas.references import NAME, SLUG
+from schemas.stages import AnyStep, Step
+from schemas.translate import translate
+
+LONGEST_NAME = 60
+MOST_STEPS = 200
+CRON_FIELD = re.compile(r"[A-Za-z0-9*/,\-#?]+")
+
+
+def baseline_names() -> frozenset[str]:
+    """Return the names that scores keep for baselines."""
+    return frozenset(kind_of(spec) for spec in members(AnyBaseline))
+
+
+def _step_name(name: str) -> str:
+    if not re.fullmatch(NAME, name) or len(name) > LONGEST_NAME:
+        raise ValueError(
+            f"a step's name has letters, digits and _, begins with a letter, and has at most {LONGEST_NAME} of them; "
+            "rename it"
+        )
+    if name in baseline_names():
+        raise ValueError(
+            f"'{name}' is the name of a baseline, and scores would mix the two up; rename the step"
+        )
+    return name
+
+
+def _slug(name: str) -> str:
+    if not re.fullmatch(SLUG, name) or len(name) > LONGEST_NAME:
+        raise ValueError(
+            f"a pipeline's name has letters, digits, - and _, and at most {LONGEST_NAME} of them; rename it"
+        )
+    return name
+
+
+StepName: TypeAlias = Annotated[str, AfterValidator(_step_name)]
+Slug: TypeAlias = Annotated[str, AfterValidator(_slug), Field(json_schema_extra={"pattern": f"^{SLUG}$"})]
+
+
+class ThreadsRunner(MethodSpec):
+    """Steps that do not wait for one another run in threads of one process."""
+
+    kind: Literal["threads"] = "threads"
+    workers: PositiveInt = Field(2, le=256)
+    """Steps at once."""
+
+    reference = "Python's concurrent.futures"
+
+
+class DaskRunner(MethodSpec):
+    """Steps run on a Dask cluster: a local one, or one that stands at an address."""
+
+    kind: Literal["dask"] = "dask"
+    address: str | None = None
+    """Of a scheduler: `tcp://host:8786`."""
+    workers: PositiveInt | None = Field(None, le=256)
+    """Processes of a local cluster; default 2."""
+
+    reference = "Rocklin 2015, Dask"
+
+    @model_validator(mode="after")
+    def _is_local_or_not(self) -> "DaskRunner":
+        if self.address is not None and self.workers is not None:
+            raise ValueError("workers: counts for a local cluster alone; remove it or `address`")
+        return self
+
+
+AnyRunner: TypeAlias = Annotated[DaskRunner | ThreadsRunner, Family("runners")]
+
+
+class Schedule(Spec):
+    """When a deployment runs."""
+
+    cron: str
+    """Five fields: minute, hour, day of month, month, day of week."""
+    timezone: str = "UTC"
+    """An IANA name, such as Europe/Paris."""
+
+    @field_validator("cron")
+    @classmethod
+    def _has_five_fields(cls, text: str) -> str:
+        fields = text.split()
+        if len(fields) != 5 or not all(CRON_FIELD.fullmatch(item) for item in fields):
+            raise ValueError(
+                f"'{text[:60]}' is not a cron line of five fields; write for example '0 6 * * *'"
+            )
+        return text
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name not in available_timezones():
+            raise ValueError(f"unknown time zone '{name[:60]}'; write UTC or a name such as Europe/Paris")
+        return ZoneInfo(name).key
+
+
+class Deploy(Spec):
+    """How a deployment runs."""
+
+    work_pool: Slug = "koopcast"
+    """Of Prefect."""
+    tags: list[str] = []
+    """Shown by Prefect."""
+
+
+class Pipeline(Spec):
+    """One YAML file: which fields, which models, which assimilation, which scores."""
+
+    name: Slug
+    """Of the pipeline; runs are kept under it."""
+    description: str = ""
+    """For people."""
+    seed: int = Field(0, ge=0, lt=2**59)
+    """Of every random number: each step draws from its own stream below it."""
+    extends: str | None = None
+    """Another file, relative to this one, over which this one is laid: maps merge, null deletes."""
+    steps: dict[StepName, AnyStep] = Field(min_length=1, max_length=MOST_STEPS)
+    """What is done, by name; edges come from references alone."""
+    runner: AnyRunner = Field(default="threads", validate_default=True)
+    """Where steps run."""
+    threads: PositiveInt = Field(2, le=1024)
+    """Threads of torch in each step."""
+    schedule: Schedule | None = None
+    """When its deployment runs."""
+    deploy: Deploy | None = None
+    """How its deployment runs."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A pipeline that passed every check, with all that was learned of it."""
+
+    pipeline: Pipeline
+    """`data` of every `evaluate` step is filled in."""
+    file: FilePath
+    overrides: tuple[str, ...]
+    root: Mapping
+    """The document with its places, `extends` and overrides applied."""
+    findings: Findings
+
+    @property
+    def raw(self) -> dict[str, Any]:
+        """Return the document as plain values."""
+        result: dict[str, Any] = plain(self.root)
+        return result
+
+    def fault(self, path: Path, message: str) -> Fault:
+        """Return a fault at a path of the document, for errors found later than at validation."""
+        return mark_of(self.root, path).fault(path, message)
+
+
+def load(file: str | FilePath, overrides: Sequence[str] = (), lookup: Lookup | None = None) -> Loaded:
+    """Return the pipeline in a file, checked whole: grammar, references, shapes and rules.
+
+    Args:
+        file: YAML.
+        overrides: `a.b.c=value`, each as after `--set`.
+        lookup: Knows artefacts of earlier runs (`runs://...`); without it what depends on them is not checked.
+
+    Raises:
+        PipelineInvalid: With every fault at once.
+    """
+    path = FilePath(file)
+    root = with_overrides(read_extended(path), overrides)
+    reader = _Reader(root)
+    steps = reader.steps()
+    pipeline = reader.pipeline({name: step for name, step in steps.items() if step is not None})
+    findings = reader.findings(steps, lookup) if len(steps) <= MOST_STEPS else Findings()
+    if reader.faults or pipeline is None:
+        raise PipelineInvalid(reader.faults)
+    return Loaded(
+        pipeline.model_copy(update={"steps": reader.linked}), path, tuple(overrides), root, findings
+    )
+
+
+class _Reader:
+    """Takes a document through grammar, references and shapes, noting faults."""
+
+    def __init__(self, root: Mapping) -> None:
+        self.root = root
+        self.value: dict[str, Any] = plain(root)
+        self.faults: list[Fault] = []
+        self.linked: dict[str, Step] = {}
+
+    def steps(self) -> dict[str, Step | None]:
+        """Return each step on its own, so that a fault in one does not hide those of another."""
+        written = self.value.get("steps")
+        if not isinstance(written, dict):
+            return {}
+        return {str(name): self._step(str(name), value) for name, value in written.items()}
+
+    def _step(self, name: str, value: Any) -> Step | None:
+        adapter: TypeAdapter[Step] = TypeAdapter(AnyStep)
+        try:
+            return adapter.validate_python(value, context={"folder": self._folder(name)})
+        except ValidationError as error:
+            self.faults.extend(translate(error, self.value, Pipeline, self.root, ("steps", name)))
+            return None
+
+    def _folder(self, name: str) -> FilePath:
+        """Return the folder that relative paths of a step start from: that of the file in which its source is written."""
+        mark = mark_of(self.root, ("steps", name, "source", "path"))
+        return FilePath(mark.file if mark.line else self.root.mark.file).absolute().parent
+
+    def pipeline(self, steps: MappingType[str, Step]) -> Pipeline | None:
+        """Return the pipeline around the steps that are valid."""
+        written = self.value.get("steps")
+        value = {**self.value, "steps": steps} if isinstance(written, dict) else self.value
+        try:
+            return Pipeline.model_validate(value)
+        except ValidationError as error:
+            faults = translate(error, self.value, Pipeline, self.root)
+            self.faults.extend(fault for fault in faults if fault.path != "steps" or not written or steps)
+            return None
+
+    def findings(self, steps: dict[str, Step | None], lookup: Lookup | None) -> Findings:
+        """Link the steps that are valid, and check their shapes."""
+        sound: dict[str, Step] = {}
+        for name, step in steps.items():
+            if step is None:
+                continue
+            problems = list(broken_links(name, step, steps))
+            self._note(problems)
+            if not problems:
+                sound[name] = step
+        valid = {name: step for name, step in steps.items() if step is not None}
+        while names := loop(valid):
+            self._note([_loop_problem(names, valid)])
+            for name in names:
+                valid.pop(name, None)
+                sound.pop(name, None)
+        self.linked = self._with_truths(sound)
+        findings = check(self.linked, lookup)
+        self._note(findings.problems)
+        return findings
+
+    def _with_truths(self, sound: MappingType[str, Step]) -> dict[str, Step]:
+        result: dict[str, Step] = {}
+        for name, step in sound.items():
+            linked = with_truth(step, sound)
+            if isinstance(linked, Step):
+                result[name] = linked
+            elif all(link.ref.run is not None or link.ref.step in sound for link in links(step)):
+                self._note([Problem(("steps", name, "of"), linked)])
+        return result
+
+    def _note(self, problems: Sequence[Problem]) -> None:
+        for problem in problems:
+            self.faults.append(mark_of(self.root, problem.path).fault(problem.path, problem.message))
+
+
+def _loop_problem(names: Sequence[str], steps: MappingType[str, Step]) -> Problem:
+    link = next(link for link in links(steps[names[0]]) if link.ref.step == names[1])
+    return Problem(
+        ("steps", names[0], *link.path),
+        f"steps refer to one another in a loop: {' -> '.join(names)}; break it",
+    )

@@ -1,0 +1,43 @@
+"""Learn a model from a dataset."""
+
+import pandas as pd
+from koopcast.training import TrainingSpec
+from koopcast.training import train as train_network
+
+from koopcast.fields import FieldData
+from koopcast.models import FittedModelSpec, Model, NetworkModelSpec
+from koopcast.stores.arrays import write_fields
+from koopcast.stores.files import info_to_json, write_json, write_table, write_tensors
+from schemas.stages import TrainStep
+from tasks.workspace import MODEL_CARD, MODEL_TENSORS, Workspace
+
+DIAGNOSTICS, TRAINING = "diagnostics.zarr", "training.parquet"
+
+
+def train(step: TrainStep, workspace: Workspace) -> None:
+    """Fit or train the model, and write its tensors, its card and what can be drawn of it."""
+    data = workspace.data(step.data)
+    if isinstance(step.model, FittedModelSpec):
+        model: Model = step.model.fit(data.part_or_all("train"), workspace.generator("fit"))
+    else:
+        model, history = _by_gradient(step.model, step.training or TrainingSpec(), data, workspace)
+        write_table(workspace.path / TRAINING, history)
+    write_tensors(workspace.path / MODEL_TENSORS, model.tensors())
+    card = {
+        "spec": step.model.model_dump(mode="json"),
+        "info": info_to_json(model.info),
+        "card": model.card(),
+    }
+    write_json(workspace.path / MODEL_CARD, card)
+    diagnostics = model.diagnostics()
+    if diagnostics:
+        write_fields(workspace.path / DIAGNOSTICS, diagnostics)
+
+
+def _by_gradient(
+    spec: NetworkModelSpec, training: TrainingSpec, data: FieldData, workspace: Workspace
+) -> tuple[Model, pd.DataFrame]:
+    result = train_network(
+        spec, training, data, seed=workspace.job.seed, device=workspace.device, scratch=workspace.slot.scratch
+    )
+    return result.model, result.history
