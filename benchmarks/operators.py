@@ -1,7 +1,7 @@
 """FNO beside neuraloperator's on the same weights: outputs, time of a spectral layer and of a training step.
 
-Needs neuraloperator (benchmarks/requirements.txt) in an environment of its own. The two take turns; the minimum of
-all rounds counts:  python benchmarks/operators.py [--threads 1 2] [--rounds 20]
+Needs neuraloperator (benchmarks/requirements.txt) in an environment of its own. The two take turns; the
+minimum of all rounds counts:  python benchmarks/operators.py [--threads 1 2] [--rounds 20]
 """
 
 import argparse
@@ -19,7 +19,7 @@ BATCH, POINTS, WIDTH, MODES = 16, 64, 32, 16
 
 
 def copy_spectral(ours: SpectralConvolution, theirs: nn.Module) -> None:
-    """Theirs is complex (in, out, k1, k2) with k1 from -M/2 up; ours is (2, k1, k2, in, out), k1 in FFT order."""
+    """Theirs is complex (in, out, k1, k2) with k1 from -M/2 up; ours (2, k1, k2, in, out), k1 in FFT order."""
     weight = torch.fft.ifftshift(theirs.weight.tensor.detach(), dim=2).permute(2, 3, 0, 1)
     with torch.no_grad():
         ours.weight.copy_(torch.stack([weight.real, weight.imag]))

@@ -1,4 +1,4 @@
-"""The command `koopcast`. Exit codes: 0 done, 1 a step failed, 2 invalid input, 3 an expectation did not hold."""
+"""The command `koopcast`; exit codes: 0 done, 1 failed, 2 invalid input, 3 an expectation did not hold."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ from koopcast.errors import InvalidInput, KoopcastError
 
 app = typer.Typer(
     name="koopcast",
-    help="Declarative pipelines for learned dynamical systems: one YAML file from data to forecasts, analyses, scores.",
+    help="Declarative pipelines for learned dynamical systems: from data to forecasts, analyses and scores.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,

@@ -56,7 +56,7 @@ class Silent:
 
 
 class Lines:
-    """Plain lines for a pipe or a log: one when a step begins, one each `interval` seconds, one when it ends."""
+    """Plain lines for a pipe or a log: when a step begins, each `interval` seconds, and when it ends."""
 
     def __init__(self, console: Console, interval: float = 15.0) -> None:
         self.console = console

@@ -20,7 +20,7 @@ def contract_to_json(contract: Contract) -> dict[str, Any]:
 
 
 def lookup(root: str) -> Lookup:
-    """Return what finds the artefacts that `runs://` references name; the store is opened at the first question."""
+    """Return what finds the artefacts of `runs://` references; the store is opened at the first question."""
 
     def find(ref: Ref[Any]) -> Earlier:
         store = Store.open(root, create=False)

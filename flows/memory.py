@@ -47,7 +47,7 @@ class DigestMemory(dict[str, str]):
 
 
 class Rates:
-    """Work done a second by kind of work, measured by earlier runs on this machine; with the day of the last one."""
+    """Work done a second, by kind of work: measured by earlier runs, with the day of the last one."""
 
     def __init__(self, store: Store) -> None:
         self._path = store.root / RATES

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 from prefect import flow, task
 from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
 from prefect.exceptions import UnfinishedRun
 from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
-from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.tasks import Task
@@ -169,8 +169,8 @@ def pipeline(
 ) -> State[dict[str, Any]]:
     """Check a pipeline file, run what changed, gate on its expectations and write its report.
 
-    The result is the summary that `koopcast run --json` prints. A failed step or expectation is a failed flow run whose
-    message holds the numbers.
+    The result is the summary that `koopcast run --json` prints. A failed step or expectation is a failed flow
+    run whose message holds the numbers.
     """
     request = Request(
         pipeline=pipeline,

@@ -57,7 +57,7 @@ def make(file: str, overrides: Sequence[str], uri: str | None) -> tuple[Store, P
 
 
 def cached(plan: Plan, store: Store) -> dict[str, bool]:
-    """Return the steps that the store holds a result of, and whether it is whole; a damaged one runs again."""
+    """Return the steps that the store holds a result of, and whether it is whole."""
     found = {}
     for step in plan.steps:
         try:

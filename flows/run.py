@@ -16,17 +16,18 @@ from koopcast.stores import Run, StepRecord
 from schemas.expect import parse
 from schemas.plan import Planned
 from schemas.stages import EvaluateStep
-from tasks.report import Ending, StepFacts, write_report
+from tasks.ending import Ending, StepFacts
+from tasks.report import write_report
 from tasks.scores import Scores, read_scores
 
 TRACES = "failures.log"
 
 
 def carry_out(prepared: Prepared, engine: Engine, display: Display) -> RunResult:
-    """Run what the plan says, and leave the record of the run in the store: its lock file, summary and report.
+    """Run what the plan says, and leave a record of the run in the store: lock file, summary and report.
 
-    A step that fails stops what depends on it and nothing else. Killed at any moment, the same request goes on where
-    this one was.
+    A step that fails stops what depends on it and nothing else. Killed at any moment, the same request goes
+    on where this one was.
     """
     plan, store = prepared.plan, prepared.store
     pending = {step.name: StepRecord(kind=step.kind, key=step.key) for step in plan.steps}

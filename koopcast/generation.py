@@ -20,8 +20,6 @@ from koopcast.systems.base import SystemSpec
 BLOCK_BYTES = 64 * 2**20
 """Memory of the records that are handed out at once."""
 CHECKED_SAMPLES = 2
-TAIL_TOLERANCE = 1e-6
-"""Share of energy that the finest tenth of the modes may hold in a resolved field."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,8 @@ class Run:
     """Records thrown away before the first that is kept."""
     verify_tol: float = 1e-2
     """Difference that halving the step may make over one Lyapunov time, as a share of the fields' standard deviation."""
+    tail_tol: float = 1e-6
+    """Share of energy that the finest tenth of the modes may hold in a resolved field."""
 
     @property
     def step(self) -> float:
@@ -107,7 +107,7 @@ def _advanced(dynamics: SystemDynamics, state: Tensor, run: Run, record: int, to
         moment = record * run.step * run.record_every
         raise Diverged(
             f"sample {sample} of {run.system.kind} is not finite at time {moment:g} with dt = {run.step:g}",
-            f"lower dt, for instance to {run.step / 2:g}",
+            f"lower dt, for instance to {run.step / 2:g}, or refine the grid",
         )
     if record % 64 == 0 or record + 1 == total:
         report("record", record, total)
@@ -148,11 +148,11 @@ def check_step(run: Run, state: Float[Tensor, "sample state"]) -> float:
 
 def _check_resolution(run: Run, fields: Float[Tensor, "sample *space channel"]) -> None:
     tail = run.system.tail_energy(fields)
-    if float(tail.max()) > TAIL_TOLERANCE:
+    if float(tail.max()) > run.tail_tol:
         sample = int(tail.argmax())
         raise Underresolved(
             f"sample {sample} of {run.system.kind} has {float(tail[sample]):.2g} of its energy in the finest tenth of the "
-            f"modes, above {TAIL_TOLERANCE:g}: the grid {run.system.describe().shape} cuts its spectrum",
+            f"modes, above {run.tail_tol:g}: the grid {run.system.describe().shape} cuts its spectrum",
             "raise `points`",
         )
 

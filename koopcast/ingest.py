@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 
-from koopcast.errors import DataError, NotFinite
+from koopcast.errors import DataError, MissingFile, NotFinite
 from koopcast.fields import MASK, FieldData
 from koopcast.geography import is_global, select_range, tidied
 from koopcast.grids import Axis, FieldsInfo, Geometry, TimeAxis
@@ -75,6 +75,7 @@ def ingest(
         NotFinite: Infinite values, or missing ones with `mask: none`.
         UnknownUnit: A unit is unknown or does not convert.
         DataError: A name is not there, or axes or times cannot be used.
+        MissingFile: A file is not there, or is damaged.
     """
     dataset = _prepared(source, variables, units or {}, select or {})
     valid = _find_mask(dataset, variables, mask)
@@ -132,7 +133,12 @@ def _find_mask(dataset: xr.Dataset, variables: Sequence[str], policy: MaskPolicy
     figures = {f"{name} missing": array.sum() for name, array in missing.items()}
     figures |= {f"{name} infinite": np.isinf(dataset[name]).sum() for name in variables}
     # One dataset, so that one pass over the file yields all of them.
-    found = xr.Dataset({**figures, "ever": union.any("time"), "always": union.all("time")}).compute()
+    lazy = xr.Dataset({**figures, "ever": union.any("time"), "always": union.all("time")})
+    try:
+        found = lazy.compute()
+    except (OSError, RuntimeError, ValueError) as error:
+        files = dataset.attrs.get("source_files", "the file")
+        raise MissingFile(f"the values of {files} cannot be read ({error})", "get the file again") from error
     _refuse({what: int(found[what]) for what in figures}, policy)
     if not bool(found["ever"].any()):
         return None

@@ -174,7 +174,8 @@ def _order(
     if is_model_time:
         step = abs(float(times[-1] - times[0])) / max(1, len(times) - 1)
         return times.astype(np.float64), _number(end), 1e-6 * step
-    date = parse_date(str(end))
+    # A bare year may arrive as a number.
+    date = parse_date(f"{end:04.0f}" if isinstance(end, float) and end.is_integer() else str(end))
     digits = np.array([100**5, 100**4, 100**3, 100**2, 100, 1], dtype=np.int64)
     keys = components(times) @ digits // 100 ** (6 - len(date))
     return keys, float(int(np.array(date) @ digits[-len(date) :])), 0.0

@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import pandas as pd
 import torch
 from jaxtyping import Float
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from koopcast import progress
@@ -20,55 +18,14 @@ from koopcast.errors import Diverged, EmptySelection
 from koopcast.fields import FieldData
 from koopcast.grids import FieldsInfo
 from koopcast.layers.normaliser import FieldStatistics
-from koopcast.losses import AnyLoss, Measure
+from koopcast.losses import Measure
 from koopcast.models import Model, NetworkModel, NetworkModelSpec
-from koopcast.optimizers import AnyOptimizer
 from koopcast.rng import torch_generator
-from koopcast.schedules import AnySchedule
-from koopcast.spec import Problem, Spec
+from koopcast.training_spec import EarlyStopping, TrainingSpec
+
+__all__ = ["EarlyStopping", "TrainedResult", "Trainer", "TrainingSpec", "train"]
 
 SECONDS_PER_MINUTE = 60
-
-
-class EarlyStopping(Spec):
-    """Stop when the loss on the `valid` part no longer falls."""
-
-    patience: PositiveInt = 10
-    """Epochs without an improvement before the end."""
-    min_delta: NonNegativeFloat = 0.0
-    """A smaller improvement does not count."""
-
-
-class TrainingSpec(Spec):
-    """How a network is trained. The weights kept are those of the epoch with the least loss on the `valid`
-    part.
-    """
-
-    epochs: PositiveInt = 20
-    """Passes over the training part."""
-    batch_size: PositiveInt = 16
-    """Runs of frames a step."""
-    loss: AnyLoss = Field(default="rel_l2", validate_default=True)
-    optimizer: AnyOptimizer = Field(default="adamw", validate_default=True)
-    schedule: AnySchedule = Field(default="one_cycle", validate_default=True)
-    grad_clip: PositiveFloat | None = 1.0
-    """Largest norm of the gradient; a longer one is shortened to it."""
-    early_stopping: EarlyStopping | None = None
-    rollout: PositiveInt = 1
-    """Steps that the model makes from each start, its own frames as input; the loss is the mean over them."""
-    noise: NonNegativeFloat = 0.0
-    """Standard deviation of noise added to the input frames, in units of each variable's spread."""
-    checkpoint_minutes: NonNegativeFloat = 2.0
-    """Time between checkpoints, from which a killed training goes on; 0: after every batch."""
-
-    def check(self, fields: FieldsInfo) -> Iterator[Problem]:
-        """Refuse early stopping without a part to judge by, and what the loss refuses."""
-        if self.early_stopping is not None and "valid" not in fields.parts:
-            yield Problem(
-                ("early_stopping",), "needs a part 'valid'; add it under `split`, or remove early_stopping"
-            )
-        for problem in self.loss.check(fields):
-            yield problem.below("loss")
 
 
 @dataclass(frozen=True)
@@ -213,8 +170,8 @@ class Trainer:
         value = float(loss.detach())
         if not math.isfinite(value):
             raise Diverged(
-                f"the training loss became {value} at epoch {self.state.epoch + 1}, batch {self.state.batch + 1} of"
-                f" {self.num_batches}, learning rate {rate:.3g}",
+                f"the training loss became {value} at epoch {self.state.epoch + 1}, "
+                f"batch {self.state.batch + 1} of {self.num_batches}, learning rate {rate:.3g}",
                 "lower training.optimizer.learning_rate, set training.grad_clip, or lower training.rollout",
             )
         loss.backward()

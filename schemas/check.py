@@ -73,7 +73,7 @@ def _check_step(name: str, step: Step, findings: Findings, lookup: Lookup | None
     if too_big:
         return
     findings.contracts[name], findings.costs[name] = outline, cost
-    yield from broken_rules(step, step.seen_fields(inputs, outline))
+    yield from broken_rules(step, outline.fields)
 
 
 def _inputs(

@@ -95,7 +95,10 @@ def _wrong_kind(ref: Ref[Any], kind: type[Kind], steps: Mapping[str, Step | None
 
 
 def loop(steps: Mapping[str, Step]) -> tuple[str, ...] | None:
-    """Return the names along a loop of references, the first repeated at the end; None where there is none."""
+    """Return the names along a loop of references, the first repeated at the end; None where there is none.
+
+    A step that refers to itself is refused as a broken link.
+    """
     state: dict[str, bool] = {}
 
     def visit(name: str, trail: tuple[str, ...]) -> tuple[str, ...] | None:
@@ -103,7 +106,8 @@ def loop(steps: Mapping[str, Step]) -> tuple[str, ...] | None:
             return (*trail[trail.index(name) :], name)
         if state.get(name) or name not in steps:
             return None
-        found = next(filter(None, (visit(other, (*trail, name)) for other in needs(steps[name]))), None)
+        others = (other for other in needs(steps[name]) if other != name)
+        found = next(filter(None, (visit(other, (*trail, name)) for other in others)), None)
         state[name] = True
         return found
 

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 PACKAGES = (
-    "koopcast", "torch", "numpy", "scipy", "xarray", "zarr", "zarrs", "pydantic", "prefect", "dask", "netCDF4", "safetensors",
+    "koopcast", "torch", "numpy", "scipy", "xarray", "zarr", "zarrs", "pydantic", "prefect", "dask",
+    "netCDF4", "safetensors",
 )  # fmt: skip
 """Those whose version can change a result or its bytes."""
 

@@ -1,13 +1,13 @@
 """Learn a model from a dataset."""
 
 import pandas as pd
-from koopcast.training import TrainingSpec
-from koopcast.training import train as train_network
 
 from koopcast.fields import FieldData
 from koopcast.models import FittedModelSpec, Model, NetworkModelSpec
 from koopcast.stores.arrays import write_fields
 from koopcast.stores.files import info_to_json, write_json, write_table, write_tensors
+from koopcast.training import TrainingSpec
+from koopcast.training import train as train_network
 from schemas.stages import TrainStep
 from tasks.workspace import MODEL_CARD, MODEL_TENSORS, Workspace
 

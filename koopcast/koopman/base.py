@@ -78,6 +78,7 @@ class KoopmanModel(Model):
 
     dtype = torch.float64
     is_physical = False
+    keeps_tensors = False
 
     def __init__(self, info: FieldsInfo, delays: int, tensors: Mapping[str, Tensor]) -> None:
         self.info = info

@@ -21,7 +21,7 @@ class Domain:
     """The space axes of fields with their coordinates (float64), one tensor an axis."""
 
     axes: tuple[Axis, ...]
-    coordinates: tuple[Float[Tensor, " size"], ...]
+    coordinates: tuple[Float[Tensor, "_"], ...]
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -48,8 +48,8 @@ class FNOSpec(OperatorSpec):
     """Transforms by truncated matrix products (`dft`), by FFT, or by what suits the sizes."""
 
     reference = (
-        "Li et al. 2021; blocks as in the neuraloperator library 2.0 (Kossaifi et al. 2024), but odd grids and"
-        " rescaled grids are exact"
+        "Li et al. 2021; blocks as in the neuraloperator library 2.0 (Kossaifi et al. 2024), but odd"
+        " grids and rescaled grids are exact"
     )
 
     def check(self, fields: FieldsInfo) -> Iterator[Problem]:

@@ -39,7 +39,7 @@ def _layers(names: Sequence[str], edges: Sequence[tuple[str, str]]) -> dict[str,
 def _places(
     layers: dict[str, int], edges: Sequence[tuple[str, str]]
 ) -> tuple[dict[Slot, Point], float, float]:
-    """Return the left middle of each slot, and the size of the drawing: columns are centred on one another."""
+    """Return the left middle of each slot, and the size of the drawing; columns are centred."""
     columns: dict[int, list[Slot]] = {}
     for name, layer in layers.items():
         columns.setdefault(layer, []).append((name, layer))

@@ -51,7 +51,7 @@ def render(content: ReportContent, pictures: Gallery | None = None) -> str:
             state=_state(content),
             held=sum(row.holds for row in content.expectations),
             longest=max((step.seconds or 0.0 for step in content.steps), default=0.0),
-            tie=f"{100 * TIE:.0f} %",
+            tie=f"{100 * TIE:.0f}\u00a0%",
             version=__version__,
         )
     )
@@ -96,7 +96,7 @@ def _key_figures(part: EvaluationPart) -> list[KeyFigure]:
         table = table[table["variable"] == table["variable"].iloc[0]] if len(table) else table
     result = []
     for role, lead in _headlines(table):
-        rows = table[table["lead"].isna() if lead is None else table["lead"] == lead]
+        rows = table[table["pairs"] == "analysis" if lead is None else table["lead"] == lead]
         rivals = rows[rows["role"] == "baseline"].sort_values("value")
         for row in rows[rows["role"] == role].to_dict("records"):
             when = "" if lead is None else f", {clock.text(lead)}"

@@ -140,7 +140,7 @@ METRICS = {
     "acc": "anomaly correlation",
     "crps": "CRPS",
     "energy_spectrum": "spectral distance",
-    "rank_histogram": "rank χ² per degree of freedom",
+    "rank_histogram": "rank χ²/dof",
     "rmse": "RMSE",
     "spread_skill": "spread over error",
 }

@@ -23,6 +23,7 @@ class Column:
     """One thing that subjects are compared in."""
 
     label: str
+    spoken: str
     values: Mapping[str, float]
     units: str
     sense: str
@@ -82,6 +83,8 @@ class ScoreTable:
 
     title: str
     note: str
+    corner: str
+    """Head of the column of subjects."""
     columns: Sequence[Head]
     rows: Sequence[ScoreRow]
     remarks: Sequence[str]
@@ -93,14 +96,15 @@ def forecast_tables(table: pd.DataFrame, clock: Clock) -> list[ScoreTable]:
     rows = without_components(table[table["lead"].notna()])
     for _, own in rows.groupby(["metric", "variable"], sort=False):
         columns = [
-            _column(at_lead, clock.text(int(lead))) for lead, at_lead in own.groupby(own["lead"].astype(int))
+            _column(at_lead, f"{clock.factor * lead:.3g}", clock.text(int(lead)))
+            for lead, at_lead in own.groupby(own["lead"].astype(int))
         ]
         first = own.iloc[0]
         units, sense = str(first["units"]), SENSES[str(first["sense"])].format(perfect=first["perfect"])
         title = with_units(
             f"{metric_title(str(first['metric']))} of {readable(str(first['variable']))}", units
         )
-        tables.append(_table(sentence(title), sense, columns, own, "at {label}"))
+        tables.append(_table(sentence(title), sense, clock.axis_label("lead"), columns, own, "at {label}"))
     return tables
 
 
@@ -110,10 +114,11 @@ def analysis_tables(table: pd.DataFrame) -> list[ScoreTable]:
     whole = without_components(table[table["pairs"] == "analysis"])
     for variable, own in whole.groupby("variable", sort=False):
         columns = [
-            _column(rows, metric_title(str(metric))) for metric, rows in own.groupby("metric", sort=False)
+            _column(rows, metric_title(str(metric)), metric_title(str(metric)))
+            for metric, rows in own.groupby("metric", sort=False)
         ]
-        title = sentence(f"{readable(str(variable))} at the analysis times")
-        tables.append(_table(title, "", columns, own, "in {label}"))
+        title = f"At the analysis times: {readable(str(variable))}"
+        tables.append(_table(title, "", "subject", columns, own, "in {label}"))
     return tables
 
 
@@ -137,13 +142,15 @@ def number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:#.3g}".rstrip(".")
 
 
-def _column(rows: pd.DataFrame, label: str) -> Column:
+def _column(rows: pd.DataFrame, label: str, spoken: str) -> Column:
     first = rows.iloc[0]
     values = dict(zip(rows["subject"].astype(str), rows["value"].astype(float), strict=True))
-    return Column(label, values, str(first["units"]), str(first["sense"]), float(first["perfect"]))
+    return Column(label, spoken, values, str(first["units"]), str(first["sense"]), float(first["perfect"]))
 
 
-def _table(title: str, note: str, columns: list[Column], rows: pd.DataFrame, where: str) -> ScoreTable:
+def _table(
+    title: str, note: str, corner: str, columns: list[Column], rows: pd.DataFrame, where: str
+) -> ScoreTable:
     roles = dict(zip(rows["subject"].astype(str), rows["role"].astype(str), strict=True))
     order = sorted(roles, key=lambda subject: roles[subject] == "baseline")
     body = [
@@ -154,7 +161,7 @@ def _table(title: str, note: str, columns: list[Column], rows: pd.DataFrame, whe
         Head(column.label) if note else Head(with_units(column.label, column.units), _sense(column))
         for column in columns
     ]
-    return ScoreTable(title, note, heads, body, remarks)
+    return ScoreTable(title, note, corner, heads, body, remarks)
 
 
 def _sense(column: Column) -> str:
@@ -180,4 +187,4 @@ def _remark(column: Column, where: str) -> str:
     units = "" if column.units == "1" else f" {raised(column.units)}"
     named = [f"{subject} ({number(column.values[subject])}{units})" for subject in [best, *ties]]
     names = f"{', '.join(named[:-1])} and {named[-1]}"
-    return f"A tie {where.format(label=column.label)}: {names} differ by less than {100 * TIE:.0f} %."
+    return f"A tie {where.format(label=column.spoken)}: {names} differ by less than {100 * TIE:.0f}\u00a0%."

@@ -14,7 +14,7 @@ from koopcast.sources.base import SourceSpec, TimeOverride
 from koopcast.sources.clock import decode_time
 from koopcast.split import show_time
 
-BLOCK_BYTES = 64 * 2**20
+BLOCK_BYTES = 32 * 2**20
 """Size of a dask block: what one worker holds of one variable at a time."""
 
 

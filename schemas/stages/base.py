@@ -79,10 +79,6 @@ class Step(Spec):
         """Return the path of the option that an error of `outline` speaks of."""
         return ()
 
-    def seen_fields(self, inputs: Inputs, outline: Contract) -> FieldsInfo:
-        """Return the fields on which the specs below are checked."""
-        return outline.fields
-
 
 def split_parts(split: Split | None) -> dict[str, type[Kind]]:
     """Return the parts that a split makes, each a dataset."""

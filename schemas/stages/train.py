@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
-from koopcast.grids import FieldsInfo
 from koopcast.koopman import AnyKoopman
 from koopcast.operators import AnyOperator
 from koopcast.spec import Family, Problem
@@ -45,10 +44,6 @@ class TrainStep(Step):
             is_localizable=self.model.is_localizable,
         )
 
-    def seen_fields(self, inputs: Inputs, outline: Contract) -> FieldsInfo:
-        """Return the part that the model is fitted to."""
-        return inputs[str(self.data)].part("train").fields
-
     def rules(self, inputs: Inputs) -> Iterator[Problem]:
         """Refuse a dataset without records to learn from, and options that the model does not have."""
         dataset = inputs[str(self.data)]
@@ -60,7 +55,7 @@ class TrainStep(Step):
             )
             return
         records, history = dataset.part("train").fields.time.size, self.model.num_history()
-        if records <= history and not any(self.model.check(dataset.part("train").fields)):
+        if records <= history and not any(self.model.check(dataset.fields)):
             yield Problem(
                 ("model",),
                 f"'{self.model.kind}' needs {history + 1} consecutive records ({history} make one state), the part it "

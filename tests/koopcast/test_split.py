@@ -43,7 +43,7 @@ def test_parts_of_different_samples_may_share_times() -> None:
 
 
 def test_a_shared_record_is_refused_because_ranges_hold_both_ends() -> None:
-    with pytest.raises(DataError, match="'train' and 'test' share 1 records .*2009-03-01"):
+    with pytest.raises(DataError, match=r"'train' and 'test' share 1 records .*2009-03-01"):
         apply_split(INFO, Split(time={"train": "..2009-03", "test": "2009-03.."}), MONTHS)
 
 

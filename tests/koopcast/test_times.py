@@ -30,6 +30,7 @@ def test_a_partial_date_at_either_end_stands_for_all_of_its_period() -> None:
     assert (found[0], found[-1]) == (np.datetime64("2009-01-01"), np.datetime64("2009-03-31"))
     assert len(days[closed_range(days, "2009", "")]) == 92
     assert len(days[closed_range(days, "", "2008")]) == 2
+    assert closed_range(days, 2008.0, 2008.0) == slice(0, 2)
 
 
 def test_partial_dates_reach_the_30th_of_february_in_the_calendar_of_360_days() -> None:

@@ -99,7 +99,10 @@ BROKEN = {
     ),
     "scores where data are expected": (
         "data: truth\n", "data: scores\n",
-        [("12:11  steps.dynamics.data", "'scores' is a table of scores, expected a dataset; name one of: truth, truth.train")],
+        [
+            ("12:11  steps.dynamics.data", "'scores' is a table of scores, expected a dataset; name one of: truth, truth.train"),
+            ("12:11  steps.dynamics.data", "in a loop: dynamics -> scores -> dynamics; break it"),
+        ],
     ),
     "unknown part": (
         "data: truth.test", "data: truth.tset",
@@ -120,7 +123,7 @@ BROKEN = {
     ),
     "not a number": (
         "radius: 4.0", "radius: .nan",
-        [("25:76  steps.perfect.method.localization.radius", "nan is not a finite number")],
+        [("25:82  steps.perfect.method.localization.radius", "nan is not a finite number")],
     ),
     "infinite seed": ("seed: 1", "seed: 1e999", [("2:7  seed", "inf is not a finite number")]),
     "number without end": (
@@ -136,14 +139,17 @@ BROKEN = {
     "too few members": ("members: 10", "members: 1", [("19:35  steps.analysis.method.members", "must be at least 2")]),
     "localisation without positions": (
         "model: truth.system", "model: dynamics",
-        [("25:40  steps.perfect.method.localization", "the state of model 'dynamics' has none; remove `localization`")],
+        [("25:39  steps.perfect.method.localization", "the state of model 'dynamics' has none; remove `localization`")],
     ),
     "lead beyond the test part": (
         "leads: [1, 3]", "leads: [3, 101]",
         [("36:16  steps.scores.leads.1", "101 is above 100, the longest lead that the 100 records of 'truth.test'")],
     ),
     "delays beyond the train part": (
-        "delays: 2", "delays: 250", [("13:42  steps.dynamics.model.delays", "the training part holds 200 records")],
+        "delays: 2", "delays: 250", [
+            ("13:42  steps.dynamics.model.delays", "the training part holds 200 records"),
+            ("17:11  steps.analysis.data", "has 100 records, and 250 of them make one state; use a longer part"),
+        ],
     ),
     "training of a closed form": (
         "rank: 8, delays: 2}", "rank: 8, delays: 2}\n    training: {epochs: 3}",

@@ -59,7 +59,7 @@ def unit_circle(diagnostics: xr.Dataset, clock: Clock, model: str, name: str) ->
     )
     largest = np.abs(value).max(initial=0.0)
     alt = f"{value.size} eigenvalues, largest modulus {largest:.3f}; periods {', '.join(periods)}"
-    return Picture(name, title, caption, alt, draw(plot, height=3.7))
+    return Picture(name, title, caption, alt, draw(plot, height=3.3))
 
 
 def _apart(values: np.ndarray) -> list[complex]:

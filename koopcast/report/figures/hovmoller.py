@@ -1,13 +1,13 @@
 """Space-time diagrams of fields over one axis; lines where the axis has a few components only."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
+from matplotlib.markers import TICKLEFT
 
 from koopcast.report.clock import Clock, numbers
 from koopcast.report.figures.fields import Panel, panels
@@ -26,21 +26,15 @@ class Sites:
     times: np.ndarray
     places: np.ndarray
     caption: str
-    marker: Literal[">", "o"]
+    are_fixed: bool
 
     def draw(self, axes: Axes) -> None:
-        """Mark the sites."""
-        axes.plot(
-            self.times,
-            self.places,
-            linestyle="",
-            marker=self.marker,
-            markersize=4.5 if self.marker == ">" else 2.2,
-            color=INK if self.marker == ">" else SURFACE,
-            markeredgecolor=INK,
-            markeredgewidth=0.5,
-            clip_on=False,
-        )
+        """Mark the sites: fixed ones by ticks at the left edge, others by dots."""
+        if self.are_fixed:
+            edge = np.full(self.places.size, axes.get_xlim()[0])
+            axes.plot(edge, self.places, "", marker=TICKLEFT, color=SERIES[1], ms=5, mew=1.3, clip_on=False)
+        else:
+            axes.plot(self.times, self.places, "o", color=SURFACE, ms=2.2, mec=INK, mew=0.5)
 
 
 def space_time(example: xr.Dataset, variable: str, clock: Clock, subject: str, name: str) -> Picture:
@@ -148,10 +142,10 @@ def _sites(example: xr.Dataset, axis: str, channel: int, time: np.ndarray) -> Si
     place = np.where(own, example[f"site_{axis}"].values, np.nan)
     if np.array_equal(place, np.broadcast_to(place[0], place.shape), equal_nan=True):
         fixed = place[0][own[0]]
-        caption = "Triangles at the left edge are the observation sites."
-        return Sites(np.full(fixed.size, time[0]), fixed, caption, ">")
+        caption = "Orange ticks at the left edge are the observation sites."
+        return Sites(np.full(fixed.size, time[0]), fixed, caption, True)
     if own.sum() <= MANY_SITES:
         return Sites(
-            np.broadcast_to(time[:, None], place.shape)[own], place[own], "Dots are observations.", "o"
+            np.broadcast_to(time[:, None], place.shape)[own], place[own], "Dots are observations.", False
         )
     return None

@@ -129,7 +129,7 @@ def test_the_map_is_ridge_regression_of_principal_components(
 def test_noise_has_the_covariance_of_the_driving_noise(
     make_fields: MakeFields, generator: torch.Generator
 ) -> None:
-    # x ← 0.8 x + e with e ~ N(0, C): encoded in orthogonal coordinates, the trace and the decoded C are known.
+    # x ← 0.8 x + e with e ~ N(0, C): decoded, the noise has this covariance.
     C = np.array([[0.5, 0.2], [0.2, 0.3]])
     L = np.linalg.cholesky(C)
     x = [np.zeros((50, 2))]

@@ -89,7 +89,7 @@ def test_masked_values_are_never_used(make_fields: MakeFields, options: object, 
 
 @pytest.mark.parametrize("options", KINDS[:2])
 def test_pairs_do_not_cross_samples(make_fields: MakeFields, options: object) -> None:
-    # Samples in reverse order hold the same pairs: no pair may join the end of one to the beginning of the next.
+    # Samples in reverse order hold the same pairs, unless one joins the end of a sample to the next.
     values = _waves()
     one, other = (
         _spec(options).fit(make_fields(v), torch.Generator().manual_seed(1))
@@ -138,7 +138,7 @@ def test_units_of_channels_do_not_matter(make_fields: MakeFields, generator: tor
 
 
 def test_a_cell_counts_by_its_area(generator: torch.Generator) -> None:
-    # One pattern at the equator, one of the same size at 75° that 0.26 of the area carries: rank 1 keeps the first.
+    # A pattern at the equator and a larger one at 75°, on 0.26 of its area: rank 1 keeps the first.
     time = np.arange(40)
     values = np.stack([np.cos(0.5 * time), 1.2 * np.sin(0.8 * time)], axis=1)[:, :, None]
     info = FieldsInfo(

@@ -45,7 +45,7 @@ def test_a_huge_penalty_leaves_nothing() -> None:
 
 
 def test_the_covariance_of_residuals_is_unbiased() -> None:
-    # Y = X B + noise of covariance C, 12 features and 30 rows: without the correction C would shrink by 12 / 30.
+    # Y = X B + noise of covariance C, 12 features, 30 rows: uncorrected, C would shrink by 12 / 30.
     C = torch.tensor([[2.0, 0.6], [0.6, 1.0]], dtype=torch.float64)
     L = torch.linalg.cholesky(C)
     found = torch.zeros(2, 2, dtype=torch.float64)

@@ -1,0 +1,105 @@
+"""What the page of a run shows, read from the artefacts of its steps."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import xarray as xr
+import yaml
+
+from koopcast.report import CyclePart, EvaluationPart, ExpectationRow, ModelPart, ReportContent, StepRow
+from koopcast.stores import Artefact, Run, Store
+from koopcast.stores.arrays import open_fields
+from koopcast.stores.files import read_json, read_table
+from schemas.drawing import to_svg
+from schemas.graph import graph_of
+from schemas.plan import Plan, Planned
+from tasks.assimilate import CYCLES
+from tasks.ending import Ending, StepFacts
+from tasks.environment import hardware, versions
+from tasks.evaluate import CURVES, EXAMPLES, SCORES
+from tasks.train import DIAGNOSTICS, TRAINING
+from tasks.workspace import MODEL_CARD
+
+
+def content(plan: Plan, store: Store, run: Run, ending: Ending) -> ReportContent:
+    """Return what is known of a run."""
+    pipeline = plan.loaded.pipeline
+    made = {step.name: store.find(step.kind, step.key) for step in plan.steps}
+    done = [(step, artefact) for step in plan.steps if (artefact := made[step.name]) is not None]
+    return ReportContent(
+        name=pipeline.name,
+        state={"done": "completed", "failed": "failed"}.get(ending.state, "expectations not held"),  # type: ignore[arg-type]
+        summary=" ".join(pipeline.description.split()),
+        run=run.name,
+        finished=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        seconds=sum(artefact.manifest.timings["total"] for _, artefact in done),
+        expectations=[
+            ExpectationRow(text, holds, "no value" if value is None else f"{value:.4g}")
+            for text, holds, value in ending.expectations
+        ],
+        steps=[_row(step, ending.steps[step.name]) for step in plan.steps],
+        graph_svg=to_svg(graph_of(plan.loaded)),
+        evaluations={
+            step.name: _evaluation(step, artefact) for step, artefact in done if step.kind == "scores"
+        },
+        models={step.name: _model(step, artefact) for step, artefact in done if step.kind == "model"},
+        chains={step.name: _chain(step, artefact) for step, artefact in done if step.kind == "analysis"},
+        warnings=[f"{name}: {step.message}" for name, step in ending.steps.items() if step.state == "failed"],
+        attributions=_attributions(artefact for step, artefact in done if step.kind == "dataset"),
+        versions=versions(),
+        hardware=", ".join(f"{value}" for value in hardware().values() if value),
+        yaml=yaml.safe_dump(plan.loaded.raw, sort_keys=False, allow_unicode=True),
+        reproduce=[ending.command],
+    )
+
+
+def _row(step: Planned, facts: StepFacts) -> StepRow:
+    state = "cached" if facts.cached else {"done": "completed"}.get(facts.state, facts.state)
+    return StepRow(
+        name=step.name,
+        task=step.components["task"],
+        state=state,
+        seconds=facts.seconds if facts.state == "done" else None,
+        key=step.key,
+        summary=facts.message,
+        after=step.needs,
+    )
+
+
+def _evaluation(step: Planned, artefact: Artefact) -> EvaluationPart:
+    curves = artefact.path / CURVES
+    examples = artefact.path / EXAMPLES
+    groups = sorted(path.name for path in examples.iterdir() if path.is_dir()) if examples.is_dir() else []
+    return EvaluationPart(
+        table=read_table(artefact.file(SCORES)),
+        curves=open_fields(curves).load() if curves.is_dir() else xr.Dataset(),
+        examples={group: open_fields(examples, group=group).load() for group in groups},
+        time=step.contract.fields.time if step.contract else None,
+    )
+
+
+def _model(step: Planned, artefact: Artefact) -> ModelPart:
+    diagnostics, training = artefact.path / DIAGNOSTICS, artefact.path / TRAINING
+    return ModelPart(
+        card=read_json(artefact.file(MODEL_CARD))["card"],
+        diagnostics=open_fields(diagnostics).load() if diagnostics.is_dir() else xr.Dataset(),
+        training=read_table(training) if training.is_file() else None,
+        time=step.contract.fields.time if step.contract else None,
+    )
+
+
+def _chain(step: Planned, artefact: Artefact) -> CyclePart:
+    cycles = read_table(artefact.file(CYCLES)).rename(columns={"record": "time"})
+    units = next(iter(step.contract.fields.variables.values())) if step.contract else "1"
+    return CyclePart(cycles=cycles, units=units)
+
+
+def _attributions(datasets: Iterable[Artefact]) -> list[str]:
+    """Return what the datasets say of their owners, each once."""
+    found = []
+    for artefact in datasets:
+        attributes = open_fields(artefact.path / "fields.zarr").attrs
+        found.append(
+            " ".join(str(attributes[name]) for name in ("institution", "licence") if attributes.get(name))
+        )
+    return sorted({text for text in found if text})

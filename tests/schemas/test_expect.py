@@ -1,0 +1,111 @@
+"""Conditions on scores: the grammar, the words, the arithmetic."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from schemas.expect import ExpectationError, Vocabulary, parse
+
+WORDS = Vocabulary(("rmse", "crps"), {"model": (1, 3), "analysis": (), "analysis.background": ()}, ("sst", "ice"))
+SCORES = {
+    "rmse": {
+        "model": {"1": 0.5, "3": 1.0, "all": 0.8},
+        "analysis": {"all": 0.3},
+        "analysis.background": {"all": math.nan},
+    },
+    "rmse[sst]": {"model": {"all": 0.25}},
+    "crps": {"model": {"all": math.inf}, "analysis": {"all": 0.0}},
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "holds", "value"),
+    [
+        ("rmse(analysis) <= 0.75 * rmse(model)", True, 0.3),  # 0.75 x 0.8 = 0.6
+        ("rmse(analysis) <= 0.25 * rmse(model)", False, 0.3),  # 0.2
+        ("rmse(model, lead=3) > rmse(model, lead=1)", True, 1.0),
+        ("rmse(model, lead=1) in [0.5, 0.6]", True, 0.5),
+        ("rmse(model, lead=1) in [0.51, 0.6]", False, 0.5),
+        ("rmse(model, variable=sst) < 0.26", True, 0.25),
+        ("rmse(model) - rmse(analysis) * 2 < 0.21", True, 0.8 - 0.6),  # products before sums
+        ("(rmse(model) - rmse(analysis)) * 2 < 0.21", False, 1.0),
+        ("rmse(model) / rmse(analysis) / 2 < 1.4", True, 0.8 / 0.3 / 2),  # from left to right
+        ("-rmse(model) < - 0.7", True, -0.8),
+        ("rmse(model) < 1 and rmse(analysis) < 0.2", False, 0.8),
+        ("rmse(model) < 1 and rmse(analysis) < .4", True, 0.8),
+    ],
+)
+def test_a_condition_has_the_value_of_its_left_side(text: str, holds: bool, value: float) -> None:
+    outcome = parse(text, WORDS).outcome(SCORES)
+    assert outcome.text == text
+    assert outcome.holds is holds
+    assert outcome.value == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rmse(analysis.background) < 1",
+        "rmse(analysis.background) > 0",
+        "crps(model) <= crps(model)",
+        "rmse(model) / crps(analysis) > 0",
+        "rmse(model) <= 2 * crps(model)",
+        "rmse(model, variable=ice) < 1e9 and crps(model) < 1",
+    ],
+)
+def test_what_is_not_finite_never_holds(text: str) -> None:
+    assert not parse(text, WORDS).outcome(SCORES).holds
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("rmes(model) < 1", "unknown metric 'rmes'; did you mean 'rmse'? (metrics: crps, rmse)"),
+        ("rmse(modle) < 1", "unknown subject 'modle'; did you mean 'model'?"),
+        ("rmse(model, lead=2) < 1", "no score at lead 2, its leads are 1, 3; use one of them or add 2 to `leads`"),
+        ("rmse(analysis, lead=1) < 1", "it has one score and no leads; remove `lead`"),
+        ("rmse(model, variable=sts) < 1", "unknown variable 'sts'; did you mean 'sst'?"),
+        ("rmse(model, level=1) < 1", "'level' cannot stand here; use lead=N or variable=NAME, each once"),
+        ("rmse(model, lead=1, lead=3) < 1", "'lead' cannot stand here"),
+        ("rmse(model, lead=1.5) < 1", "expected a whole number, found '1.5'"),
+        ("rmse(model", "expected ')', found the end"),
+        ("rmse(model)", "expected one of <= < >= >"),
+        ("rmse(model) == 1", "found '==' at column 13"),
+        ("rmse(model) < 1 or 2", "expected `and` or the end, found 'or' at column 17"),
+        ("rmse(model) < $", "'$' at column 15 means nothing here; remove it"),
+        ("__import__('os')", "'_' at column 1 means nothing here"),
+        ("", "expected a number or a score"),
+        ("(" * 50 + "1", "brackets or signs inside one another"),
+        ("1 <" + " 1 +" * 200, "at most 500 characters"),
+    ],
+)
+def test_what_is_no_condition_is_refused_with_a_reason(text: str, words: str) -> None:
+    with pytest.raises(ExpectationError) as caught:
+        parse(text, WORDS)
+    assert words in str(caught.value)
+
+
+@given(st.text(alphabet="rmse(model)and in[]<>=,.0123456789+-*/ $", max_size=60))
+def test_any_text_is_a_condition_or_refused(text: str) -> None:
+    try:
+        outcome = parse(text, WORDS).outcome(SCORES)
+    except ExpectationError:
+        return
+    assert isinstance(outcome.holds, bool)
+
+
+@given(
+    st.recursive(
+        st.integers(1, 9).map(str),
+        lambda inner: st.tuples(inner, st.sampled_from("+-*/"), inner).map(lambda t: f"({t[0]} {t[1]} {t[2]})"),
+        max_leaves=12,
+    )
+)
+def test_arithmetic_is_that_of_python(text: str) -> None:
+    try:
+        expected = eval(text)  # noqa: S307
+    except ZeroDivisionError:
+        expected = math.nan
+    found = parse(f"{text} < 1").outcome({}).value
+    assert found == pytest.approx(expected, nan_ok=True)
