@@ -19,7 +19,7 @@ BATCH, POINTS, WIDTH, MODES = 16, 64, 32, 16
 
 
 def copy_spectral(ours: SpectralConvolution, theirs: nn.Module) -> None:
-    """Theirs is complex (in, out, k1, k2) with k1 from -M/2 up; ours (2, k1, k2, in, out), k1 in FFT order."""
+    """Theirs is complex (in, out, k1, k2), k1 from -M/2 up; ours (2, k1, k2, in, out), k1 in FFT order."""
     weight = torch.fft.ifftshift(theirs.weight.tensor.detach(), dim=2).permute(2, 3, 0, 1)
     with torch.no_grad():
         ours.weight.copy_(torch.stack([weight.real, weight.imag]))

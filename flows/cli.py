@@ -3,11 +3,11 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from koopcast.errors import InvalidInput, KoopcastError
+from koopcast.errors import EngineError, InvalidInput, KoopcastError
 
 app = typer.Typer(
     name="koopcast",
@@ -211,6 +211,11 @@ def main() -> None:
         app()
     except InvalidInput as error:
         _fail(str(error), 2)
+    except EngineError as error:
+        from flows.server import leave
+
+        _tell(str(error), "failed")
+        leave(1)
     except KoopcastError as error:
         _fail(str(error), 1)
     except KeyboardInterrupt:
@@ -220,11 +225,15 @@ def main() -> None:
         sys.exit(141)
 
 
-def _fail(text: str, code: int) -> None:
-    if "--json" in sys.argv:
-        typer.echo(json.dumps({"state": "invalid" if code == 2 else "failed", "error": text}))
-    typer.echo(text, err=True)
+def _fail(text: str, code: int) -> NoReturn:
+    _tell(text, "invalid" if code == 2 else "failed")
     sys.exit(code)
+
+
+def _tell(text: str, state: str) -> None:
+    if "--json" in sys.argv:
+        typer.echo(json.dumps({"state": state, "error": text}))
+    typer.echo(text, err=True)
 
 
 if __name__ == "__main__":

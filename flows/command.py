@@ -73,9 +73,8 @@ def show(result: RunResult) -> None:
         console.print()
     for gate in result.expect:
         mark = "[green]holds[/]" if gate.holds else "[red]FAILS[/]"
-        console.print(
-            f"{mark}  {gate.text}  (left side: {'no value' if gate.value is None else f'{gate.value:.4g}'})"
-        )
+        value = "no value" if gate.value is None else f"{gate.value:.4g}"
+        console.print(f"{mark}  {gate.text}  (left side: {value})", soft_wrap=True)
     console.print(f"run {result.run}: {result.state.replace('_', ' ')}")
     if result.report:
         console.print(f"report: {result.report}", soft_wrap=True)

@@ -5,8 +5,9 @@ from typing import Any
 from koopcast.stores import Store
 from koopcast.stores.files import info_from_json, info_to_json
 from schemas.check import Earlier, Lookup
-from schemas.references import KINDS, Ref
+from schemas.references import KINDS, Model, Ref
 from schemas.stages import Contract
+from schemas.stages.generate import SYSTEM
 
 
 def contract_to_json(contract: Contract) -> dict[str, Any]:
@@ -26,7 +27,7 @@ def lookup(root: str) -> Lookup:
         store = Store.open(root, create=False)
         artefact = store.load(store.resolve(f"runs://{ref.run}/{ref.step}"))
         facts: Any = artefact.manifest.facts["contract"]
-        kind = next(kind for kind in KINDS if kind.noun == artefact.ref.kind)
+        kind = Model if ref.part == SYSTEM else next(kind for kind in KINDS if kind.noun == artefact.ref.kind)
         contract = Contract(
             kind=kind,
             fields=info_from_json(facts["fields"]),

@@ -53,7 +53,18 @@ def embedded(start_seconds: float = STARTUP_SECONDS) -> Iterator[str]:
         if is_fresh:
             _keep_database(state, folder)
         stack.enter_context(_pointed_to(url))
+        stack.callback(_deliver)
         yield url
+
+
+def _deliver(seconds: float = 5.0) -> None:
+    """Let Prefect send the events and log lines it still holds, while there is a server to take them."""
+    if "prefect" in sys.modules:
+        from prefect.events.worker import EventsWorker
+        from prefect.logging.handlers import APILogWorker
+
+        EventsWorker.drain_all(timeout=seconds)
+        APILogWorker.drain_all(timeout=seconds)
 
 
 @contextmanager

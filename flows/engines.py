@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from flows.display import Display
-from koopcast.errors import KoopcastError
+from koopcast.errors import KoopcastError, StoreDamaged
 from koopcast.progress import listening
 from koopcast.stores import Store
 from tasks.job import Job, Outcome
@@ -67,10 +67,17 @@ class InlineEngine:
 
 def announced(job: Job, display: Display) -> Outcome:
     """Perform a job with its progress shown on `display`."""
-    if job.force or Store.open(job.store).find(job.kind, job.key) is None:
+    if job.force or not _is_there(job):
         display.start(job.name, job.step.task)
     with listening(display.listener(job.name)):
         return perform(job)
+
+
+def _is_there(job: Job) -> bool:
+    try:
+        return Store.open(job.store).find(job.kind, job.key) is not None
+    except StoreDamaged:
+        return False
 
 
 def retried(job: Job, display: Display) -> Outcome:

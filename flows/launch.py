@@ -27,7 +27,7 @@ def guard(command: list[str]) -> int:
     with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:
         while process.poll() is None:
             readable, _, _ = select.select([sys.stdin], [], [], 0.2)
-            if readable and not sys.stdin.buffer.read1(1):
+            if readable and not os.read(sys.stdin.fileno(), 1):
                 process.terminate()
                 try:
                     process.wait(PATIENCE)

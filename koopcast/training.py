@@ -74,7 +74,7 @@ class State:
     best_loss: float = math.inf
     best_epoch: int = 0
     stale_epochs: int = 0
-    rows: list[dict[str, float]] = field(default_factory=list)
+    rows: list[dict[str, float | int]] = field(default_factory=list)
 
 
 class Trainer:

@@ -61,7 +61,6 @@ def _check_step(name: str, step: Step, findings: Findings, lookup: Lookup | None
     if inputs is None:
         return
     findings.inputs[name] = inputs
-    yield from _guarded(lambda: step.rules(inputs), ())
     try:
         outline = step.outline(inputs)
     except KoopcastError as error:
@@ -73,6 +72,7 @@ def _check_step(name: str, step: Step, findings: Findings, lookup: Lookup | None
     if too_big:
         return
     findings.contracts[name], findings.costs[name] = outline, cost
+    yield from _guarded(lambda: step.rules(inputs), ())
     yield from broken_rules(step, outline.fields)
 
 
@@ -103,7 +103,7 @@ def _fitting(ref: Ref[Any], found: Contract) -> Contract:
         raise InvalidInput(
             f"'{ref}' is {wanted((found.kind,))}, expected {wanted(ref.kinds)}", "name another step"
         )
-    if ref.part is not None and ref.part not in found.fields.parts:
+    if ref.part not in (None, SYSTEM, *found.fields.parts):
         parts = ", ".join(found.fields.parts) or "none"
         raise InvalidInput(f"'{ref.label}' has no part '{ref.part}' (parts: {parts})", "name another")
     return found.part(ref.part)

@@ -34,6 +34,9 @@ MOST_STEPS = 200
 CRON_FIELD = re.compile(r"[A-Za-z0-9*/,\-#?]+")
 
 
+STEP: TypeAdapter[Step] = TypeAdapter(AnyStep)
+
+
 def baseline_names() -> frozenset[str]:
     """Return the names that scores keep for baselines."""
     return frozenset(kind_of(spec) for spec in members(AnyBaseline))
@@ -217,9 +220,8 @@ class _Reader:
         return {str(name): self._step(str(name), value) for name, value in written.items()}
 
     def _step(self, name: str, value: Any) -> Step | None:
-        adapter: TypeAdapter[Step] = TypeAdapter(AnyStep)
         try:
-            return adapter.validate_python(value, context={"folder": self._folder(name)})
+            return STEP.validate_python(value, context={"folder": self._folder(name)})
         except ValidationError as error:
             self.faults.extend(translate(error, self.value, Pipeline, self.root, ("steps", name)))
             return None
@@ -237,7 +239,9 @@ class _Reader:
             return Pipeline.model_validate(value)
         except ValidationError as error:
             faults = translate(error, self.value, Pipeline, self.root)
-            self.faults.extend(fault for fault in faults if fault.path != "steps" or not written or steps)
+            # Without a single valid step `steps` looks empty here; the faults of the steps say why.
+            hides_steps = isinstance(written, dict) and bool(written) and not steps
+            self.faults.extend(fault for fault in faults if not (hides_steps and fault.path == "steps"))
             return None
 
     def findings(self, steps: dict[str, Step | None], lookup: Lookup | None) -> Findings:

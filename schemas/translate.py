@@ -142,7 +142,7 @@ def _fault(path: Path, detail: ErrorDetails, value: Any, top: type[Spec], root: 
             return mark_of(root, path[:-1], key=True).fault(path[:-1], _missing(path, value, top))
         case "literal_error":
             allowed = re.findall(r"'([^']*)'", str(context["expected"]))
-            message = f"{shown(given)} is not allowed here{hint(given, allowed, 'allowed')}"
+            message = f"{shown(given)} is not allowed here{hint(str(given), allowed, 'allowed')}"
         case "too_short" | "too_long":
             bound = context.get("min_length", context.get("max_length"))
             side = "at least" if "min_length" in context else "at most"

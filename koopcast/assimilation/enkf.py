@@ -45,11 +45,10 @@ class EnKFSpec(EnsembleSpec):
 def _innovations(observed: Observed, generator: torch.Generator) -> Float[Tensor, "batch member obs"]:
     """Return whitened (y + D - Y) with D ~ N(0, R) centred over members."""
     shape = observed.predicted.shape
-    noise = torch.randn(shape, generator=generator, device=generator.device, dtype=observed.predicted.dtype)
+    noise = torch.randn(shape, generator=generator, device=generator.device, dtype=torch.float64)
     present = (observed.scale > 0)[:, None]
-    return (observed.value[:, None] - observed.predicted) * observed.scale[:, None] + split(noise)[
-        1
-    ] * present
+    scale = observed.scale[:, None]
+    return (observed.value[:, None] - observed.predicted) * scale + split(noise)[1] * present
 
 
 def perturbed(
@@ -59,21 +58,25 @@ def perturbed(
     *,
     finish: Finish,
 ) -> Analysis:
-    """Return E + (y + D - Y) Kᵀ with K = Aᵀ S (SᵀS + (N-1) R)⁻¹, solved in the space of members."""
-    N1 = ensemble.shape[1] - 1
-    _, A = split(ensemble)
+    """Return E + (y + D - Y) Kᵀ with K = Aᵀ S (SᵀS + (N-1) R)⁻¹, solved in the smaller of two spaces."""
+    N1, obs = ensemble.shape[1] - 1, observed.value.shape[1]
+    A = split(ensemble)[1]
     C, delta = whitened(observed)
-    M = C @ C.mT
-    M.diagonal(dim1=-2, dim2=-1).add_(N1)
-    L = torch.linalg.cholesky(M)
-    Z = torch.linalg.solve_triangular(L, C, upper=False)
-    X = torch.linalg.solve_triangular(L, A, upper=False)
-    mean, anomalies = split(ensemble + (_innovations(observed, generator) @ Z.mT) @ X)
-    u = Z @ delta[..., None]
-    figures = {
-        "degrees_of_freedom": Z.square().sum(dim=(1, 2)),
-        "chi_square": delta.square().sum(dim=1) - u.square().sum(dim=(1, 2)),
-    }
+    innovations = _innovations(observed, generator)
+    if obs < N1:
+        increments, figures = _gain(A.mT @ C / N1, C.mT @ C / N1, innovations, delta)
+    else:
+        M = C @ C.mT
+        M.diagonal(dim1=1, dim2=2).add_(N1)
+        L = torch.linalg.cholesky(M)
+        Z = torch.linalg.solve_triangular(L, C, upper=False)
+        X = torch.linalg.solve_triangular(L, A, upper=False)
+        increments, u = (innovations @ Z.mT) @ X, Z @ delta[..., None]
+        figures = {
+            "degrees_of_freedom": Z.square().sum(dim=(1, 2)),
+            "chi_square": delta.square().sum(dim=1) - u.square().sum(dim=(1, 2)),
+        }
+    mean, anomalies = split(ensemble + increments)
     return Analysis(finish(mean, anomalies, ensemble, generator), figures)
 
 
@@ -86,20 +89,31 @@ class LocalizedGain:
     def __call__(
         self, ensemble: Float[Tensor, "batch member state"], observed: Observed, generator: torch.Generator
     ) -> Analysis:
+        """Return the analysis of members drawn to perturbed observations."""
         assert observed.index is not None, "localised filters are given the observed cells"
         N1 = ensemble.shape[1] - 1
-        _, A = split(ensemble)
+        A = split(ensemble)[1]
         C, delta = whitened(observed)
         to_cells = self._taper.to_points(observed.index).repeat_interleave(self._num_channels, dim=1)
         cross = to_cells * (A.mT @ C) / N1
         own = self._taper.to_obs(observed.index) * (C.mT @ C) / N1
-        L = torch.linalg.cholesky(own + torch.eye(own.shape[-1], dtype=own.dtype, device=own.device))
-        weights = torch.cholesky_solve(_innovations(observed, generator).mT, L)
-        mean, anomalies = split(ensemble + weights.mT @ cross.mT)
-        figures = {
-            "degrees_of_freedom": torch.cholesky_solve(own, L).diagonal(dim1=-2, dim2=-1).sum(dim=-1),
-            "chi_square": torch.linalg.solve_triangular(L, delta[..., None], upper=False)
-            .square()
-            .sum(dim=(1, 2)),
-        }
+        increments, figures = _gain(cross, own, _innovations(observed, generator), delta)
+        mean, anomalies = split(ensemble + increments)
         return Analysis(self._finish(mean, anomalies, ensemble, generator), figures)
+
+
+def _gain(
+    cross: Float[Tensor, "batch state obs"],
+    own: Float[Tensor, "batch obs obs"],
+    innovations: Float[Tensor, "batch member obs"],
+    delta: Float[Tensor, "batch obs"],
+) -> tuple[Float[Tensor, "batch member state"], dict[str, Float[Tensor, " batch"]]]:
+    """Return increments and figures of the gain PHᵀ (HPHᵀ + I)⁻¹ of whitened observations."""
+    L = torch.linalg.cholesky(own + torch.eye(own.shape[-1], dtype=own.dtype, device=own.device))
+    weights = torch.cholesky_solve(innovations.mT, L)
+    u = torch.linalg.solve_triangular(L, delta[..., None], upper=False)
+    figures = {
+        "degrees_of_freedom": torch.cholesky_solve(own, L).diagonal(dim1=1, dim2=2).sum(dim=-1),
+        "chi_square": u.square().sum(dim=(1, 2)),
+    }
+    return weights.mT @ cross.mT, figures

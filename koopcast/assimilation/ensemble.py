@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from koopcast.assimilation.base import Analyse, Analysis, AnalysisSpec, Observed, Setting
-from koopcast.assimilation.inflation import AnyInflation, MultiplicativeSpec
+from koopcast.assimilation.inflation import AnyInflation
 from koopcast.numerics.ensembles import rotated, split
 
 Transform = Callable[[Tensor, Observed, torch.Generator], Analysis]
@@ -25,9 +25,7 @@ class Finish:
 
     def fused_factor(self) -> float | None:
         """Return the factor on anomalies if that and a rotation are all that follows, else None."""
-        if not self.rotation or not isinstance(self.inflation, MultiplicativeSpec):
-            return 1.0 if self.rotation and self.inflation.kind == "none" else None
-        return self.inflation.posterior_factor()
+        return self.inflation.posterior_factor() if self.rotation else None
 
     def __call__(
         self,

@@ -38,7 +38,7 @@ def symmetric(
     C, delta = whitened(observed)
     M = C @ C.mT
     M.diagonal(dim1=1, dim2=2).add_(N1)
-    inverse, T = inverse_and_root(M, N1)
+    inverse, T = inverse_and_root(M, float(N1))
     g = C @ delta[..., None]
     w = inverse @ g
     figures = {

@@ -20,6 +20,10 @@ class InflationSpec(MethodSpec):
         return 1.0
 
     @abstractmethod
+    def posterior_factor(self) -> float | None:
+        """Return the factor on anomalies of the analysis where `relax` does no more than that, else None."""
+
+    @abstractmethod
     def relax(
         self,
         anomalies: Float[Tensor, "batch member state"],
@@ -35,6 +39,10 @@ class NoInflationSpec(InflationSpec):
     kind: Literal["none"] = "none"
 
     reference = "Evensen 1994"
+
+    def posterior_factor(self) -> float | None:
+        """Return 1."""
+        return 1.0
 
     def relax(
         self,
@@ -60,7 +68,7 @@ class MultiplicativeSpec(InflationSpec):
         return self.factor if self.when == "prior" else 1.0
 
     def posterior_factor(self) -> float:
-        """Return the factor on anomalies of the analysis, 1 for none."""
+        """Return f, or 1 where it acts on the background."""
         return self.factor if self.when == "posterior" else 1.0
 
     def relax(
@@ -81,6 +89,10 @@ class RTPSSpec(InflationSpec):
     """Relaxation α: 0 none, 1 back to the spread of the background."""
 
     reference = "Whitaker and Hamill 2012"
+
+    def posterior_factor(self) -> float | None:
+        """Return 1 where nothing is done."""
+        return 1.0 if self.factor == 0 else None
 
     def relax(
         self,
@@ -105,6 +117,10 @@ class RTPPSpec(InflationSpec):
 
     reference = "Zhang, Snyder and Sun 2004"
 
+    def posterior_factor(self) -> float | None:
+        """Return 1 where nothing is done."""
+        return 1.0 if self.factor == 0 else None
+
     def relax(
         self,
         anomalies: Float[Tensor, "batch member state"],
@@ -122,6 +138,10 @@ class AdditiveSpec(InflationSpec):
     """Standard deviation, in the units of the state."""
 
     reference = "Mitchell and Houtekamer 2000"
+
+    def posterior_factor(self) -> float | None:
+        """Return 1 where nothing is done."""
+        return 1.0 if self.std == 0 else None
 
     def relax(
         self,

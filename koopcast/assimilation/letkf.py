@@ -103,6 +103,6 @@ def _local(
     N = A.shape[2]
     M = sums[..., : N * N].unflatten(-1, (N, N)).contiguous()
     M.diagonal(dim1=-2, dim2=-1).add_(N - 1)
-    inverse, T = inverse_and_root(M, N - 1)
+    inverse, T = inverse_and_root(M, float(N - 1))
     w = inverse @ sums[..., N * N :, None]
     return (w * A).sum(dim=2), T @ A

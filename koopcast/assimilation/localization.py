@@ -54,7 +54,8 @@ class GaspariCohnSpec(LocalizationSpec):
     radius: PositiveFloat = 4.0
     """Radius of localisation; `radius_kind` says of what."""
     radius_kind: Literal["gaussian_equivalent", "half_support", "support"] = "gaussian_equivalent"
-    """`gaussian_equivalent`: c = √(10/3) radius, the weight there is near exp(-1/2); `half_support`: c; `support`: 2c."""
+    """`gaussian_equivalent`: c = √(10/3) radius, where the weight is 0.635, near the Gaussian exp(-1/2);
+    `half_support`: the radius is c; `support`: it is 2c."""
 
     reference = "Gaspari and Cohn 1999, eq. 4.10"
 

@@ -93,7 +93,11 @@ def _curve(
     return xr.DataArray(
         np.stack([E_f, E_t]),
         dims=("source", "lead", "wavenumber"),
-        coords={"source": ["forecast", "truth"], "lead": leads, "wavenumber": ("wavenumber", k, attrs)},
+        coords={
+            "source": np.array(["forecast", "truth"], dtype=object),
+            "lead": leads,
+            "wavenumber": ("wavenumber", k, attrs),
+        },
         attrs={"units": squared(units), "long_name": "energy"},
     )
 

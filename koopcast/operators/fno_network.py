@@ -26,8 +26,8 @@ class Architecture:
     periodic: tuple[bool, ...]
     width: int = 24
     layers: int = 4
-    lift_ratio: float = 2
-    proj_ratio: float = 2
+    lift_ratio: float = 2.0
+    proj_ratio: float = 2.0
     mlp_ratio: float = 0.5
     skip: Skip = "linear"
     norm: Norm = "none"

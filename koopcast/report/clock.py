@@ -18,7 +18,7 @@ CLOCK_UNITS = {"H": "hours", "M": "minutes", "S": "seconds"}
 class Clock:
     """What one record step is called: `factor` `units`."""
 
-    factor: float = 1.0
+    factor: float | int = 1.0
     units: str = "records"
 
     @classmethod
@@ -38,7 +38,7 @@ class Clock:
         """Return the label of an axis: `lead (months)`."""
         return f"{what} ({self.units})"
 
-    def text(self, steps: float) -> str:
+    def text(self, steps: float | int) -> str:
         """Return a number of steps in words: `3 months`."""
         value = self.factor * steps
         units = self.units[:-1] if value == 1 and self.units.endswith("s") else self.units

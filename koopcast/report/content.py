@@ -18,7 +18,7 @@ class StepRow:
     task: str
     state: str
     """`completed`, `cached`, `failed`, `skipped`."""
-    seconds: float | None = None
+    seconds: float | int | None = None
     """Of the computation, now or when the result was first made."""
     key: str = ""
     summary: str = ""
@@ -65,10 +65,8 @@ class CyclePart:
     """A chain of analyses: its table of cycles, and levels to compare its error with."""
 
     cycles: pd.DataFrame
-    references: Mapping[str, float] = field(default_factory=dict)
-    """Label -> error: a free run, the climatology, the static fit. Default: what the scores say of
-    climatology.
-    """
+    references: Mapping[str, float | int] = field(default_factory=dict)
+    """Label -> error: a free run, the climatology, a static fit. Default: other subjects of the scores."""
     units: str = "1"
 
 
@@ -83,7 +81,7 @@ class ReportContent:
     run: str = ""
     """Identity of the run."""
     finished: str = ""
-    seconds: float | None = None
+    seconds: float | int | None = None
     expectations: Sequence[ExpectationRow] = ()
     steps: Sequence[StepRow] = ()
     graph_svg: str | None = None

@@ -88,17 +88,17 @@ def _spectra(step: str, part: EvaluationPart, clock: Clock, role: str) -> Iterat
 
 def _cycles(name: str, part: CyclePart, evaluations: Mapping[str, EvaluationPart]) -> Iterator[Picture]:
     if {"time", "rmse"} <= set(part.cycles.columns) and part.cycles["rmse"].notna().any():
-        references = part.references or _climatology(name, evaluations)
+        references = part.references or _levels(name, evaluations)
         yield figures.cycle_series(part.cycles, references, part.units, name, _slug(name, "cycles"))
 
 
-def _climatology(chain: str, evaluations: Mapping[str, EvaluationPart]) -> dict[str, float]:
-    """Return the error of the climatology at the times of a chain, where its one variable was scored."""
+def _levels(chain: str, evaluations: Mapping[str, EvaluationPart]) -> dict[str, float]:
+    """Return the errors of the climatology and of other chains, where they were scored beside this one."""
     for part in evaluations.values():
         table = part.table[(part.table["metric"] == "rmse") & (part.table["pairs"] == "analysis")]
-        own = table[table["subject"] == "climatology"]
-        if (table["subject"] == chain).any() and len(own) == 1:
-            return {"climatology": float(own["value"].iloc[0])}
+        if (table["subject"] == chain).any() and table["variable"].nunique() == 1:
+            others = table[(table["subject"] != chain) & (table["role"] != "background")]
+            return {str(row["subject"]): float(row["value"]) for row in others.to_dict("records")}
     return {}
 
 

@@ -75,7 +75,7 @@ def key_figures(content: ReportContent) -> list[KeyFigure]:
     return [figure for part in content.evaluations.values() for figure in _key_figures(part)]
 
 
-def seconds(value: float | None) -> str:
+def seconds(value: float | int | None) -> str:
     """Return a duration in words."""
     if value is None:
         return "–"

@@ -130,7 +130,7 @@ def without_components(table: pd.DataFrame) -> pd.DataFrame:
     return table[~(head.isin(names) & tail.isin(["slope", "curvature"]))]
 
 
-def number(value: float) -> str:
+def number(value: float | int) -> str:
     """Return a value with three figures."""
     if math.isnan(value):
         return "undefined"

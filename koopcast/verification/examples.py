@@ -68,7 +68,12 @@ def _dataset(
     space = {
         axis.name: data.dataset[axis.name] for axis in setting.info.axes if axis.name in data.dataset.coords
     }
-    coords = {"source": list(stack), "lead": list(setting.leads), "time": times.values, **space}
+    coords = {
+        "source": np.array(list(stack), dtype=object),
+        "lead": list(setting.leads),
+        "time": times.values,
+        **space,
+    }
     thin = {axis.name: slice(None, None, -(-axis.size // WIDEST)) for axis in setting.info.axes}
     return xr.Dataset(variables, coords=coords).isel(thin)
 

@@ -1,7 +1,7 @@
 """Scores as one long table, and as the mapping that conditions and JSON read."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,6 +29,50 @@ ALL = "all"
 WORST: Mapping[Sense, float] = {"lower": math.inf, "higher": -math.inf, "target": math.inf}
 
 
+@dataclass(frozen=True)
+class Scored:
+    """What one metric says of one variable of one subject."""
+
+    head: tuple[str, ...]
+    """Metric, subject, role, pairs, variable."""
+    metric: MetricSpec
+    score: Score | None
+    """None where the subject is finite at no lead."""
+    units: str
+    sound: Sequence[int]
+    """Leads at which the subject is finite."""
+    cases: Mapping[int, int]
+    """Fields verified at each lead."""
+
+    def by_lead(self) -> Iterator[tuple[object, ...]]:
+        """Yield the row of each lead, infinitely bad where the subject is not finite."""
+        for lead, cases in self.cases.items():
+            is_sound = self.score is not None and lead in self.sound
+            value = self.score.value.sel(lead=lead) if self.score and is_sound else WORST[self.metric.sense]
+            yield self._row(lead, float(value), cases)
+            if self.score and is_sound:
+                yield from self._components(self.score.components, lead, lead, cases)
+
+    def over_all(self) -> Iterator[tuple[object, ...]]:
+        """Yield the row over all leads; the components too where there is one lead."""
+        is_sound = self.score is not None and len(self.sound) == len(self.cases)
+        value = self.score.pooled if self.score and is_sound else WORST[self.metric.sense]
+        yield self._row(None, value, sum(self.cases.values()))
+        if self.score and len(self.sound) == 1:
+            yield from self._components(self.score.components, self.sound[0], None, sum(self.cases.values()))
+
+    def _row(self, lead: int | None, value: float, cases: int) -> tuple[object, ...]:
+        return (*self.head, lead, value, self.units, self.metric.sense, self.metric.perfect, cases)
+
+    def _components(
+        self, components: Mapping[str, xr.DataArray], lead: int, shown: int | None, cases: int
+    ) -> Iterator[tuple[object, ...]]:
+        metric, *rest = self.head
+        for name, values in components.items():
+            value = float(values.sel(lead=lead))
+            yield (f"{metric}.{name}", *rest, shown, value, "1", "target", 0.0, cases)
+
+
 @dataclass
 class Sheet:
     """Rows and curves as they are scored."""
@@ -41,57 +85,16 @@ class Sheet:
     def add(self, setting: Setting, subject: Subject, role: str, *, leads: bool, pooled: bool) -> None:
         """Score one subject by every metric that applies: row by row of `leads`, and `pooled` over them."""
         for variable, pair in setting.verifications(subject):
-            sound = _sound_leads(pair)
-            cases = _cases(pair)
+            sound, cases = _sound_leads(pair), _cases(pair)
             for name, metric in self.metrics.items():
                 if metric.needs_members and pair.members is None:
                     continue
-                head = (name, subject.name, role, "forecast" if leads else "analysis", variable)
                 score = metric.score(_at(pair, sound)) if sound else None
-                if leads:
-                    self._lead_rows(head, metric, score, pair, sound, cases)
-                if pooled:
-                    whole = score is not None and len(sound) == pair.truth.sizes["lead"]
-                    value = score.pooled if score is not None and whole else WORST[metric.sense]
-                    self._row(head, None, value, metric, score, pair, sum(cases.values()))
+                head = (name, subject.name, role, "forecast" if leads else "analysis", variable)
+                scored = Scored(head, metric, score, score.units if score else pair.units, sound, cases)
+                self.rows += [*(scored.by_lead() if leads else ()), *(scored.over_all() if pooled else ())]
                 if score is not None and score.curve is not None:
                     self.curves.setdefault(name, {}).setdefault((subject.name, variable), score.curve)
-
-    def _lead_rows(
-        self,
-        head: tuple[str, ...],
-        metric: MetricSpec,
-        score: Score | None,
-        pair: Verification,
-        sound: Sequence[int],
-        cases: Mapping[int, int],
-    ) -> None:
-        for lead in cases:
-            is_sound = score is not None and lead in sound
-            value = (
-                float(score.value.sel(lead=lead)) if score is not None and is_sound else WORST[metric.sense]
-            )
-            self._row(head, lead, value, metric, score, pair, cases[lead])
-
-    def _row(
-        self,
-        head: tuple[str, ...],
-        lead: int | None,
-        value: float,
-        metric: MetricSpec,
-        score: Score | None,
-        pair: Verification,
-        cases: int,
-    ) -> None:
-        units = pair.units if score is None else score.units
-        self.rows.append((*head, lead, value, units, metric.sense, metric.perfect, cases))
-        if score is None:
-            return
-        for component, values in score.components.items():
-            if lead is not None or values.sizes["lead"] == 1:
-                part = float(values.sel(lead=lead)) if lead in values["lead"] else float(values.isel(lead=0))
-                name, *rest = head
-                self.rows.append((f"{name}.{component}", *rest, lead, part, "1", "target", 0.0, cases))
 
     def table(self) -> pd.DataFrame:
         """Return the rows; `lead` is missing where a value is over all leads or analysis times."""

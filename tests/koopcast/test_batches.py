@@ -50,7 +50,7 @@ def test_an_epoch_holds_every_run_once_and_none_crosses_a_border(memory: str) ->
     expected = Counter(1000 * sample + time for sample in range(1, 7) for time in range(2, 10))
     for seed in (None, 5):
         found = drawn(runs, 5, seed)
-        assert Counter(sum(found, [])) == expected
+        assert Counter(run for batch in found for run in batch) == expected
         assert len(found) == runs.num_batches(5) == 10
         assert [len(batch) for batch in found] == [5] * 9 + [3]
 

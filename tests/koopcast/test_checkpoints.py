@@ -11,7 +11,9 @@ from koopcast.errors import StoreNotWritable
 
 
 def checkpoint(step: int) -> Checkpoint:
-    return Checkpoint({"a.b": torch.full((3,), float(step)), "a.c": torch.tensor(step)}, {"step": step, "best": 0.1})
+    return Checkpoint(
+        {"a.b": torch.full((3,), float(step)), "a.c": torch.tensor(step)}, {"step": step, "best": 0.1}
+    )
 
 
 def step_of(folder: Path, identity: str = "this") -> int | None:

@@ -13,7 +13,9 @@ def test_cpu_is_always_there(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:1", "mps"])
-def test_a_missing_device_is_named_with_those_that_are_there(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_device_is_named_with_those_that_are_there(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(devices, "available", lambda: ["cpu"])
     with pytest.raises(DeviceMissing, match=rf"'{name}'.*there are: cpu"):
         devices.resolve(name)

@@ -14,12 +14,13 @@ LINES = {
     "spread": ("spread of the analysis", SERIES[0], (0, (2, 1.5))),
 }
 """Column -> its label, colour and dash."""
+DASHES = ((0, (4, 2)), (0, (1.2, 1.6)), (0, (6, 2, 1, 2)), (0, (2, 4)))
 LONG = 400
 """Cycles above which a running mean is drawn."""
 
 
 def cycle_series(
-    cycles: pd.DataFrame, references: Mapping[str, float], units: str, subject: str, name: str
+    cycles: pd.DataFrame, references: Mapping[str, float | int], units: str, subject: str, name: str
 ) -> Picture:
     """Draw error and spread against the cycle, mean over experiments.
 
@@ -42,7 +43,7 @@ def cycle_series(
                 level,
                 color=MUTED,
                 linewidth=1.2,
-                linestyle=((0, (4, 2)), (0, (1.2, 1.6)))[place % 2],
+                linestyle=DASHES[place % len(DASHES)],
                 label=label,
             )
         for column in columns:

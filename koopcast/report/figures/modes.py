@@ -4,6 +4,7 @@ from typing import Literal
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from koopcast.report.clock import Clock
@@ -43,29 +44,8 @@ def mode_maps(diagnostics: xr.Dataset, clock: Clock, model: str, name: str) -> P
         for axes in grid.flat[len(chosen) :]:
             axes.set_visible(False)
         for place, title, axes in zip(chosen, titles, grid.flat, strict=False):
-            field = fields.isel(mode=place)
-            scaled = np.asarray(field.values, dtype=np.float64)
-            scaled = scaled / max(float(np.nanmax(np.abs(scaled))), 1e-30)
-            coordinates = [
-                field[dim].values if dim in field.coords else np.arange(field.sizes[dim])
-                for dim in field.dims
-            ]
             axes.set_title(title)
-            if is_line:
-                axes.plot(coordinates[0], scaled, color=SERIES[0], linewidth=1.4)
-                continue
-            axes.set_facecolor(LAND)
-            axes.grid(False)
-            masked = np.ma.masked_invalid(scaled.reshape(-1, *scaled.shape[-2:])[0])
-            axes.pcolormesh(
-                *coordinates[:-3:-1],
-                masked,
-                cmap=SIGNED_MAP,
-                vmin=-1,
-                vmax=1,
-                shading="nearest",
-                rasterized=True,
-            )
+            _mode(axes, fields.isel(mode=place))
         for axes in grid[-1]:
             axes.set_xlabel(str(fields.dims[-1]))
 
@@ -74,6 +54,22 @@ def mode_maps(diagnostics: xr.Dataset, clock: Clock, model: str, name: str) -> P
     size: Literal["column", "wide"] = "column" if is_line else "wide"
     return Picture(
         name, title, caption, f"{title}: {'; '.join(titles)}", draw(plot, width=size, height=height), size
+    )
+
+
+def _mode(axes: Axes, field: xr.DataArray) -> None:
+    """Draw one pattern: a line, or a map (the first level of a volume)."""
+    scaled = np.asarray(field.values, dtype=np.float64)
+    scaled = scaled / max(float(np.nanmax(np.abs(scaled))), 1e-30)
+    along = [field[dim].values if dim in field.coords else np.arange(field.sizes[dim]) for dim in field.dims]
+    if field.ndim == 1:
+        axes.plot(along[0], scaled, color=SERIES[0], linewidth=1.4)
+        return
+    axes.set_facecolor(LAND)
+    axes.grid(False)
+    level = np.ma.masked_invalid(scaled.reshape(-1, *scaled.shape[-2:])[0])
+    axes.pcolormesh(
+        along[-1], along[-2], level, cmap=SIGNED_MAP, vmin=-1, vmax=1, shading="nearest", rasterized=True
     )
 
 

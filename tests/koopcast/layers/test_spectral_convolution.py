@@ -20,7 +20,9 @@ def identity(axes: int, modes: int, channels: int, backend: str) -> SpectralConv
     return layer
 
 
-def band_limited(size: int, axes: int, highest: int, channels: int = 2, dtype: torch.dtype = torch.float64) -> Tensor:
+def band_limited(
+    size: int, axes: int, highest: int, channels: int = 2, dtype: torch.dtype = torch.float64
+) -> Tensor:
     """Random waves up to `highest` on every axis: the same field for every grid size."""
     generator = torch.Generator().manual_seed(3)
     place = torch.arange(size, dtype=torch.float64) / size
@@ -45,7 +47,9 @@ def test_unit_multipliers_leave_band_limited_fields_alone(axes: int, size: int, 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(("size", "other"), [(16, 32), (32, 16), (17, 34), (33, 17), (16, 24), (21, 64)])
 @pytest.mark.parametrize("axes", [1, 2])
-def test_output_on_another_grid_is_the_same_field_there(axes: int, size: int, other: int, backend: str) -> None:
+def test_output_on_another_grid_is_the_same_field_there(
+    axes: int, size: int, other: int, backend: str
+) -> None:
     layer = identity(axes, 8, 2, backend).double()
     result = layer(band_limited(size, axes, highest=3), [other] * axes)
     assert torch.allclose(result, band_limited(other, axes, highest=3), atol=1e-12)

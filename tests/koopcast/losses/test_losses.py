@@ -10,7 +10,9 @@ from koopcast.losses import H1Spec, MeanSquaredErrorSpec, Measure, RelativeL2Spe
 from koopcast.losses.base import LossSpec
 
 
-def measure_of(shape: tuple[int, ...], *, periodic: bool = True, valid: torch.Tensor | None = None, channels: int = 1) -> Measure:
+def measure_of(
+    shape: tuple[int, ...], *, periodic: bool = True, valid: torch.Tensor | None = None, channels: int = 1
+) -> Measure:
     axes = tuple(Axis(name, size, periodic=periodic) for name, size in zip("xyz", shape, strict=False))
     ones = torch.ones(channels)
     return Measure(axes, torch.ones(shape, dtype=torch.bool) if valid is None else valid, ones, ones)
@@ -22,7 +24,9 @@ def test_relative_l2_is_the_mean_of_the_ratios_over_batch_and_channels() -> None
     # ‖p - u‖ / ‖u‖ = 1 / 5 and 1 / 2
     assert RelativeL2Spec().measure(prediction, target, measure_of((2,))).item() == pytest.approx(0.35)
     both = torch.cat([target, 1000 * target], dim=-1), torch.cat([prediction, 1000 * prediction], dim=-1)
-    assert RelativeL2Spec().measure(both[1], both[0], measure_of((2,), channels=2)).item() == pytest.approx(0.35)
+    assert RelativeL2Spec().measure(both[1], both[0], measure_of((2,), channels=2)).item() == pytest.approx(
+        0.35
+    )
 
 
 def test_relative_l2_of_a_zero_target_is_bounded_by_the_size_of_the_data() -> None:
@@ -42,7 +46,9 @@ def test_a_perfect_prediction_has_loss_and_gradient_zero() -> None:
 
 
 def test_mean_squared_error_is_in_units_of_the_variance() -> None:
-    measure = Measure((Axis("x", 2),), torch.ones(2, dtype=torch.bool), torch.tensor([2.0, 0.0]), torch.ones(2))
+    measure = Measure(
+        (Axis("x", 2),), torch.ones(2, dtype=torch.bool), torch.tensor([2.0, 0.0]), torch.ones(2)
+    )
     error = torch.tensor([[[2.0, 1.0], [4.0, 1.0]]])
     # channel 1: (4 + 16) / 2 / 4 = 2.5; channel 2 never changes and counts as it is: 1
     assert MeanSquaredErrorSpec().measure(error, torch.zeros(1, 2, 2), measure).item() == pytest.approx(1.75)
@@ -66,7 +72,9 @@ def test_h1_in_two_dimensions_adds_the_slopes_of_both_axes() -> None:
     target = (line[:, None] * line)[None, ..., None]
     error = (wave(16, 2)[0, :, 0][:, None] * line)[None, ..., None]
     # (1 + 4 + 1) / (1 + 1 + 1)
-    assert H1Spec().measure(target + error, target, measure_of((16, 16))).item() == pytest.approx(math.sqrt(2), rel=1e-6)
+    assert H1Spec().measure(target + error, target, measure_of((16, 16))).item() == pytest.approx(
+        math.sqrt(2), rel=1e-6
+    )
 
 
 def test_h1_on_a_closed_axis_does_not_reach_across_the_wall() -> None:
@@ -85,7 +93,9 @@ def test_h1_by_differences_converges_to_the_spectral_one_with_second_order() -> 
     assert math.log2(gap(33) / gap(65)) == pytest.approx(2, abs=0.2)
 
 
-@pytest.mark.parametrize("loss", [RelativeL2Spec(), MeanSquaredErrorSpec(), H1Spec()], ids=lambda loss: loss.kind)
+@pytest.mark.parametrize(
+    "loss", [RelativeL2Spec(), MeanSquaredErrorSpec(), H1Spec()], ids=lambda loss: loss.kind
+)
 def test_masked_cells_change_nothing(loss: LossSpec) -> None:
     valid = torch.ones(6, 5, dtype=torch.bool)
     valid[2, 1:3] = False
@@ -93,7 +103,9 @@ def test_masked_cells_change_nothing(loss: LossSpec) -> None:
     target = torch.randn(2, 6, 5, 1) * valid[..., None]
     prediction = target + torch.randn(2, 6, 5, 1)
     spoiled = torch.where(valid[..., None], prediction, 1e6)
-    assert loss.measure(spoiled, target, measure) == loss.measure(torch.where(valid[..., None], prediction, 0), target, measure)
+    assert loss.measure(spoiled, target, measure) == loss.measure(
+        torch.where(valid[..., None], prediction, 0), target, measure
+    )
 
 
 def test_h1_refuses_a_list_of_points() -> None:

@@ -8,15 +8,20 @@ from koopcast.metrics.crps import half_pair_distance
 
 def ensemble_pair(members, truth):
     dims = ("sample", "member", "time", "lead", "x")
-    m = xr.DataArray(np.asarray(members, float)[None, :, :, None, None], dims=dims, coords={"lead": [0]}, name="t")
+    m = xr.DataArray(
+        np.asarray(members, float)[None, :, :, None, None], dims=dims, coords={"lead": [0]}, name="t"
+    )
     t = xr.DataArray(
-        np.asarray(truth, float)[None, :, None, None], dims=("sample", "time", "lead", "x"), coords={"lead": [0]}
+        np.asarray(truth, float)[None, :, None, None],
+        dims=("sample", "time", "lead", "x"),
+        coords={"lead": [0]},
     )
     return Verification(m.mean("member").rename("t"), t.rename("t"), members=m)
 
 
 def test_crps_of_two_members_by_hand():
-    # Members 0 and 2, truth 3: E|X - y| = 2; pairs |0 - 2| = 2. Fair: 2 - 2 · 2 / (2 · 2 · 1) = 1; else 2 - 4 / 8 = 1.5.
+    # Members 0 and 2, truth 3: E|X - y| = 2; pairs |0 - 2| = 2.
+    # Fair: 2 - 2 · 2 / (2 · 2 · 1) = 1; else 2 - 4 / 8 = 1.5.
     pair = ensemble_pair([[0.0], [2.0]], [3.0])
     assert CRPSSpec().score(pair).pooled == pytest.approx(1.0)
     assert CRPSSpec(fair=False).score(pair).pooled == pytest.approx(1.5)

@@ -12,11 +12,15 @@ SQUARE = (Axis("y", 32, periodic=True, length=1.0), Axis("x", 32, periodic=True,
 
 def array(values, space):
     dims = ("sample", "time", "lead", *(axis.name for axis in space))
-    return xr.DataArray(np.asarray(values)[None, :, None], dims=dims, coords={"lead": [1]}, name="t", attrs={"units": "K"})
+    return xr.DataArray(
+        np.asarray(values)[None, :, None], dims=dims, coords={"lead": [1]}, name="t", attrs={"units": "K"}
+    )
 
 
 def score(forecast, truth, space, **options):
-    return EnergySpectrumSpec(**options).score(Verification(array(forecast, space), array(truth, space), axes=space))
+    return EnergySpectrumSpec(**options).score(
+        Verification(array(forecast, space), array(truth, space), axes=space)
+    )
 
 
 def waves(k, size=64):
@@ -41,7 +45,8 @@ def test_the_spectrum_sums_to_half_the_variance_on_periodic_and_closed_axes(size
 
 
 def test_a_slope_along_a_closed_axis_does_not_alias_to_small_scales():
-    # The jump that a period would put at the seam of a ramp fills the FFT spectrum as k⁻²; the cosine one falls as k⁻⁴.
+    # The jump that a period would put at the seam of a ramp fills the FFT spectrum as k⁻²;
+    # the cosine one falls as k⁻⁴.
     field = np.arange(64.0)[None]
     closed = score(field, field, (Axis("x", 64),)).curve.sel(source="truth", lead=1)
     jump = score(field, field, LINE).curve.sel(source="truth", lead=1)

@@ -9,9 +9,13 @@ CASES, MEMBERS = 20_000, 9
 
 def ensemble_pair(members, truth):
     dims = ("sample", "member", "time", "lead", "x")
-    m = xr.DataArray(np.asarray(members, float)[None, :, :, None, None], dims=dims, coords={"lead": [0]}, name="t")
+    m = xr.DataArray(
+        np.asarray(members, float)[None, :, :, None, None], dims=dims, coords={"lead": [0]}, name="t"
+    )
     t = xr.DataArray(
-        np.asarray(truth, float)[None, :, None, None], dims=("sample", "time", "lead", "x"), coords={"lead": [0]}
+        np.asarray(truth, float)[None, :, None, None],
+        dims=("sample", "time", "lead", "x"),
+        coords={"lead": [0]},
     )
     return Verification(m.mean("member").rename("t"), t.rename("t"), members=m)
 

@@ -44,7 +44,9 @@ def test_area_weights_count_a_cell_by_its_size():
 @pytest.mark.parametrize("metric", [RMSESpec(), RMSESpec(average="time_mean"), CRPSSpec()])
 def test_masked_cells_carry_no_weight(metric):
     truth = array([[[[0.0, np.nan]], [[0.0, np.nan]]]])
-    assert metric.score(Verification(array([[[[2.0, 1e9]], [[2.0, 1e9]]]]), truth)).pooled == pytest.approx(2.0)
+    assert metric.score(Verification(array([[[[2.0, 1e9]], [[2.0, 1e9]]]]), truth)).pooled == pytest.approx(
+        2.0
+    )
 
 
 def test_a_truth_without_any_value_is_refused_by_the_name_of_the_variable():
@@ -63,4 +65,6 @@ def test_the_score_of_dask_arrays_is_that_of_numpy_arrays():
     rng = np.random.default_rng(0)
     forecast, truth = (array(rng.normal(size=(2, 5, 3, 7))) for _ in range(2))
     lazy = Verification(forecast.chunk(time=2), truth.chunk(time=2))
-    assert RMSESpec().score(lazy).pooled == pytest.approx(RMSESpec().score(Verification(forecast, truth)).pooled)
+    assert RMSESpec().score(lazy).pooled == pytest.approx(
+        RMSESpec().score(Verification(forecast, truth)).pooled
+    )

@@ -24,13 +24,17 @@ def test_one_cycle_is_that_of_torch(num_steps: int) -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.02, total_steps=num_steps)
     for step in range(num_steps):
-        assert 0.02 * OneCycleSpec().factor(step, num_steps) == pytest.approx(theirs.get_last_lr()[0], rel=1e-9)
+        assert 0.02 * OneCycleSpec().factor(step, num_steps) == pytest.approx(
+            theirs.get_last_lr()[0], rel=1e-9
+        )
         optimizer.step()
         if step < num_steps - 1:
             theirs.step()
 
 
-@pytest.mark.parametrize("schedule", [ConstantSpec(), CosineSpec(), OneCycleSpec()], ids=lambda item: item.kind)
+@pytest.mark.parametrize(
+    "schedule", [ConstantSpec(), CosineSpec(), OneCycleSpec()], ids=lambda item: item.kind
+)
 @pytest.mark.parametrize("num_steps", [1, 2, 3, 10])
 def test_short_trainings_get_factors_between_zero_and_one(schedule: ConstantSpec, num_steps: int) -> None:
     assert all(0 <= schedule.factor(step, num_steps) <= 1 for step in range(num_steps))

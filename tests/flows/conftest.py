@@ -1,0 +1,68 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows.display import Silent
+from flows.engines import InlineEngine
+from flows.prepare import prepare
+from flows.request import Request, RunResult
+from flows.run import carry_out
+
+PIPELINE = """\
+name: small
+description: A system, a model of it, a filter, and their scores, in seconds.
+seed: 5
+threads: 1
+steps:
+  truth:
+    task: generate
+    system: lorenz63
+    dt: 0.01
+    record_every: 10
+    burn_in: 50
+    steps: 240
+    split: {time: {train: ..14, test: 14.05..}}
+  model:
+    task: train
+    data: truth
+    model: {kind: edmd, rank: 3, delays: 2}
+  analysis:
+    task: assimilate
+    model: truth.system
+    data: truth.test
+    observations: {kind: synthetic, locations: all, error: {std: 1.0}}
+    method: {kind: etkf, members: 8, inflation: {kind: multiplicative, factor: 1.05}}
+    burn_in: 10
+  scores:
+    task: evaluate
+    of: [model, analysis]
+    against: [persistence, climatology]
+    leads: [1, 2]
+    metrics: [rmse, crps]
+    expect:
+      - rmse(analysis) < rmse(climatology)
+"""
+
+Go = Callable[..., RunResult]
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    file = tmp_path / "small.yaml"
+    file.write_text(PIPELINE)
+    return file
+
+
+@pytest.fixture
+def go(small: Path, tmp_path: Path) -> Go:
+    """Run the small pipeline in this process."""
+
+    def run(*overrides: str, **options: object) -> RunResult:
+        root = str(options.pop("store", tmp_path / "store"))
+        request = Request.model_validate(
+            {"pipeline": str(small), "overrides": list(overrides), "store": root, **options}
+        )
+        return carry_out(prepare(request), InlineEngine(), Silent())
+
+    return run
