@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from koopcast.layers.spectral_convolution import SpectralConvolution
 from koopcast.operators.fno_network import FNO, Architecture
+from koopcast.training import runs_at_once
 
 BATCH, POINTS, WIDTH, MODES = 16, 64, 32, 16
 
@@ -45,12 +46,16 @@ def copy_network(ours: FNO, theirs: nn.Module) -> None:
             block.gate.weight.copy_(blocks.channel_mlp_skips[index].weight.flatten())
 
 
-def training_step(network: nn.Module, inputs: Tensor, targets: Tensor, *, fused: bool) -> Callable[[], None]:
+def training_step(
+    network: nn.Module, inputs: Tensor, targets: Tensor, *, at_once: int = BATCH, fused: bool = False
+) -> Callable[[], None]:
+    """Forward, backward and AdamW on one batch, `at_once` members at a time."""
     optimizer = torch.optim.AdamW(network.parameters(), fused=fused)
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        (network(inputs) - targets).square().mean().backward()
+        for x, y in zip(inputs.split(at_once), targets.split(at_once), strict=True):
+            ((network(x) - y).square().mean() * (len(x) / len(inputs))).backward()
         optimizer.step()
 
     return step
@@ -100,19 +105,23 @@ def main() -> None:
     slopes = torch.randn_like(features)
     last, first = (features.clone().requires_grad_(), features.movedim(-1, 1).contiguous().requires_grad_())
     y = torch.randn(BATCH, POINTS, POINTS, 1)
-    cases = {
-        "spectral layer, forward and backward": (
-            gradient(their_layer, first, slopes.movedim(-1, 1).contiguous()),
-            gradient(our_layer, last, slopes),
-        ),
-        "training step": (
-            training_step(theirs, x.movedim(-1, 1).contiguous(), y.movedim(-1, 1).contiguous(), fused=False),
-            training_step(ours, x, y, fused=True),
-        ),
-    }
+    spectral = (
+        gradient(their_layer, first, slopes.movedim(-1, 1).contiguous()),
+        gradient(our_layer, last, slopes),
+    )
+    their_step = training_step(theirs, x.movedim(-1, 1).contiguous(), y.movedim(-1, 1).contiguous())
     print(f"{'milliseconds':40s} {'threads':>8s} {'neuraloperator':>15s} {'koopcast':>9s} {'ratio':>6s}")
     for threads in options.threads:
         torch.set_num_threads(threads)
+        at_once = min(BATCH, runs_at_once(POINTS**2, torch.device("cpu")))
+        cases = {
+            "spectral layer, forward and backward": spectral,
+            "training step, whole batch": (their_step, training_step(ours, x, y, fused=True)),
+            f"training step, {at_once} members at once": (
+                their_step,
+                training_step(ours, x, y, at_once=at_once, fused=True),
+            ),
+        }
         for name, (their_run, our_run) in cases.items():
             slow, fast = fastest(their_run, our_run, options.rounds)
             print(f"{name:40s} {threads:8d} {slow:15.1f} {fast:9.1f} {slow / fast:6.2f}", flush=True)

@@ -79,9 +79,7 @@ def show(result: RunResult) -> None:
     if result.report:
         console.print(f"report: {result.report}", soft_wrap=True)
     if result.state == "failed":
-        console.print(
-            f"log: {result.run}/{TRACES} below the store; the same command goes on from what is done"
-        )
+        console.print("the same command goes on from what is done; --debug shows the tracebacks")
 
 
 def _number(values: dict[str, float | None], lead: str) -> str:

@@ -1,6 +1,7 @@
 """Training of networks on runs of frames: resumable at any batch, bit for bit."""
 
 import math
+import sys
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,9 +24,11 @@ from koopcast.models import Model, NetworkModel, NetworkModelSpec
 from koopcast.rng import torch_generator
 from koopcast.training_spec import EarlyStopping, TrainingSpec
 
-__all__ = ["EarlyStopping", "TrainedResult", "Trainer", "TrainingSpec", "train"]
+__all__ = ["EarlyStopping", "TrainedResult", "Trainer", "TrainingSpec", "runs_at_once", "train"]
 
 SECONDS_PER_MINUTE = 60
+POINTS_PER_THREAD = 2**14
+"""Grid points, over the members of a batch, that a processor's thread computes at once."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,7 @@ class Trainer:
         self.measure = _measure(data.info, statistics).to(device)
         self.optimizer = training.optimizer.build(self.model.network.parameters())
         self.num_batches = self.runs.num_batches(training.batch_size)
+        self.micro_batch = training.micro_batch or runs_at_once(data.info.num_cells, device)
         self.state = State()
         self.best = self._weights()
         identity = f"{spec!r} {training!r} {seed} {data.info!r} {train_data.view!r} {_exact(statistics)}"
@@ -166,15 +170,17 @@ class Trainer:
             group["lr"] = rate
         self.model.network.train()
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self._loss(self._noisy(frames))
-        value = float(loss.detach())
+        value = 0.0
+        for part in self._noisy(frames).split(self.micro_batch):
+            loss = self._loss(part) * (len(part) / len(frames))
+            loss.backward()
+            value += float(loss.detach())
         if not math.isfinite(value):
             raise Diverged(
                 f"the training loss became {value} at epoch {self.state.epoch + 1}, "
                 f"batch {self.state.batch + 1} of {self.num_batches}, learning rate {rate:.3g}",
                 "lower training.optimizer.learning_rate, set training.grad_clip, or lower training.rollout",
             )
-        loss.backward()
         if self.training.grad_clip is not None:
             torch.nn.utils.clip_grad_norm_(self.model.network.parameters(), self.training.grad_clip)
         self.optimizer.step()
@@ -263,6 +269,13 @@ class Trainer:
     def _is_stopped(self) -> bool:
         stopping = self.training.early_stopping
         return stopping is not None and self.state.stale_epochs >= stopping.patience
+
+
+def runs_at_once(cells: int, device: torch.device) -> int:
+    """Return how many runs to compute at once: on a processor as many as stay in its cache, else all."""
+    if device.type != "cpu":
+        return sys.maxsize
+    return max(1, POINTS_PER_THREAD * torch.get_num_threads() // cells)
 
 
 def _valid_cells(data: FieldData) -> Tensor:

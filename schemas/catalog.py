@@ -1,4 +1,6 @@
-"""What the language offers: families, methods, options; `python -m schemas.catalog` writes schemas/CATALOG.md."""
+"""What the language offers: families, methods, options; `python -m schemas.catalog` writes
+schemas/CATALOG.md.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +13,14 @@ from pydantic_core import PydanticUndefined
 from koopcast.errors import InvalidInput
 from koopcast.spec import Family, MethodSpec, Spec, kind_of, members
 from schemas.faults import hint, shown
+from schemas.jsonschema import to_text
 from schemas.pipeline import Pipeline
 from schemas.references import Ref, kinds_of, wanted
 from schemas.stages import AnyStep, Step
 from schemas.walk import TAGS, alternatives, annotation_of
 
 FILE = Path(__file__).parent / "CATALOG.md"
+SCHEMA_FILE = Path(__file__).parent / "pipeline.schema.json"
 HEADER = """# Catalog
 
 Written by `python -m schemas.catalog` from the options themselves; do not edit.
@@ -135,7 +139,8 @@ def default_text(field: FieldInfo) -> str:
     if isinstance(value, Spec):
         return "its defaults"
     if isinstance(value, (list, tuple)):
-        return f"`[{', '.join(str(item.kind) if isinstance(item, MethodSpec) else str(item) for item in value)}]`"
+        items = (item.kind if isinstance(item, MethodSpec) else str(item) for item in value)
+        return f"`[{', '.join(items)}]`"
     if value is None or isinstance(value, bool):
         return f"`{shown(value)}`"
     return "`{}`" if value == {} else f"`{value}`"
@@ -210,5 +215,11 @@ def to_markdown() -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
-if __name__ == "__main__":
+def write() -> None:
+    """Write the catalog, and the JSON Schema that the pipelines of this repository name."""
     FILE.write_text(to_markdown(), encoding="utf-8")
+    SCHEMA_FILE.write_text(to_text(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write()

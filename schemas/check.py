@@ -157,6 +157,6 @@ def _memory(cost: Cost) -> Iterator[Problem]:
     if available is not None and cost.memory > available:
         yield Problem(
             (),
-            f"needs about {human(cost.memory)} of memory, this machine has {human(available)}; fewer or smaller "
-            "samples, records, members or repeats",
+            f"needs about {human(cost.memory)} of memory, this machine has {human(available)}; fewer or "
+            "smaller samples, records, members or repeats",
         )

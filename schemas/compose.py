@@ -25,7 +25,8 @@ MERGE = "<<"
 
 EXPLANATIONS = {
     "found character '\\t'": "a tab cannot indent YAML; use spaces",
-    "mapping values are not allowed": "an unexpected ':'; check the indentation, or quote a value that holds ':'",
+    "mapping values are not allowed": "an unexpected ':'; check the indentation, "
+    "or quote a value that holds ':'",
     "could not find expected ':'": "a line without ':' where `key: value` is expected; add it, or indent it",
     "did not find expected ',' or '}'": "a '{' that is not closed, or a ',' is missing",
     "did not find expected ',' or ']'": "a '[' that is not closed, or a ',' is missing",
@@ -41,7 +42,7 @@ EXPLANATIONS = {
 }
 
 
-class _StopReading(Exception):  # noqa: N818
+class _StopReading(Exception):
     """The document cannot be read any further; its fault is noted."""
 
 

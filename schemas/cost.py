@@ -1,4 +1,6 @@
-"""What a step will take: bytes on disk, bytes in memory, and work, which a measured rate turns into seconds."""
+"""What a step will take: bytes on disk, bytes in memory, and work, which a measured rate turns into
+seconds.
+"""
 
 import math
 import os
@@ -6,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from koopcast.grids import FieldsInfo
+from koopcast.training_spec import TrainingSpec
 from schemas.references import Model
 from schemas.stages import (
     AssimilateStep,
@@ -27,8 +30,8 @@ STREAMED = 256 * 2**20
 class Cost:
     """A prediction for one step.
 
-    `work` counts updates of one grid cell (for training: forward and backward passes over one); `rate` names the
-    measured rate, in updates a second, that turns it into time.
+    `work` counts updates of one grid cell (for training: forward and backward passes over one); `rate` names
+    the measured rate, in updates a second, that turns it into time.
     """
 
     disk: int
@@ -95,7 +98,7 @@ def _train(step: TrainStep, inputs: Inputs) -> Cost:
     fields = inputs[str(step.data)].part("train").fields
     size = num_values(fields)
     if step.model.is_trained_by_gradient:
-        epochs = getattr(step.training, "epochs", None) or _default_epochs()
+        epochs = (step.training or TrainingSpec()).epochs
         return Cost(
             state_size(fields) * 2**10 * SINGLE, 3 * size * SINGLE, size * epochs, f"train:{step.model.kind}"
         )
@@ -106,10 +109,6 @@ def _train(step: TrainStep, inputs: Inputs) -> Cost:
         size * history,
         f"train:{step.model.kind}",
     )
-
-
-def _default_epochs() -> int:
-    return int(TrainStep.model_fields["training"].default or 0) or 1
 
 
 def _assimilate(step: AssimilateStep, inputs: Inputs) -> Cost:

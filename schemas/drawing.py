@@ -1,4 +1,6 @@
-"""The graph of a pipeline as an SVG picture: layers from left to right, few crossings, labels beside their edges."""
+"""The graph of a pipeline as an SVG picture: layers from left to right, few crossings, labels beside
+their edges.
+"""
 
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
@@ -10,6 +12,7 @@ LANE = 18
 """Height of the label that an edge carries."""
 CHARACTER = 6.6
 """Width of a character of the small type, in pixels; bold names take a little more."""
+DARK, GREY = "#0f172a", "#475569"
 FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
 SWEEPS = 8
 
@@ -31,7 +34,9 @@ class Box:
 
 @dataclass(frozen=True)
 class _Route:
-    """An edge as the sequence of places that it passes: a node, via empty places of the layers between, a node."""
+    """An edge as the sequence of places that it passes: a node, via empty places of the layers between,
+    a node.
+    """
 
     edge: Edge
     places: tuple[str, ...]
@@ -55,7 +60,8 @@ def to_svg(graph: Graph) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
         f'height="{height:.0f}" role="img" font-family="{FONT}" style="max-width:100%;height:auto">\n'
         f"<title>Pipeline {escape(graph.name)}</title>\n<desc>{escape(described)}</desc>\n"
-        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
+        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" '
+        'markerHeight="7" orient="auto">'
         '<path d="M0 0L8 4L0 8z" fill="#64748b"/></marker></defs>\n'
         f'<rect width="{width:.0f}" height="{height:.0f}" fill="#ffffff"/>\n'
         + "\n".join([*body, *labels])
@@ -144,12 +150,17 @@ def _second_line(node: Node) -> str:
 def _node(node: Node, box: Box) -> str:
     fill, line = COLOURS.get(node.task, ("#f1f5f9", "#475569"))
     left = box.x + 14
+    texts = (
+        (23, f'font-size="14" font-weight="650" fill="{DARK}"', node.name),
+        (40, f'font-size="12" fill="{line}"', _second_line(node)),
+        (56, f'font-size="11.5" fill="{GREY}"', node.yields),
+    )
     lines = [
-        f'<rect x="{box.x:.1f}" y="{box.y:.1f}" width="{box.width:.1f}" height="{box.height}" rx="8" fill="{fill}" '
-        f'stroke="{line}" stroke-width="1.4"/>',
-        f'<text x="{left:.1f}" y="{box.y + 23:.1f}" font-size="14" font-weight="650" fill="#0f172a">{escape(node.name)}</text>',
-        f'<text x="{left:.1f}" y="{box.y + 40:.1f}" font-size="12" fill="{line}">{escape(_second_line(node))}</text>',
-        f'<text x="{left:.1f}" y="{box.y + 56:.1f}" font-size="11.5" fill="#475569">{escape(node.yields)}</text>',
+        f'<rect x="{box.x:.1f}" y="{box.y:.1f}" width="{box.width:.1f}" height="{box.height}" rx="8" '
+        f'fill="{fill}" stroke="{line}" stroke-width="1.4"/>'
+    ]
+    lines += [
+        f'<text x="{left:.1f}" y="{box.y + y:.1f}" {style}>{escape(text)}</text>' for y, style, text in texts
     ]
     return "<g>" + "".join(lines) + "</g>"
 
@@ -191,7 +202,8 @@ def _edge_label(route: _Route, boxes: dict[str, Box], ends: Ends) -> str:
     x, y = (start + boxes[last].x) / 2, (ends[before, last] + ends[last, before]) / 2
     width = CHARACTER * len(route.edge.label) + 8
     return (
-        f'<g><rect x="{x - width / 2:.1f}" y="{y - 9:.1f}" width="{width:.1f}" height="17" rx="8" fill="#ffffff" '
-        f'opacity="0.92"/><text x="{x:.1f}" y="{y + 3.5:.1f}" font-size="11" text-anchor="middle" fill="#334155">'
+        f'<g><rect x="{x - width / 2:.1f}" y="{y - 9:.1f}" width="{width:.1f}" height="17" rx="8" '
+        f'fill="#ffffff" opacity="0.92"/><text x="{x:.1f}" y="{y + 3.5:.1f}" font-size="11" '
+        f'text-anchor="middle" fill="{GREY}">'
         f"{escape(route.edge.label)}</text></g>"
     )

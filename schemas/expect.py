@@ -1,4 +1,5 @@
-"""Conditions on scores: a small closed grammar, `rmse(analysis) <= 0.75 * rmse(climatology)`; nothing is evaluated by Python.
+"""Conditions on scores: a small closed grammar, `rmse(analysis) <= 0.75 * rmse(climatology)`; nothing is
+evaluated by Python.
 
 condition  = comparison {"and" comparison}
 comparison = sum ("<" | "<=" | ">" | ">=") sum | sum "in" "[" sum "," sum "]"

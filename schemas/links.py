@@ -115,7 +115,9 @@ def loop(steps: Mapping[str, Step]) -> tuple[str, ...] | None:
 
 
 def ordered(steps: Mapping[str, Step]) -> tuple[str, ...]:
-    """Return the names so that every step comes after what it needs, else in the order of the file; without loops."""
+    """Return the names so that every step comes after what it needs, else in the order of the file;
+    without loops.
+    """
     result: dict[str, None] = {}
 
     def visit(name: str) -> None:
@@ -132,7 +134,8 @@ def ordered(steps: Mapping[str, Step]) -> tuple[str, ...]:
 def with_truth(step: Step, steps: Mapping[str, Step | None]) -> Step | str:
     """Return an `evaluate` step with its `data` named, other steps as they are, or what stands in the way.
 
-    The truth of forecasts is the `test` part of what the models were trained on (the whole where it is not split),
+    The truth of forecasts is the `test` part of what the models were trained on (the whole where it is not
+    split),
     of analyses alone the data that they were made of.
     """
     if not isinstance(step, EvaluateStep) or step.data is not None:
@@ -144,7 +147,9 @@ def with_truth(step: Step, steps: Mapping[str, Step | None]) -> Step | str:
             truths[str(truth)] = truth
     found = next(iter(truths.values()))
     if len(truths) > 1:
-        return f"the models were learned from different data ({', '.join(truths)}); name the truth with `data`"
+        return (
+            f"the models were learned from different data ({', '.join(truths)}); name the truth with `data`"
+        )
     if found is None and any(ref.run is not None for ref in step.of):
         return "what an earlier run was made from is not known here; name the truth with `data`"
     return step.model_copy(update={"data": found})

@@ -1,6 +1,7 @@
 """One document from several: `extends` lays a file over another, `--set` lays a value over a file."""
 
-from collections.abc import Iterable, Mapping as MappingType
+from collections.abc import Iterable
+from collections.abc import Mapping as MappingType
 from pathlib import Path as FilePath
 
 from koopcast.spec import Path
@@ -44,7 +45,8 @@ def read_extended(file: FilePath, chain: tuple[FilePath, ...] = ()) -> Mapping:
 def laid_over(upper: Mapping, lower: Mapping) -> Mapping:
     """Return `lower` with the entries of `upper`: maps merge, null deletes, all else replaces.
 
-    A block that picks another `kind` replaces the whole block below it: options of one method mean nothing to another.
+    A block that picks another `kind` replaces the whole block below it: options of one method mean nothing
+    to another.
     """
     entries = dict(lower.entries)
     for name, entry in upper.entries.items():

@@ -45,7 +45,7 @@ def baseline_names() -> frozenset[str]:
 def _step_name(name: str) -> str:
     if not re.fullmatch(NAME, name) or len(name) > LONGEST_NAME:
         raise ValueError(
-            f"a step's name has letters, digits and _, begins with a letter, and has at most {LONGEST_NAME} of them; "
+            f"a step's name has letters, digits and _, begins with a letter, and has at most {LONGEST_NAME}; "
             "rename it"
         )
     if name in baseline_names():
@@ -185,7 +185,7 @@ def load(file: str | FilePath, overrides: Sequence[str] = (), lookup: Lookup | N
     Args:
         file: YAML.
         overrides: `a.b.c=value`, each as after `--set`.
-        lookup: Knows artefacts of earlier runs (`runs://...`); without it what depends on them is not checked.
+        lookup: Knows artefacts of earlier runs (`runs://...`); without it they go unchecked.
 
     Raises:
         PipelineInvalid: With every fault at once.
@@ -227,7 +227,9 @@ class _Reader:
             return None
 
     def _folder(self, name: str) -> FilePath:
-        """Return the folder that relative paths of a step start from: that of the file in which its source is written."""
+        """Return the folder that relative paths of a step start from: that of the file in which its
+        source is written.
+        """
         mark = mark_of(self.root, ("steps", name, "source", "path"))
         return FilePath(mark.file if mark.line else self.root.mark.file).absolute().parent
 

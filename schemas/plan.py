@@ -1,7 +1,5 @@
 """What would run, in which order, under which keys, and why."""
 
-import hashlib
-import json
 from collections.abc import Collection, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +12,12 @@ from schemas.check import Lookup
 from schemas.cost import Cost
 from schemas.digests import digest
 from schemas.faults import hint
+from schemas.keys import FORMAT, canonical_json, key_of, key_options
+from schemas.keys import explain as explain
 from schemas.links import links, needs, ordered
 from schemas.pipeline import Loaded
 from schemas.stages import AssimilateStep, Contract, IngestStep, Step
 from schemas.version import versions
-
-FORMAT = 1
-"""Of the key; changes with the way in which it is formed."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,9 @@ class Planned:
     key: str
     seed: int
     observation_seed: int | None
-    """Of `assimilate` steps: equal wherever observations, data and repeats are, so that methods meet the same ones."""
+    """Of `assimilate` steps: equal wherever observations, data and repeats are, so that methods meet the
+    same ones.
+    """
     inputs: tuple[Input, ...]
     components: dict[str, Any]
     """What the key is the digest of: options, inputs, files, code, seeds. For manifests and `explain`."""
@@ -198,53 +197,6 @@ def _planned(
     )
 
 
-def key_of(components: Mapping[str, Any]) -> str:
-    """Return the key: the SHA-256 of everything that decides a result, and of no name that people chose."""
-    decisive = {
-        **components,
-        "inputs": {path: [item["key"], item["part"]] for path, item in components["inputs"].items()},
-    }
-    return hashlib.sha256(canonical_json(decisive).encode()).hexdigest()
-
-
-def canonical_json(value: Any) -> str:
-    """Return the one JSON text of a value: keys sorted, no spaces."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-
-
-def key_options(spec: Spec) -> dict[str, Any]:
-    """Return the options that can change results, defaults included; references are left to the inputs."""
-    written: dict[str, Any] = spec.model_dump(mode="json")
-    for link in links(spec):
-        _drop(written, link.path)
-    return _without_excluded(spec, written)
-
-
-def _drop(value: Any, path: tuple[str | int, ...]) -> None:
-    for part in path[:-1]:
-        value = value[part]
-    value[path[-1]] = None
-
-
-def _without_excluded(spec: Spec, written: dict[str, Any]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for name, field in type(spec).model_fields.items():
-        extra = field.json_schema_extra
-        if not (isinstance(extra, dict) and extra.get("key") is False):
-            result[name] = _cleaned(getattr(spec, name), written[name])
-    return result
-
-
-def _cleaned(value: Any, written: Any) -> Any:
-    if isinstance(value, Spec):
-        return _without_excluded(value, written)
-    if isinstance(value, (list, tuple)):
-        return [_cleaned(item, below) for item, below in zip(value, written, strict=True)]
-    if isinstance(value, dict):
-        return {name: _cleaned(item, written[name]) for name, item in value.items()}
-    return written
-
-
 def _inputs(step: Step, done: Mapping[str, Planned], lookup: Lookup | None) -> tuple[Input, ...]:
     result: list[Input] = []
     for link in links(step):
@@ -297,39 +249,3 @@ def _observation_seed(step: Step, seed: int) -> int | None:
         "repeats": step.repeats,
     }
     return derived_seed(seed, "observations", canonical_json(stream))
-
-
-def explain(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return what changed between the components of two keys, one line each: option, input, file, code or seed."""
-    lines: list[str] = []
-    for part in ("format", "task", "options", "inputs", "files", "code", "seed", "observation_seed"):
-        before, after = _flat(old.get(part), part), _flat(new.get(part), part)
-        for path in dict.fromkeys([*before, *after]):
-            if before.get(path, _ABSENT) != after.get(path, _ABSENT) and not path.endswith(".ref"):
-                lines.append(_difference(part, path, before.get(path, _ABSENT), after.get(path, _ABSENT)))
-    return lines
-
-
-_ABSENT = "(absent)"
-_WORDS = {"options": "option ", "inputs": "input ", "files": "file ", "code": "code of "}
-
-
-def _difference(part: str, path: str, before: Any, after: Any) -> str:
-    name = path.removeprefix(f"{part}.").removesuffix(".key")
-    short = [
-        value[:12] if part in ("inputs", "files", "code") and value != _ABSENT else value
-        for value in map(str, (before, after))
-    ]
-    return f"{_WORDS.get(part, '')}{name}: {short[0]} -> {short[1]}"
-
-
-def _flat(value: Any, path: str) -> dict[str, Any]:
-    if isinstance(value, dict) and value:
-        return {
-            key: item for name, below in value.items() for key, item in _flat(below, f"{path}.{name}").items()
-        }
-    if isinstance(value, list) and value:
-        return {
-            key: item for i, below in enumerate(value) for key, item in _flat(below, f"{path}.{i}").items()
-        }
-    return {path: value}

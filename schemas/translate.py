@@ -1,4 +1,6 @@
-"""Pydantic's errors in the words of a pipeline: path in the YAML, what was given, what is allowed, what to do."""
+"""Pydantic's errors in the words of a pipeline: path in the YAML, what was given, what is allowed, what
+to do.
+"""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,7 +39,8 @@ BOUNDS = {
     "multiple_of": ("multiple_of", "a multiple of"),
 }
 RETIRED = {
-    "sweep": "sweep is not available in this version; remove it and run the pipeline once for each value with `--set`"
+    "sweep": "sweep is not available in this version; remove it and run the pipeline once for each value "
+    "with `--set`"
 }
 
 
@@ -90,7 +93,9 @@ def _faults(
     block = spec_at(top, value, path) or _only_block(annotation_at(top, value, path))
     phrases = dict.fromkeys(_phrase(detail, kinds, block) for detail in details)
     is_union = len(details) > 1
-    special = [detail for detail in details if detail["type"] not in EXPECTED and not (is_union and _phrase(detail))]
+    special = [
+        detail for detail in details if detail["type"] not in EXPECTED and not (is_union and _phrase(detail))
+    ]
     if special:
         yield from (_fault(path, detail, value, top, root) for detail in special)
         return
@@ -114,7 +119,9 @@ def _phrase(detail: ErrorDetails, kinds: Sequence[str] = (), block: type[Spec] |
 
 
 def _only_block(annotation: Any) -> type[Spec] | None:
-    blocks = [choice for choice in alternatives(annotation) if isinstance(choice, type) and issubclass(choice, Spec)]
+    blocks = [
+        choice for choice in alternatives(annotation) if isinstance(choice, type) and issubclass(choice, Spec)
+    ]
     return blocks[0] if len(blocks) == 1 else None
 
 
@@ -165,7 +172,9 @@ def _fault(path: Path, detail: ErrorDetails, value: Any, top: type[Spec], root: 
 
 
 def _value_fault(path: Path, message: str, value: Any, top: type[Spec], root: Node) -> Fault:
-    """Return the fault of a validator; where its message begins with the path of an option, it is put there."""
+    """Return the fault of a validator; where its message begins with the path of an option, it is put
+    there.
+    """
     start, _, rest = message.partition(": ")
     spec = spec_at(top, value, path)
     if rest and spec is not None and start.split(".")[0] in spec.model_fields:

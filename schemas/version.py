@@ -1,4 +1,6 @@
-"""The version of the code behind a step: changes with what is computed, not with comments, docstrings or layout."""
+"""The version of the code behind a step: changes with what is computed, not with comments, docstrings or
+layout.
+"""
 
 import ast
 import hashlib
@@ -61,10 +63,13 @@ def read_source(module: str) -> Source | None:
 
 
 def canonical(node: Any) -> str:
-    """Return a syntax tree as text: no positions, no texts that stand alone, nothing empty, for every Python alike."""
+    """Return a syntax tree as text: no positions, no texts that stand alone, nothing empty, for every
+    Python alike.
+    """
     if isinstance(node, ast.AST):
         fields = ((name, _meaning(value)) for name, value in ast.iter_fields(node))
-        return f"{type(node).__name__}({','.join(f'{n}={canonical(v)}' for n, v in fields if v not in (None, []))})"
+        filled = (f"{name}={canonical(value)}" for name, value in fields if value not in (None, []))
+        return f"{type(node).__name__}({','.join(filled)})"
     if isinstance(node, list):
         return f"[{','.join(canonical(item) for item in node)}]"
     return repr(node)
@@ -96,7 +101,8 @@ def _imports(tree: ast.Module) -> Iterator[tuple[str, str | None]]:
 def _targets(module: str, name: str | None) -> Iterator[str]:
     """Yield the modules that an import depends on.
 
-    A family's `__init__` only gathers its methods: what is imported from it is followed to the method's own file, so
+    A family's `__init__` only gathers its methods: what is imported from it is followed to the method's own
+    file, so
     that a new method leaves the results of the others alone.
     """
     source = read_source(module)

@@ -1,4 +1,6 @@
-"""Which spec stands at a path of a document: for the legal keys in a message, for completion, for the catalog."""
+"""Which spec stands at a path of a document: for the legal keys in a message, for completion, for the
+catalog.
+"""
 
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -12,7 +14,9 @@ TAGS = ("kind", "task")
 
 
 def spec_at(root: type[Spec], value: Any, path: Path) -> type[Spec] | None:
-    """Return the spec class of the block at `path` of `value`, a document whose top is `root`; None if unclear."""
+    """Return the spec class of the block at `path` of `value`, a document whose top is `root`; None if
+    unclear.
+    """
     return chosen(annotation_at(root, value, path), item_at(value, path))
 
 

@@ -37,7 +37,7 @@ class ModelNoise(Spec):
 
     @model_validator(mode="after")
     def _is_given_once(self) -> "ModelNoise":
-        if self.std is not None and "scale" in self.model_fields_set:
+        if self.std is not None and self.scale != type(self).model_fields["scale"].default:
             raise ValueError("give one of scale and std, not both")
         return self
 
@@ -153,10 +153,14 @@ def _forecast(dynamics: Dynamics, noise: ModelNoise, active: Tensor | None) -> F
     """Return one record step of an ensemble `(batch, member, state)`, with model noise."""
     F = dynamics.noise_factor() if noise.std is None and noise.scale > 0 else None
     factor = None if F is None else noise.scale * F.double().mT
-    std = noise.std or 0.0
+    std, dtype = noise.std or 0.0, dynamics.dtype
 
     def forecast(ensemble: Tensor, generator: torch.Generator) -> Tensor:
-        stepped = dynamics.step(ensemble.flatten(0, 1).to(dynamics.dtype)).double().view(ensemble.shape)
+        states = ensemble.flatten(0, 1)
+        if dtype is torch.float64:
+            stepped = dynamics.step(states).view(ensemble.shape)
+        else:
+            stepped = dynamics.step(states.to(dtype)).double().view(ensemble.shape)
         if factor is not None:
             shape = (*ensemble.shape[:2], factor.shape[0])
             draws = torch.randn(shape, generator=generator, device=generator.device, dtype=torch.float64)
@@ -175,7 +179,8 @@ def _analyse(experiment: Experiment, setting: Setting) -> Analyses:
     """Return the analysis at an observation time, given its number."""
     observations, dynamics = experiment.observations, experiment.dynamics
     method = experiment.method.build(setting)
-    values, scales = standardised(observations.value.double(), observations.variance.double())
+    whole = standardised(observations.value.double(), observations.variance.double())
+    values, scales = (part.unbind(1) for part in whole)
     is_empty = observations.is_empty.tolist()
     fixed = observations.index[:, 0] if observations.is_fixed else None
     sees_all = fixed is not None and dynamics.is_physical and _is_everything(fixed, dynamics)
@@ -185,7 +190,7 @@ def _analyse(experiment: Experiment, setting: Setting) -> Analyses:
             return Analysis(ensemble)
         index = observations.index[:, cycle] if fixed is None else fixed
         predicted = ensemble if sees_all else observed_cells(dynamics, ensemble, index)
-        observed = Observed(values[:, cycle], scales[:, cycle], predicted, index)
+        observed = Observed(values[cycle], scales[cycle], predicted, index)
         return method(ensemble, observed, generator)
 
     return analyse

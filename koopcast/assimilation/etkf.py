@@ -4,13 +4,16 @@ import math
 from functools import partial
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.linalg.blas import dtrsm
+from scipy.linalg.lapack import dgeqrf, dorgqr, dpotrf
 from torch import Tensor
 
 from koopcast.assimilation.base import Analysis, Observed, Setting
 from koopcast.assimilation.ensemble import EnsembleSpec, Finish, Transform, whitened
-from koopcast.numerics.ensembles import haar, inverse_and_root, mean_and_contrasts, split
+from koopcast.numerics.ensembles import inverse_and_root, mean_and_contrasts, split
 
 
 class ETKFSpec(EnsembleSpec):
@@ -22,7 +25,7 @@ class ETKFSpec(EnsembleSpec):
 
     def transform(self, setting: Setting, finish: Finish) -> Transform:
         factor = finish.fused_factor()
-        return partial(symmetric, finish=finish) if factor is None else partial(rotated_root, factor=factor)
+        return partial(symmetric, finish=finish) if factor is None else RotatedRoot(finish, self.members, factor)
 
 
 def symmetric(
@@ -49,42 +52,70 @@ def symmetric(
     return Analysis(finish(mean + w.mT @ A, T @ A, ensemble, generator), figures)
 
 
-def rotated_root(
-    ensemble: Float[Tensor, "batch member state"],
-    observed: Observed,
-    generator: torch.Generator,
-    *,
-    factor: float,
-) -> Analysis:
-    """Return mean + 1 uᵀ X + f √(N-1) Vᵀ Q X with X = L⁻¹ V E: a root that is rotated at random on the spot.
+class RotatedRoot:
+    """The same mean, and a root that is rotated at random on the spot: 1 uᵀ X + f √(N-1) Vᵀ Q X with X = L⁻¹ V E.
 
-    V holds N-1 contrasts orthogonal to the mean, and L Lᵀ = (N-1) I + C Cᵀ with C = V Y whitened; u = L⁻¹ C δ. With Q
-    uniform on the orthogonal group, Q times *any* root has the distribution of Q times the symmetric one, so that a
-    Cholesky factor of order N-1 replaces the eigenvectors of order N.
+    V holds N-1 contrasts orthogonal to the mean, L Lᵀ = (N-1) I + C Cᵀ with C = V Y whitened, u = L⁻¹ C δ, and f
+    is the factor of inflation. With Q uniform on the orthogonal group, Q times *any* root has the distribution
+    of Q times the symmetric one, so that a Cholesky factor of order N-1 replaces eigenvectors of order N.
+
+    It runs on the CPU, one experiment after the other, on LAPACK itself: for the small ensembles that are rotated,
+    calling a tensor operation costs several times its arithmetic.
     """
-    batch, members, _ = ensemble.shape
-    basis = mean_and_contrasts(members, ensemble.device).expand(batch, -1, -1)
-    scale, whole = observed.scale[:, None], observed.predicted is ensemble
-    contrasts = torch.bmm(basis, ensemble)
-    seen = (contrasts if whole else torch.bmm(basis, observed.predicted)) * scale
-    C = seen[:, 1:]
-    delta = torch.addcmul(seen[:, :1], observed.value[:, None], scale, value=-1)  # of the opposite sign
-    M = torch.bmm(C, C.mT)
-    M.diagonal(dim1=1, dim2=2).add_(members - 1)
-    L = torch.linalg.cholesky_ex(M)[0]
-    X = torch.linalg.solve_triangular(L, contrasts[:, 1:], upper=False)
-    Z = X * scale if whole else torch.linalg.solve_triangular(L, C, upper=False)
-    u = torch.bmm(delta, Z.mT)
-    # The mean and the rotated root in one matrix: every row of it gives one member.
-    rows = torch.baddbmm(
-        u,
-        basis[:, 1:].mT,
-        haar(batch, members - 1, generator),
-        beta=-1,
-        alpha=factor * math.sqrt(members - 1),
-    )
-    figures = {
-        "degrees_of_freedom": torch.linalg.vector_norm(Z, dim=(1, 2)).square_(),
-        "chi_square": torch.linalg.vecdot(delta[:, 0], delta[:, 0]) - torch.linalg.vecdot(u[:, 0], u[:, 0]),
-    }
-    return Analysis(torch.baddbmm(contrasts[:, :1], rows, X), figures)
+
+    def __init__(self, finish: Finish, members: int, factor: float) -> None:
+        self._finish = finish
+        self._basis = mean_and_contrasts(members, torch.device("cpu")).numpy()
+        self._spread = np.ascontiguousarray(factor * math.sqrt(members - 1) * self._basis[1:].T)
+
+    def __call__(
+        self, ensemble: Float[Tensor, "batch member state"], observed: Observed, generator: torch.Generator
+    ) -> Analysis:
+        """Return the analysis."""
+        if ensemble.device.type != "cpu":
+            return symmetric(ensemble, observed, generator, finish=self._finish)
+        batch, members, _ = ensemble.shape
+        draws = torch.randn(batch, members - 1, members - 1, generator=generator).double().numpy()
+        backgrounds, values, scales = ensemble.numpy(), observed.value.numpy(), observed.scale.numpy()
+        predicted = None if observed.predicted is ensemble else observed.predicted.numpy()
+        analysis = np.empty_like(backgrounds)
+        figures = np.empty((2, batch))
+        for one in range(batch):
+            seen = None if predicted is None else predicted[one]
+            figures[:, one] = self._one(backgrounds[one], seen, values[one], scales[one], draws[one], analysis[one])
+        freedom, chi_square = torch.from_numpy(figures)
+        return Analysis(torch.from_numpy(analysis), {"degrees_of_freedom": freedom, "chi_square": chi_square})
+
+    def _one(
+        self,
+        background: Float[np.ndarray, "member state"],
+        predicted: Float[np.ndarray, "member obs"] | None,
+        value: Float[np.ndarray, " obs"],
+        scale: Float[np.ndarray, " obs"],
+        draws: Float[np.ndarray, "_ _"],
+        analysis: Float[np.ndarray, "member state"],
+    ) -> tuple[float, float]:
+        """Write the analysis of one experiment; return its degrees of freedom and its χ².
+
+        Matrices are handed to LAPACK transposed, since it counts columns first.
+        """
+        contrasts = self._basis @ background
+        seen = (contrasts if predicted is None else self._basis @ predicted) * scale
+        C = seen[1:]
+        delta = value * scale - seen[0]
+        M = C @ C.T
+        M.ravel()[:: M.shape[0] + 1] += M.shape[0]
+        L = dpotrf(M.T, lower=1, overwrite_a=1)[0]
+        X = dtrsm(1.0, L, contrasts[1:].T, side=1, lower=1, trans_a=1).T
+        Z = X * scale if predicted is None else dtrsm(1.0, L, C.T, side=1, lower=1, trans_a=1).T
+        u = Z @ delta
+        reflectors, tau, _, _ = dgeqrf(draws.T, lwork=32 * M.shape[0], overwrite_a=1)
+        signs = np.sign(reflectors.diagonal())
+        Q = dorgqr(reflectors, tau, lwork=32 * M.shape[0], overwrite_a=1)[0]
+        # The mean and the rotated root in one matrix: each row of it makes one member.
+        rows = self._spread @ (Q * signs)
+        rows += u
+        np.matmul(rows, X, out=analysis)
+        analysis += contrasts[0]
+        entries = Z.ravel()
+        return entries @ entries, delta @ delta - u @ u

@@ -54,8 +54,9 @@ class Recorder:
         self._dynamics, self._truth, self._observations = dynamics, truth, observations
         self._keeps_members = keep == "members"
         size = max(1, min(BLOCK_CYCLES, observations.num_times, BLOCK_BYTES // (2 * ensemble.nbytes)))
-        self._background = ensemble.new_empty(size, *ensemble.shape)
-        self._analysis = torch.empty_like(self._background)
+        self._size = size
+        self._background: list[Tensor] = []
+        self._analysis: list[Tensor] = []
         self._figures: list[dict[str, Tensor]] = []
         self._stds: list[Tensor | None] = []
         self._valid = truth.valid().double().to(ensemble.device)
@@ -64,13 +65,12 @@ class Recorder:
 
     @property
     def is_full(self) -> bool:
-        return len(self._figures) == self._background.shape[0]
+        return len(self._figures) == self._size
 
     def add(self, background: Float[Tensor, "batch member state"], analysis: Analysis) -> None:
         """Take in one cycle."""
-        at = len(self._figures)
-        self._background[at] = background
-        self._analysis[at] = analysis.ensemble
+        self._background.append(background)
+        self._analysis.append(analysis.ensemble)
         self._figures.append(analysis.figures)
         self._stds.append(analysis.std)
 
@@ -80,33 +80,43 @@ class Recorder:
         count = len(self._figures)
         cycles = slice(state.cycle - count, state.cycle)
         record = self._observations.record[cycles]
-        background, background_spread = self._fields_of(self._background[:count], [None] * count)
-        analysis, spread = self._fields_of(self._analysis[:count], self._stds)
-        seen, seen_after = (self._seen(fields.mean(dim=1), cycles) for fields in (background, analysis))
+        background, background_mean, background_spread = self._moments(self._background, [])
+        analysis, mean, spread = self._moments(self._analysis, self._stds)
+        seen, truth = self._seen(background_mean, cycles), self._true(record)
         figures = self._summary(cycles, seen, count) | {
-            "background_rmse": self._rms(background.mean(dim=1) - self._true(record), record),
-            "rmse": self._rms(analysis.mean(dim=1) - self._true(record), record),
+            "background_rmse": self._rms(background_mean - truth, record),
+            "rmse": self._rms(mean - truth, record),
             "background_spread": self._rms(background_spread, record),
             "spread": self._rms(spread, record),
         }
-        self._figures, self._stds = [], []
+        self._background, self._analysis, self._figures, self._stds = [], [], [], []
         return Cycles(
-            record, self._kept(background), self._kept(analysis), background_spread.float(), spread.float(),
-            seen, seen_after, figures, state,
-        )  # fmt: skip
+            record=record,
+            background=self._kept(background, background_mean),
+            analysis=self._kept(analysis, mean),
+            background_spread=background_spread.float(),
+            analysis_spread=spread.float(),
+            observed_background=seen,
+            observed_analysis=self._seen(mean, cycles),
+            figures=figures,
+            state=state,
+        )
 
-    def _fields_of(self, block: Tensor, stds: list[Tensor | None]) -> tuple[Tensor, Tensor]:
-        """Return members `(batch, member, time, *space, channel)` as fields, and their spread."""
+    def _moments(self, ensembles: list[Tensor], stds: list[Tensor | None]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return fields `(time, batch, member, *space, channel)`; mean and spread `(batch, time, ...)`."""
+        block = torch.stack(ensembles)
         time, batch, member = block.shape[:3]
-        frames = self._decoded(block.flatten(0, 2)).unflatten(0, (time, batch, member))
-        fields = frames.movedim(0, 2)
+        fields = self._decoded(block.flatten(0, 2)).unflatten(0, (time, batch, member))
+        mean = fields.mean(dim=2)
         stated = [std for std in stds if std is not None]
         if stated:
             unknown = torch.full_like(stated[0], torch.nan)
-            spread = torch.stack([unknown if std is None else std for std in stds], dim=1)
-            return fields, spread.reshape(batch, time, *frames.shape[3:])
-        squares = (frames - frames.mean(dim=2, keepdim=True)).square().sum(dim=2)
-        return fields, (squares / max(1, member - 1)).sqrt().movedim(0, 1)
+            spread = torch.stack([unknown if std is None else std for std in stds])
+            spread = spread.reshape(mean.shape)
+        else:
+            squares = (fields - mean[:, :, None]).square_().sum(dim=2)
+            spread = squares.div_(max(1, member - 1)).sqrt_()
+        return fields, mean.movedim(0, 1), spread.movedim(0, 1)
 
     def _decoded(self, states: Float[Tensor, "many state"]) -> Float[Tensor, "many *space channel"]:
         if self._dynamics.is_physical:
@@ -115,11 +125,12 @@ class Recorder:
             )
         return self._dynamics.decode(states.to(self._dynamics.dtype)).double()
 
-    def _kept(self, fields: Tensor) -> Tensor:
-        return (fields if self._keeps_members else fields.mean(dim=1, keepdim=True)).float()
+    def _kept(self, fields: Tensor, mean: Tensor) -> Float[Tensor, "batch member time *space channel"]:
+        kept = fields.movedim(0, 2) if self._keeps_members else mean[:, None]
+        return kept.to(torch.float32, memory_format=torch.contiguous_format)
 
     def _true(self, record: Int[Tensor, " time"]) -> Float[Tensor, "batch time *space channel"]:
-        return self._fields[:, record].to(self._background).repeat_interleave(self._repeats, dim=0)
+        return self._fields[:, record].to(self._valid).repeat_interleave(self._repeats, dim=0)
 
     def _seen(
         self, mean: Float[Tensor, "batch time *space channel"], cycles: slice
@@ -145,7 +156,7 @@ class Recorder:
         }
         for name in ("degrees_of_freedom", "chi_square"):
             nothing = torch.full_like(present[:, 0], torch.nan, dtype=torch.float64)
-            column = torch.stack([figure.get(name, nothing) for figure in self._figures[:count]], dim=1)
+            column = torch.stack([figure.get(name, nothing) for figure in self._figures], dim=1)
             figures[name] = torch.where(present > 0, column / present, torch.nan)
         return figures
 

@@ -29,7 +29,7 @@ class ObservationError(Spec):
 
     @model_validator(mode="after")
     def _is_given_once(self) -> "ObservationError":
-        given = sorted(self.model_fields_set & {"std", "variance", "snr_db"})
+        given = [name for name in ("snr_db", "std", "variance") if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(
                 f"give exactly one of std, variance, snr_db (given: {', '.join(given) or 'none'})"

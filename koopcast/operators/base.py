@@ -94,6 +94,8 @@ class OperatorDynamics(NetworkModel):
     The state is the `history` frames, oldest first, flattened; with one frame it is the field itself.
     """
 
+    keeps_tensors = False
+
     def __init__(
         self,
         spec: OperatorSpec,

@@ -1,7 +1,7 @@
 """Which figures a run has: the pictures of its evaluations, models and chains of analyses."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -39,7 +39,10 @@ def gallery(content: ReportContent) -> Gallery:
         for picture in _cycles(name, part, content.evaluations)
     ]
     analyses += [picture for name, part in content.evaluations.items() for picture in _analyses(name, part)]
-    models = [picture for name, part in content.models.items() for picture in _models(name, part)]
+    examples = [
+        example for evaluation in content.evaluations.values() for example in evaluation.examples.values()
+    ]
+    models = [picture for name, part in content.models.items() for picture in _models(name, part, examples)]
     return Gallery(tuple(forecasts), tuple(analyses), tuple(models))
 
 
@@ -102,14 +105,23 @@ def _levels(chain: str, evaluations: Mapping[str, EvaluationPart]) -> dict[str, 
     return {}
 
 
-def _models(name: str, part: ModelPart) -> Iterator[Picture]:
+def _models(name: str, part: ModelPart, examples: Sequence[xr.Dataset]) -> Iterator[Picture]:
     clock = Clock.of(part.time)
     if isinstance(part.training, pd.DataFrame) and len(part.training) > 1:
         yield figures.training_curve(part.training, name, _slug(name, "training"))
     if {"eigenvalue_real", "eigenvalue_imag"} <= set(part.diagnostics.data_vars):
         yield figures.unit_circle(part.diagnostics, clock, name, _slug(name, "eigenvalues"))
         if "mode_field" in part.diagnostics:
-            yield figures.mode_maps(part.diagnostics, clock, name, _slug(name, "modes"))
+            yield figures.mode_maps(_placed(part.diagnostics, examples), clock, name, _slug(name, "modes"))
+
+
+def _placed(diagnostics: xr.Dataset, examples: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Return mode fields with the coordinates of the first example on the same grid, where they have none."""
+    for example in examples:
+        bare = [dim for dim in diagnostics.dims if dim in example.coords and dim not in diagnostics.coords]
+        if bare and all(diagnostics.sizes[dim] == example.sizes[dim] for dim in bare):
+            return diagnostics.assign_coords({dim: example[dim] for dim in bare})
+    return diagnostics
 
 
 def _slug(*words: object) -> str:

@@ -135,6 +135,8 @@ def subject_style(name: str, models: Sequence[str], baselines: Sequence[str]) ->
     return {"color": SERIES[place % len(SERIES)], "linestyle": "-"}
 
 
+LABELS = {"longitude": "longitude (°E)", "latitude": "latitude (°N)"}
+"""Axes whose label says more than their name."""
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 METRICS = {
     "acc": "anomaly correlation",

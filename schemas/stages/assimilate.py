@@ -61,8 +61,8 @@ class AssimilateStep(Step):
             is_option = "localization" in type(self.method).model_fields
             yield Problem(
                 ("method", "localization") if is_option else ("method",),
-                f"localization needs cells with a position, and the state of model '{self.model}' has none; remove "
-                "`localization`, or choose a model whose state is the field",
+                f"localization needs cells with a position, and the state of model '{self.model}' has none; "
+                "remove `localization`, or choose a model whose state is the field",
             )
         yield from self._length_fits(model.history, fields)
 
@@ -71,7 +71,8 @@ class AssimilateStep(Step):
         if records <= history:
             yield Problem(
                 ("data",),
-                f"'{self.data}' has {records} records, and {history} of them make one state; use a longer part",
+                f"'{self.data}' has {records} records, and {history} of them make one state; "
+                "use a longer part",
             )
         if self.cycles is not None and self.cycles > records:
             yield Problem(

@@ -101,8 +101,8 @@ class EvaluateStep(Step):
             if lead > longest:
                 yield Problem(
                     ("leads", index),
-                    f"{lead} is above {longest}, the longest lead that the {truth.fields.time.size} records of "
-                    f"'{self.data}' can verify; lower it or widen the part",
+                    f"{lead} is above {longest}, the longest lead that the {truth.fields.time.size} records "
+                    f"of '{self.data}' can verify; lower it or widen the part",
                 )
 
     def _metrics_apply(self, inputs: Inputs) -> Iterator[Problem]:
@@ -111,8 +111,8 @@ class EvaluateStep(Step):
             if metric.needs_members and not ensembles:
                 yield Problem(
                     ("metrics", index),
-                    f"'{metric.kind}' needs an ensemble, and none of {', '.join(map(str, self.of))} has one; score an "
-                    "analysis with `keep: members` and two members or more, or remove the metric",
+                    f"'{metric.kind}' needs an ensemble, and none of {', '.join(map(str, self.of))} has one; "
+                    "score an analysis with `keep: members` and two members or more, or remove the metric",
                 )
 
     def _baselines_apply(self, inputs: Inputs) -> Iterator[Problem]:
@@ -122,11 +122,14 @@ class EvaluateStep(Step):
             if baseline.uses_start:
                 yield Problem(
                     ("against", index),
-                    f"'{baseline.kind}' is a forecast, and `of` holds analyses alone; remove it or score a model too",
+                    f"'{baseline.kind}' is a forecast, and `of` holds analyses alone; remove it or "
+                    "score a model too",
                 )
 
 
 def longest_lead(truth: Contract, history: int) -> int:
-    """Return the longest lead that can be verified: forecasts start one record before the window at the earliest."""
+    """Return the longest lead that can be verified: forecasts start one record before the window at the
+    earliest.
+    """
     first_start = max(history - 1, truth.begin - 1)
     return truth.begin + truth.fields.time.size - 1 - first_start

@@ -24,7 +24,9 @@ class IngestStep(Step):
     units: dict[str, str] = {}
     """Convert these variables to these units (CF table)."""
     mask: Literal["auto", "none"] = "auto"
-    """`auto`: cells that are NaN at every time are masked for ever, others per time; `none`: NaN is an error."""
+    """`auto`: cells that are NaN at every time are masked for ever, others per time; `none`: NaN is an
+    error.
+    """
     select: dict[str, tuple[float | str, float | str]] = {}
     """Keep the closed range of a coordinate: `{latitude: [-10, 10]}`."""
     split: Split | None = None

@@ -16,7 +16,8 @@ AnyModel: TypeAlias = Annotated[AnyKoopman | AnyOperator, Family("models")]
 class TrainStep(Step):
     """Learn a model of the dynamics from the `train` part of a dataset.
 
-    The part `valid` steers the training where there is one; `test` is never seen. A dataset that is not split is
+    The part `valid` steers the training where there is one; `test` is never seen. A dataset that is not
+    split is
     used whole.
     """
 
@@ -58,8 +59,8 @@ class TrainStep(Step):
         if records <= history and not any(self.model.check(dataset.fields)):
             yield Problem(
                 ("model",),
-                f"'{self.model.kind}' needs {history + 1} consecutive records ({history} make one state), the part it "
-                f"learns from has {records}; fewer delays or a longer `train` part",
+                f"'{self.model.kind}' needs {history + 1} consecutive records ({history} make one state), "
+                f"the part it learns from has {records}; fewer delays or a longer `train` part",
             )
         if self.training is not None and not self.model.is_trained_by_gradient:
             yield Problem(

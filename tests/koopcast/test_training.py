@@ -16,7 +16,7 @@ from koopcast.errors import Diverged, EmptySelection, NotFinite
 from koopcast.fields import FieldData
 from koopcast.grids import Axis, FieldsInfo, TimeAxis, Window
 from koopcast.operators import FNOSpec, OperatorDynamics
-from koopcast.training import TrainedResult, Trainer, TrainingSpec, train
+from koopcast.training import TrainedResult, Trainer, TrainingSpec, runs_at_once, train
 
 CPU = torch.device("cpu")
 POINTS = 16
@@ -112,6 +112,26 @@ def test_the_seed_decides_everything(tmp_path: Path) -> None:
     assert not torch.equal(
         weights(runs[0])["network.lift.first.weight"], weights(runs[2])["network.lift.first.weight"]
     )
+
+
+def test_computing_a_batch_in_pieces_changes_no_more_than_rounding(tmp_path: Path) -> None:
+    def trained(pieces: int) -> TrainedResult:
+        training = TrainingSpec(epochs=2, batch_size=10, micro_batch=pieces, noise=0.05, loss="mse")
+        return train(TINY, training, advection(), seed=0, device=CPU, scratch=tmp_path / str(pieces))
+
+    whole, split = trained(10), trained(3)
+    assert whole.history["train_loss"].tolist() == pytest.approx(
+        split.history["train_loss"].tolist(), rel=1e-4
+    )
+    for name, value in weights(whole).items():
+        assert torch.allclose(value.float(), weights(split)[name].float(), atol=1e-3)
+
+
+def test_a_batch_is_cut_by_the_points_of_its_members_on_a_processor_alone() -> None:
+    threads = torch.get_num_threads()
+    assert runs_at_once(64 * 64, CPU) == 4 * threads
+    assert runs_at_once(10**9, CPU) == 1
+    assert runs_at_once(64 * 64, torch.device("cuda")) > 10**6
 
 
 def test_normalisers_see_the_training_part_alone(tmp_path: Path) -> None:

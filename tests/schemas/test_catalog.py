@@ -1,6 +1,7 @@
 """What the language offers, in words."""
 
 import pytest
+
 from koopcast.errors import InvalidInput
 from schemas.catalog import describe, overview
 

@@ -2,6 +2,7 @@
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
+
 from schemas.links import links, loop, needs, ordered, with_truth
 from schemas.references import Analysis, Dataset, Model, Ref
 from schemas.stages import AnyStep, Step
@@ -15,7 +16,13 @@ def steps(**written: dict[str, object]) -> dict[str, Step]:
 
 DATA = {"task": "generate", "system": "lorenz63", "split": {"time": {"train": 800, "test": 200}}}
 TRAIN = {"task": "train", "data": "d", "model": "dmd"}
-CYCLE = {"task": "assimilate", "model": "d.system", "data": "d.test", "observations": "synthetic", "method": "etkf"}
+CYCLE = {
+    "task": "assimilate",
+    "model": "d.system",
+    "data": "d.test",
+    "observations": "synthetic",
+    "method": "etkf",
+}
 
 
 @pytest.mark.parametrize(
@@ -35,7 +42,9 @@ def test_a_reference_is_read_and_written_alike(text: str, parts: tuple[str | Non
     assert hash(ref) == hash(Ref.parse(text))
 
 
-@pytest.mark.parametrize("text", ["", "1st", "a.b.c", "a-b", "a.", ".a", "runs://a/b", "file://a/b/c", "a b", "a\n"])
+@pytest.mark.parametrize(
+    "text", ["", "1st", "a.b.c", "a-b", "a.", ".a", "runs://a/b", "file://a/b/c", "a b", "a\n"]
+)
 def test_what_is_no_reference_is_refused(text: str) -> None:
     with pytest.raises(ValidationError, match="is not a reference"):
         TypeAdapter(Ref[Dataset]).validate_python(text)
@@ -48,7 +57,10 @@ def test_a_reference_knows_what_may_stand_there() -> None:
 
 def test_edges_come_from_references_alone() -> None:
     found = steps(d=DATA, c=CYCLE)
-    assert [(link.path, str(link.ref)) for link in links(found["c"])] == [(("model",), "d.system"), (("data",), "d.test")]
+    assert [(link.path, str(link.ref)) for link in links(found["c"])] == [
+        (("model",), "d.system"),
+        (("data",), "d.test"),
+    ]
     assert needs(found["c"]) == ("d",)
 
 
@@ -58,7 +70,9 @@ def test_steps_are_ordered_by_need_and_else_as_written() -> None:
 
 
 def test_a_loop_is_found_from_wherever_it_is_entered() -> None:
-    found = steps(x={**TRAIN, "data": "a"}, a={**TRAIN, "data": "b"}, b={**TRAIN, "data": "c"}, c={**TRAIN, "data": "a"})
+    found = steps(
+        x={**TRAIN, "data": "a"}, a={**TRAIN, "data": "b"}, b={**TRAIN, "data": "c"}, c={**TRAIN, "data": "a"}
+    )
     assert loop(found) == ("a", "b", "c", "a")
     assert loop(steps(d=DATA, c=CYCLE)) is None
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from schemas.faults import PipelineInvalid
 from schemas.merge import read_extended, with_overrides
 from schemas.pipeline import load
@@ -64,9 +65,7 @@ def test_files_that_extend_one_another_are_refused_by_naming_the_loop(tmp_path: 
         ("", "expected the path of a file"),
     ],
 )
-def test_a_base_that_is_not_there_is_refused_with_its_place(
-    tmp_path: Path, written: str, words: str
-) -> None:
+def test_a_base_that_is_not_there_is_refused_with_its_place(tmp_path: Path, written: str, words: str) -> None:
     with pytest.raises(PipelineInvalid, match=r"top\.yaml:1:\d+  extends: ") as caught:
         read_extended(write(tmp_path, top=f"extends: {written}\n"))
     assert words in str(caught.value)
@@ -117,12 +116,12 @@ BROKEN = {
     "seed.x=1": "--set seed.x=1  seed.x: seed holds 1, which has no options below it",
     "seed=[1": "--set seed=[1  seed: a '[' that is not closed, or a ',' is missing",
     "seed=-1": "--set seed=-1  seed: must be at least 0, was given -1",
-    "steps.dynamcs.model.rank=3": "--set steps.dynamcs.model.rank=3  steps.dynamcs: unknown step 'dynamcs'; did you "
-    "mean 'dynamics'? (steps: analysis, dynamics, network, perfect, scores, truth)",
-    "steps.scores.leads.2=7": "--set steps.scores.leads.2=7  steps.scores.leads.2: '2' is no index of this list; use "
-    "a number (0 to 1)",
-    "steps.scores.of.0=dynamcs": "--set steps.scores.of.0=dynamcs  steps.scores.of.0: there is no step 'dynamcs'; did "
-    "you mean 'dynamics'? (steps: analysis, dynamics, network, perfect, scores, truth)",
+    "steps.dynamcs.model.rank=3": "--set steps.dynamcs.model.rank=3  steps.dynamcs: unknown step 'dynamcs'; "
+    "did you mean 'dynamics'? (steps: analysis, dynamics, network, perfect, scores, truth)",
+    "steps.scores.leads.2=7": "--set steps.scores.leads.2=7  steps.scores.leads.2: '2' is no index of this "
+    "list; use a number (0 to 1)",
+    "steps.scores.of.0=dynamcs": "--set steps.scores.of.0=dynamcs  steps.scores.of.0: there is no step "
+    "'dynamcs'; did you mean 'dynamics'? (steps: analysis, dynamics, network, perfect, scores, truth)",
 }
 
 

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from koopcast.errors import InvalidInput
 from schemas.check import Earlier
 from schemas.faults import PipelineInvalid
@@ -39,9 +40,14 @@ def test_a_model_of_other_fields_is_refused(tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text(text)
     with pytest.raises(PipelineInvalid) as caught:
         load(tmp_path / "p.yaml", ["steps.perfect.model=other.system"])
-    assert "'other.system' forecasts a grid (36,), the data have (40,); use a model of these data" in str(caught.value)
+    assert "'other.system' forecasts a grid (36,), the data have (40,); use a model of these data" in str(
+        caught.value
+    )
     with pytest.raises(PipelineInvalid) as caught:
-        load(tmp_path / "p.yaml", ["steps.other.system.points=40", "steps.other.dt=0.1", "steps.perfect.model=other.system"])
+        load(
+            tmp_path / "p.yaml",
+            ["steps.other.system.points=40", "steps.other.dt=0.1", "steps.perfect.model=other.system"],
+        )
     assert "has a step of 0.1 1, a record of the data is 0.05 1" in str(caught.value)
 
 
@@ -75,7 +81,9 @@ def test_init_writes_a_valid_pipeline_and_overwrites_nothing(tmp_path: Path) -> 
     assert sorted(file.name for file in files) == ["README.md", "lorenz96.yaml", "pipeline.schema.json"]
     assert load(tmp_path / "new" / "lorenz96.yaml").pipeline.name == "lorenz96-twin"
     (tmp_path / "new" / "lorenz96.yaml").write_text("mine")
-    with pytest.raises(InvalidInput, match=r"already holds README\.md, lorenz96\.yaml, pipeline\.schema\.json"):
+    with pytest.raises(
+        InvalidInput, match=r"already holds README\.md, lorenz96\.yaml, pipeline\.schema\.json"
+    ):
         init(tmp_path / "new")
     assert (tmp_path / "new" / "lorenz96.yaml").read_text() == "mine"
 
@@ -88,4 +96,7 @@ def test_the_json_schema_is_small_and_has_words_for_every_option() -> None:
 
 def test_the_grammar_knows_no_orchestrator() -> None:
     code = "import sys, schemas.plan, schemas.drawing, schemas.jsonschema; sys.exit('prefect' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[2]).returncode == 0
+    assert (
+        subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[2]).returncode
+        == 0
+    )

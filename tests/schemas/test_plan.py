@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+
 from koopcast.errors import InvalidInput
 from koopcast.rng import derived_seed
 from schemas.check import Earlier
@@ -30,8 +31,22 @@ def changed(*overrides: str) -> set[str]:
 
 
 def test_a_plan_names_each_step_after_what_it_needs() -> None:
-    assert [step.name for step in plan().steps] == ["truth", "dynamics", "analysis", "perfect", "network", "scores"]
-    assert [step.kind for step in plan().steps] == ["dataset", "model", "analysis", "analysis", "model", "scores"]
+    assert [step.name for step in plan().steps] == [
+        "truth",
+        "dynamics",
+        "analysis",
+        "perfect",
+        "network",
+        "scores",
+    ]
+    assert [step.kind for step in plan().steps] == [
+        "dataset",
+        "model",
+        "analysis",
+        "analysis",
+        "model",
+        "scores",
+    ]
 
 
 def test_a_key_is_the_same_wherever_the_file_lies(tmp_path: Path) -> None:
@@ -42,7 +57,12 @@ def test_a_key_is_the_same_wherever_the_file_lies(tmp_path: Path) -> None:
 
 
 def test_a_default_that_is_written_out_changes_no_key() -> None:
-    assert changed("steps.truth.record_every=1", "steps.truth.system.forcing=8", "steps.perfect.initial=climatology") == set()
+    assert (
+        changed(
+            "steps.truth.record_every=1", "steps.truth.system.forcing=8", "steps.perfect.initial=climatology"
+        )
+        == set()
+    )
 
 
 @pytest.mark.parametrize(
@@ -86,7 +106,10 @@ def test_seeds_come_from_the_name_of_the_step() -> None:
 
 
 def test_methods_meet_the_same_observations() -> None:
-    same = plan("steps.perfect.observations={kind: synthetic, locations: {kind: random, count: 20}, error: {std: 1.0}}")
+    same = plan(
+        "steps.perfect.observations={kind: synthetic, locations: {kind: random, count: 20}, "
+        "error: {std: 1.0}}"
+    )
     assert same["analysis"].observation_seed == same["perfect"].observation_seed
     assert plan()["analysis"].observation_seed != plan()["perfect"].observation_seed
     assert plan()["dynamics"].observation_seed is None
@@ -206,13 +229,19 @@ def test_what_is_cached_is_not_run() -> None:
 def test_from_a_step_on_everything_downstream_runs() -> None:
     names = {step.name for step in plan().steps}
     found = plan().select(names, from_="dynamics")
-    assert [name for name, decision in found.items() if decision.action == "run"] == ["dynamics", "analysis", "scores"]
+    assert [name for name, decision in found.items() if decision.action == "run"] == [
+        "dynamics",
+        "analysis",
+        "scores",
+    ]
     assert all(decision.action == "run" for decision in plan().select(names, force=True).values())
 
 
 def test_only_a_step_runs_alone_and_needs_its_inputs() -> None:
     found = plan().select({"truth"}, only="dynamics")
-    assert {name: decision.action for name, decision in found.items() if decision.action != "skip"} == {"dynamics": "run"}
+    assert {name: decision.action for name, decision in found.items() if decision.action != "skip"} == {
+        "dynamics": "run"
+    }
     assert plan().select({"truth", "dynamics"}, only="dynamics")["dynamics"].action == "cached"
     with pytest.raises(InvalidInput, match="step 'analysis' needs 'dynamics', which is not in the store"):
         plan().select({"truth"}, only="analysis")

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from schemas import version
 from schemas.version import canonical, versions
 
@@ -18,7 +19,8 @@ def digest(text: str) -> str:
 @pytest.mark.parametrize(
     "other",
     [
-        '"""A module."""\n\ndef f(x: int) -> int:\n    """Do."""\n    # a comment\n    y = (x +\n         1)\n\n    return y\n',
+        '"""A module."""\n\ndef f(x: int) -> int:\n'
+        '    """Do."""\n    # a comment\n    y = (x +\n         1)\n\n    return y\n',
         "def f(x: int) -> int:\n    y = x + 0x1\n    return y\n",
     ],
 )
@@ -28,7 +30,13 @@ def test_comments_docstrings_and_layout_change_nothing(other: str) -> None:
 
 @pytest.mark.parametrize(
     "other",
-    [CODE.replace("+", "-"), CODE.replace("1", "2"), CODE.replace("1", "True"), CODE.replace("y", "z"), CODE + "g = f\n"],
+    [
+        CODE.replace("+", "-"),
+        CODE.replace("1", "2"),
+        CODE.replace("1", "True"),
+        CODE.replace("y", "z"),
+        CODE + "g = f\n",
+    ],
 )
 def test_code_changes_the_digest(other: str) -> None:
     assert digest(other) != digest(CODE)
@@ -43,9 +51,11 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package like ours: a family with two methods, its union, and shared code below."""
     files = {
         "__init__": "",
-        "family/__init__": "from science.family.one import One\nfrom science.family.two import Two\nAny = One | Two\n",
+        "family/__init__": "from science.family.one import One\n"
+        "from science.family.two import Two\nAny = One | Two\n",
         "family/base": "class Base: ...\n",
-        "family/one": "from science.family.base import Base\nfrom science.shared import f\nclass One(Base): ...\n",
+        "family/one": "from science.family.base import Base\n"
+        "from science.shared import f\nclass One(Base): ...\n",
         "family/two": "from science.family.base import Base\nclass Two(Base): ...\n",
         "shared": "def f(): return 1\n",
         "errors": "class Bad(Exception): ...\n",
@@ -68,7 +78,11 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_method_depends_on_what_it_imports_and_not_on_its_siblings(package: Path) -> None:
-    assert set(versions(["science.family.one"])) == {"science.family.one", "science.family.base", "science.shared"}
+    assert set(versions(["science.family.one"])) == {
+        "science.family.one",
+        "science.family.base",
+        "science.shared",
+    }
 
 
 def test_a_name_taken_from_a_family_is_followed_to_its_own_file(package: Path) -> None:
@@ -91,4 +105,6 @@ def test_a_change_far_below_changes_the_version(package: Path) -> None:
 def test_the_modules_of_the_methods_are_found() -> None:
     found = versions(["koopcast.koopman.edmd"])
     assert {"koopcast.koopman.edmd", "koopcast.models", "koopcast.fields", "koopcast.spec"} <= set(found)
-    assert not any(name.startswith(("koopcast.errors", "koopcast.assimilation", "koopcast.operators")) for name in found)
+    assert not any(
+        name.startswith(("koopcast.errors", "koopcast.assimilation", "koopcast.operators")) for name in found
+    )

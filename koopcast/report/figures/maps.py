@@ -8,11 +8,21 @@ from matplotlib.figure import Figure
 
 from koopcast.report.clock import Clock, moment
 from koopcast.report.figures.fields import Panel, panels
-from koopcast.report.style import INK, LAND, SURFACE, WIDE, Picture, draw, readable, sentence, with_units
+from koopcast.report.style import (
+    INK,
+    LABELS,
+    LAND,
+    SURFACE,
+    WIDE,
+    Picture,
+    draw,
+    readable,
+    sentence,
+    with_units,
+)
 
 BAND = 3.0
 """Maps wider than so many times their height are drawn in one column."""
-LABELS = {"longitude": "longitude (°E)", "latitude": "latitude (°N)"}
 
 
 def field_maps(example: xr.Dataset, variable: str, clock: Clock, subject: str, name: str) -> Picture:

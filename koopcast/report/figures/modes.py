@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from koopcast.report.clock import Clock
-from koopcast.report.style import COLUMN, LAND, SERIES, SIGNED_MAP, WIDE, Picture, draw, sentence
+from koopcast.report.style import COLUMN, LABELS, LAND, SERIES, SIGNED_MAP, WIDE, Picture, draw, sentence
 
 SHOWN = 4
 """Modes of a figure."""
@@ -47,7 +47,7 @@ def mode_maps(diagnostics: xr.Dataset, clock: Clock, model: str, name: str) -> P
             axes.set_title(title)
             _mode(axes, fields.isel(mode=place))
         for axes in grid[-1]:
-            axes.set_xlabel(str(fields.dims[-1]))
+            axes.set_xlabel(LABELS.get(str(fields.dims[-1]), str(fields.dims[-1])))
 
     title = f"{sentence(model)}: spatial modes"
     caption = "Real part of each mode, scaled to its largest value; red and blue have opposite phase."

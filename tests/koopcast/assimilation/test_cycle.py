@@ -226,7 +226,7 @@ def test_model_noise_has_the_stated_covariance():
 
 def test_model_noise_is_given_in_one_way():
     with pytest.raises(ValidationError):
-        ModelNoise(scale=1.0, std=1.0)
+        ModelNoise(scale=2.0, std=1.0)
 
 
 def test_the_climatological_start_draws_distinct_records():

@@ -62,7 +62,8 @@ def test_a_filter_scores_what_is_published(method, published):
 @pytest.mark.slow
 def test_ten_members_without_inflation_lose_the_truth_unless_they_are_localised():
     options = {"members": 10, "inflation": "none", "rotation": True}
+    near = {"kind": "gaspari_cohn", "radius": 1.5}
     lost = scores({"kind": "etkf", **options}, 600, 300, experiments=6)
-    held = scores({"kind": "letkf", **options}, 600, 300, experiments=6)
+    held = scores({"kind": "letkf", **options, "localization": near}, 600, 300, experiments=6)
     assert float(lost.mean()) > 2
     assert float(held.max()) < 0.5

@@ -18,6 +18,7 @@ from koopcast.report import (
     render,
     write,
 )
+from koopcast.report.gallery import _placed as placed
 from koopcast.verification.table import COLUMNS
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -184,3 +185,11 @@ def test_a_subject_that_diverged_is_named_so():
     table = scores()
     table.loc[0, "value"] = np.inf
     assert "<td>diverged</td>" in render(ReportContent("x", evaluations={"s": EvaluationPart(table)}))
+
+
+def test_mode_fields_take_the_coordinates_of_the_fields_they_were_learned_from():
+    example = xr.Dataset(coords={"y": [10.0, 20.0], "x": [1.0, 2.0, 3.0]})
+    bare = xr.Dataset({"mode_field": (("mode", "y", "x"), np.zeros((1, 2, 3)))})
+    assert placed(bare, [example])["y"].values.tolist() == [10.0, 20.0]
+    other = xr.Dataset(coords={"y": [10.0], "x": [1.0, 2.0, 3.0]})
+    xr.testing.assert_identical(placed(bare, [other]), bare)

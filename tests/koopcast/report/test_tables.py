@@ -93,6 +93,7 @@ def test_components_of_a_metric_are_left_out_and_metrics_named_by_options_are_ke
         (123.4, "123"),
         (7893.06, "7893"),
         (0.0, "0.00"),
+        (-0.251, "−0.251"),
         (2.5e-7, "2.5·10⁻⁷"),
         (math.inf, "diverged"),
         (math.nan, "undefined"),
