@@ -70,6 +70,8 @@ class Tendency:
     """An ordinary differential equation x' = f(x) for an integrator, batched over leading axes."""
 
     function: Callable[[Float[Tensor, "*batch state"]], Float[Tensor, "*batch state"]]
+    takes_arrays: bool = False
+    """Whether `function` takes NumPy arrays as well: a few dozen numbers are then stepped several times faster."""
 
 
 @dataclass(frozen=True)

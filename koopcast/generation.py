@@ -1,7 +1,8 @@
 """Data from systems: trajectories, block by block, that were checked while they were made."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,7 +10,7 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
-from koopcast.dynamics import Dynamics, Semilinear
+from koopcast.dynamics import Dynamics, Semilinear, Tendency
 from koopcast.errors import Diverged, Underresolved
 from koopcast.grids import FieldsInfo, TimeAxis
 from koopcast.integrators.base import IntegratorSpec
@@ -20,6 +21,9 @@ from koopcast.systems.base import SystemSpec
 BLOCK_BYTES = 64 * 2**20
 """Memory of the records that are handed out at once."""
 CHECKED_SAMPLES = 2
+"""Samples on which the integration step is checked."""
+SMALL = 2**15
+"""Numbers up to which calls cost more than arithmetic, so that arrays are stepped in place of tensors."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +66,26 @@ class SystemDynamics(Dynamics):
         self.info = describe(run)
         self._every = run.record_every
         problem = run.system.problem(torch.device(device))
-        self._stepper = run.integrator.build(problem, run.step)
+        self._stepper: Callable[[Any], Any] = run.integrator.build(problem, run.step)
         self._problem = problem if isinstance(problem, Semilinear) else None
+        self._takes_arrays = isinstance(problem, Tendency) and problem.takes_arrays
 
     def step(self, state: Float[Tensor, "batch state"]) -> Float[Tensor, "batch state"]:
-        x = state if self._problem is None else self._problem.to_spectral(self.decode(state))
+        """Return the state after the integration steps of one record interval."""
+        if self._problem is not None:
+            coefficients = self._stepped(self._problem.to_spectral(self.decode(state)))
+            return self._problem.to_physical(coefficients).flatten(1)
+        is_small = state.device.type == "cpu" and state.numel() <= SMALL
+        if self._takes_arrays and is_small and not state.requires_grad:
+            with np.errstate(over="ignore", invalid="ignore"):
+                return torch.from_numpy(self._stepped(state.numpy()))
+        stepped: Tensor = self._stepped(state)
+        return stepped
+
+    def _stepped(self, x: Any) -> Any:
         for _ in range(self._every):
             x = self._stepper(x)
-        return x if self._problem is None else self._problem.to_physical(x).flatten(1)
+        return x
 
 
 def generate(run: Run, generator: torch.Generator) -> Iterator[Float[Tensor, "sample time *space channel"]]:

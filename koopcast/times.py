@@ -22,6 +22,7 @@ CALENDARS = {
     "360_day": "360_day",
 }
 """Names that CF defines -> the one that Koopcast writes."""
+_LIMITS = {"m": (1, 12), "d": (1, 31), "H": (0, 23), "M": (0, 59), "S": (0, 60)}
 _PARTIAL = re.compile(
     r"(?P<Y>-?\d{4,})(-(?P<m>\d\d?)(-(?P<d>\d\d?)([T ](?P<H>\d\d?)(:(?P<M>\d\d?)(:(?P<S>\d\d?))?)?)?)?)?Z?"
 )
@@ -92,7 +93,13 @@ def parse_date(text: str) -> tuple[int, ...]:
         raise InvalidInput(
             f"'{text[:40]}' is not a date", "write 2009, 2009-03, 2009-03-16 or 2009-03-16T12:00"
         )
-    return tuple(int(match[name]) for name in "YmdHMS" if match[name] is not None)
+    parts = {name: int(match[name]) for name in "YmdHMS" if match[name] is not None}
+    for name, (lowest, highest) in _LIMITS.items():
+        if not lowest <= parts.get(name, lowest) <= highest:
+            raise InvalidInput(
+                f"'{text[:40]}' is not a date", f"{parts[name]} is outside {lowest}..{highest}"
+            )
+    return tuple(parts.values())
 
 
 def parse_range(text: str) -> tuple[str, str]:

@@ -105,6 +105,8 @@ def _overridden(document: Mapping, text: str) -> Mapping:
     path = tuple(name.strip().split("."))
     if not equals or not all(path):
         raise PipelineInvalid([mark.fault((), "expected KEY=VALUE, as in `--set steps.train.model.rank=12`")])
+    if path[0] == EXTENDS:
+        raise PipelineInvalid([mark.fault(path, "is read before overrides; write it in the file")])
     try:
         value = _moved(parse_value(written, mark.file), mark)
     except PipelineInvalid as error:

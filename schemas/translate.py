@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from koopcast.spec import Path, Spec
 from schemas.faults import Fault, hint, shown
 from schemas.positions import Node, mark_of
-from schemas.walk import TAGS, alternatives, annotation_at, item, item_at, spec_at, tags
+from schemas.walk import TAGS, alternatives, annotation_at, item, item_at, quoted_path, spec_at, tags
 
 NUMERAL = re.compile(r"[-+]?[0-9.]+([eE][-+]?[0-9]+)?")
 EXPECTED = {
@@ -172,13 +172,13 @@ def _fault(path: Path, detail: ErrorDetails, value: Any, top: type[Spec], root: 
 
 
 def _value_fault(path: Path, message: str, value: Any, top: type[Spec], root: Node) -> Fault:
-    """Return the fault of a validator; where its message begins with the path of an option, it is put
-    there.
-    """
+    """Return the fault of a validator, put at the option with which its message begins or that it quotes."""
     start, _, rest = message.partition(": ")
     spec = spec_at(top, value, path)
     if rest and spec is not None and start.split(".")[0] in spec.model_fields:
         path, message = (*path, *start.split(".")), rest
+    else:
+        path = (*path, *quoted_path(message, item_at(value, path)))
     return mark_of(root, path).fault(path, message)
 
 

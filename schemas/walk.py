@@ -2,6 +2,7 @@
 catalog.
 """
 
+import re
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -91,6 +92,21 @@ def item_at(value: Any, path: Path) -> Any:
     for part in path:
         value = item(value, part)
     return value
+
+
+def quoted_path(message: str, value: Any) -> Path:
+    """Return where, in the options `value`, stands what a message quotes: 'text' a value, `name` a key."""
+    texts = (_path_of(text, value) for text in reversed(re.findall(r"'([^']+)'", message)))
+    names = ((name,) for name in re.findall(r"`(\w+)`", message) if isinstance(value, dict) and name in value)
+    return next((path for path in (*texts, *names) if path), ())
+
+
+def _path_of(text: str, value: Any, path: Path = ()) -> Path:
+    """Return where a text stands, alone or as an end of a range; empty where it does not."""
+    if isinstance(value, str):
+        return path if text in (value, *value.split("..")) else ()
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return next(filter(None, (_path_of(text, below, (*path, name)) for name, below in items)), ())
 
 
 def _below(annotation: Any, value: Any, part: str | int) -> Any:

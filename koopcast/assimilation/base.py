@@ -6,8 +6,10 @@ the mean, *innovation* observation less background mean. *Whitened* means divide
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -18,8 +20,7 @@ from koopcast.numerics.geometry import Domain
 from koopcast.spec import MethodSpec, Problem
 
 
-@dataclass(frozen=True)
-class Observed:
+class Observed(NamedTuple):
     """What an analysis sees of one time. A missing observation has the scale 0 and so carries no weight."""
 
     value: Float[Tensor, "batch obs"]
@@ -50,12 +51,11 @@ def standardised(value: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
     return value.masked_fill(missing, 0.0), variance.rsqrt().masked_fill(missing, 0.0)
 
 
-@dataclass(frozen=True)
-class Analysis:
+class Analysis(NamedTuple):
     """The ensemble after the observations."""
 
     ensemble: Float[Tensor, "batch member state"]
-    figures: dict[str, Float[Tensor, " batch"]] = field(default_factory=dict)
+    figures: Mapping[str, Float[Tensor, " batch"]] = MappingProxyType({})
     """`degrees_of_freedom`, the trace of HK; `chi_square`, dᵀ(HPHᵀ + R)⁻¹d of the innovation d."""
     std: Float[Tensor, "batch cell"] | None = None
     """Standard deviation of each cell that a method without an ensemble states for its analysis."""

@@ -1,10 +1,10 @@
 """Cycling: forecast to each observation time, analyse, carry on; batched over independent experiments."""
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from pydantic import NonNegativeFloat, model_validator
@@ -12,9 +12,8 @@ from torch import Tensor
 
 from koopcast.assimilation.base import Analysis, AnalysisSpec, Climatology, Observed, Setting, standardised
 from koopcast.assimilation.initial import history_ends, states_at
-from koopcast.assimilation.records import Cycles, Recorder
+from koopcast.assimilation.records import Cycles, Recorder, diverged
 from koopcast.dynamics import Dynamics
-from koopcast.errors import Diverged
 from koopcast.fields import FieldData
 from koopcast.numerics.geometry import domain_of
 from koopcast.observations.base import ObservationSet
@@ -120,7 +119,8 @@ def run(experiment: Experiment, state: CycleState, *, keep: str = "members") -> 
     recorder = Recorder(experiment.dynamics, experiment.truth, experiment.observations, state.ensemble, keep)
     total = experiment.observations.num_times
     while state.cycle < total:
-        with torch.no_grad() if experiment.dynamics.keeps_tensors else torch.inference_mode():
+        mode = torch.no_grad() if experiment.dynamics.keeps_tensors else torch.inference_mode()
+        with mode, np.errstate(over="ignore", invalid="ignore"):
             state = _cycles(state, experiment.observations, forecast, analyse, recorder)
         yield recorder.flush(state)
     report("cycle", total, total)
@@ -136,9 +136,10 @@ def _cycles(
         for _ in range(records[cycle] - now):
             ensemble = forecast(ensemble, generator)
         now = records[cycle]
-        if not math.isfinite(float(ensemble.sum())):
-            raise _diverged(ensemble, cycle, total)
-        analysis = analyse(ensemble, cycle, generator)
+        try:
+            analysis = analyse(ensemble, cycle, generator)
+        except torch.linalg.LinAlgError as error:
+            raise diverged(ensemble, cycle, total) from error
         recorder.add(ensemble, analysis)
         ensemble = analysis.ensemble
         if time.perf_counter() - reported > REPORT_SECONDS:
@@ -210,14 +211,3 @@ def observed_cells(
         decoded = dynamics.decode(ensemble.flatten(0, 1).to(dynamics.dtype))
         cells = decoded.flatten(1).double().unflatten(0, ensemble.shape[:2])
     return cells.gather(2, index[:, None].expand(-1, ensemble.shape[1], -1))
-
-
-def _diverged(ensemble: Float[Tensor, "batch member state"], cycle: int, total: int) -> Diverged:
-    finite = torch.isfinite(ensemble).flatten(1).all(dim=1)
-    experiments = (~finite).nonzero()[:, 0].tolist()
-    named = f"experiments {experiments[:5]}" if experiments else "the sum over members"
-    return Diverged(
-        f"the ensemble is not finite in the forecast to observation time {cycle + 1} of {total} ({named} of "
-        f"{ensemble.shape[0]})",
-        "raise `inflation` or `members`, localise, or check that the model is stable",
-    )

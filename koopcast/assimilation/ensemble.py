@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -72,7 +72,7 @@ class EnsembleSpec(AnalysisSpec):
             ensemble: Float[Tensor, "batch member state"], observed: Observed, generator: torch.Generator
         ) -> Analysis:
             predicted = stretched(observed.predicted, factor)
-            return transform(stretched(ensemble, factor), replace(observed, predicted=predicted), generator)
+            return transform(stretched(ensemble, factor), observed._replace(predicted=predicted), generator)
 
         return analyse
 

@@ -79,12 +79,17 @@ class RotatedRoot:
         backgrounds, values, scales = ensemble.numpy(), observed.value.numpy(), observed.scale.numpy()
         predicted = None if observed.predicted is ensemble else observed.predicted.numpy()
         analysis = np.empty_like(backgrounds)
-        figures = np.empty((2, batch))
+        freedom, chi_square = np.empty(batch), np.empty(batch)
         for one in range(batch):
             seen = None if predicted is None else predicted[one]
-            figures[:, one] = self._one(backgrounds[one], seen, values[one], scales[one], draws[one], analysis[one])
-        freedom, chi_square = torch.from_numpy(figures)
-        return Analysis(torch.from_numpy(analysis), {"degrees_of_freedom": freedom, "chi_square": chi_square})
+            freedom[one], chi_square[one] = self._one(
+                backgrounds[one], seen, values[one], scales[one], draws[one], analysis[one]
+            )
+        figures = {
+            "degrees_of_freedom": torch.from_numpy(freedom),
+            "chi_square": torch.from_numpy(chi_square),
+        }
+        return Analysis(torch.from_numpy(analysis), figures)
 
     def _one(
         self,

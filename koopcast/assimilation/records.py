@@ -1,6 +1,6 @@
 """What a cycle leaves behind: ensembles, departures and the figures that say whether they fit."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from koopcast.assimilation.base import Analysis
 from koopcast.dynamics import Dynamics
-from koopcast.errors import InvalidInput
+from koopcast.errors import Diverged, InvalidInput
 from koopcast.fields import FieldData
 from koopcast.observations.base import ObservationSet
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES = 64 * 2**20
 """Memory of the ensembles that wait to be summed up."""
-BLOCK_CYCLES = 256
+BLOCK_CYCLES = 64
 """Cycles that are summed up at once, at most."""
 
 
@@ -57,9 +57,11 @@ class Recorder:
         self._size = size
         self._background: list[Tensor] = []
         self._analysis: list[Tensor] = []
-        self._figures: list[dict[str, Tensor]] = []
+        self._figures: list[Mapping[str, Tensor]] = []
         self._stds: list[Tensor | None] = []
-        self._valid = truth.valid().double().to(ensemble.device)
+        valid = truth.valid().expand(-1, -1, *truth.info.shape, truth.info.num_channels).flatten(2)
+        weights = valid.double().to(ensemble.device)
+        self._weights = weights / weights.sum(dim=2, keepdim=True).clamp_min(1)
         self._repeats = ensemble.shape[0] // truth.view.num_samples
         self._fields = truth.tensor(dtype=torch.float32)
 
@@ -81,6 +83,8 @@ class Recorder:
         cycles = slice(state.cycle - count, state.cycle)
         record = self._observations.record[cycles]
         background, background_mean, background_spread = self._moments(self._background, [])
+        if not bool(torch.isfinite(background_mean.sum())):
+            raise self._diverged(cycles.start)
         analysis, mean, spread = self._moments(self._analysis, self._stds)
         seen, truth = self._seen(background_mean, cycles), self._true(record)
         figures = self._summary(cycles, seen, count) | {
@@ -101,6 +105,11 @@ class Recorder:
             figures=figures,
             state=state,
         )
+
+    def _diverged(self, first: int) -> Diverged:
+        finite = [bool(torch.isfinite(ensemble).all()) for ensemble in self._background]
+        at = finite.index(False)
+        return diverged(self._background[at], first + at, self._observations.num_times)
 
     def _moments(self, ensembles: list[Tensor], stds: list[Tensor | None]) -> tuple[Tensor, Tensor, Tensor]:
         """Return fields `(time, batch, member, *space, channel)`; mean and spread `(batch, time, ...)`."""
@@ -130,7 +139,7 @@ class Recorder:
         return kept.to(torch.float32, memory_format=torch.contiguous_format)
 
     def _true(self, record: Int[Tensor, " time"]) -> Float[Tensor, "batch time *space channel"]:
-        return self._fields[:, record].to(self._valid).repeat_interleave(self._repeats, dim=0)
+        return self._fields[:, record].to(self._weights).repeat_interleave(self._repeats, dim=0)
 
     def _seen(
         self, mean: Float[Tensor, "batch time *space channel"], cycles: slice
@@ -138,11 +147,14 @@ class Recorder:
         return mean.flatten(2).gather(2, self._observations.index[:, cycles])
 
     def _rms(
-        self, fields: Float[Tensor, "batch time *space channel"], record: Tensor
+        self, fields: Float[Tensor, "batch time *space channel"], record: Int[Tensor, " time"]
     ) -> Float[Tensor, "batch time"]:
-        valid = self._valid if self._valid.shape[1] == 1 else self._valid[:, record]
-        weight = valid.expand(*valid.shape[:-1], fields.shape[-1]).flatten(2)
-        return ((fields.flatten(2).square() * weight).sum(dim=2) / weight.sum(dim=2).clamp_min(1)).sqrt()
+        """Return the root mean square over cells that hold data."""
+        squares = fields.flatten(2).square()
+        if self._weights.shape[:2] == (1, 1):
+            return (squares @ self._weights[0, 0]).sqrt()
+        weights = self._weights[:, record] if self._weights.shape[1] > 1 else self._weights
+        return (squares * weights.repeat_interleave(self._repeats, dim=0)).sum(dim=2).sqrt()
 
     def _summary(self, cycles: slice, seen: Tensor, count: int) -> dict[str, Tensor]:
         """Return figures per observation; NaN at times without any."""
@@ -173,3 +185,15 @@ def joined(blocks: Iterable[Cycles]) -> Cycles:
     }  # fmt: skip
     figures = {name: torch.cat([part.figures[name] for part in parts], dim=1) for name in parts[0].figures}
     return Cycles(**whole, figures=figures, state=parts[-1].state)
+
+
+def diverged(ensemble: Float[Tensor, "batch member state"], cycle: int, total: int) -> Diverged:
+    """Return the error of an ensemble that is not finite."""
+    finite = torch.isfinite(ensemble).flatten(1).all(dim=1)
+    experiments = (~finite).nonzero()[:, 0].tolist()
+    named = f"experiments {experiments[:5]}" if experiments else "the sum over members"
+    return Diverged(
+        f"the ensemble is not finite in the forecast to observation time {cycle + 1} of {total} ({named} of "
+        f"{ensemble.shape[0]})",
+        "raise `inflation` or `members`, localise, or check that the model is stable",
+    )

@@ -1,14 +1,12 @@
 """The classical Runge-Kutta method."""
 
-from typing import Literal
-
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from collections.abc import Callable
+from typing import Any, Literal
 
 from koopcast.dynamics import Problem, Stepper, Tendency
 from koopcast.errors import ShapeMismatch
 from koopcast.integrators.base import IntegratorSpec
+from koopcast.numerics.arrays import AnyArray
 
 
 class RK4Spec(IntegratorSpec):
@@ -24,17 +22,27 @@ class RK4Spec(IntegratorSpec):
             raise ShapeMismatch(
                 "rk4 solves x' = f(x); this system is semilinear", "choose `integrator: etdrk4`"
             )
-        f = problem.function
+        f: Callable[[Any], Any] = problem.function  # of tensors and, where it says so, of arrays
 
-        def step(x: Float[Tensor, "*batch state"]) -> Float[Tensor, "*batch state"]:
+        def step(x: AnyArray) -> AnyArray:
             k1 = f(x)
-            k2 = f(torch.add(x, k1, alpha=dt / 2))
-            k3 = f(torch.add(x, k2, alpha=dt / 2))
-            k4 = f(torch.add(x, k3, alpha=dt))
-            total = torch.add(k1, k2, alpha=2).add_(k3, alpha=2).add_(k4)
-            return torch.add(x, total, alpha=dt / 6)
+            k2 = f(_sum(x, dt / 2, k1))
+            k3 = f(_sum(x, dt / 2, k2))
+            k4 = f(_sum(x, dt, k3))
+            total = k2 + k3
+            total *= 2
+            total += k1
+            total += k4
+            return _sum(x, dt / 6, total)
 
         return step
 
     def takes(self, problem_form: Literal["tendency", "semilinear"]) -> bool:
         return problem_form == "tendency"
+
+
+def _sum(x: AnyArray, factor: float, k: AnyArray) -> AnyArray:
+    """Return x + factor k; `k` itself stays, since a right-hand side may return its argument."""
+    result = factor * k
+    result += x
+    return result

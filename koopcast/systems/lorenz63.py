@@ -9,6 +9,7 @@ from torch import Tensor
 
 from koopcast.dynamics import Tendency
 from koopcast.grids import Axis, FieldsInfo, TimeAxis
+from koopcast.numerics.arrays import AnyArray, stacked
 from koopcast.systems.base import SystemSpec
 
 
@@ -31,11 +32,12 @@ class Lorenz63Spec(SystemSpec):
         )
 
     def problem(self, device: torch.device) -> Tendency:
-        return Tendency(self._tendency)
+        """Return the three rates of change."""
+        return Tendency(self._tendency, takes_arrays=True)
 
-    def _tendency(self, state: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
-        x, y, z = state.unbind(-1)
-        return torch.stack((self.sigma * (y - x), x * (self.rho - z) - y, x * y - self.beta * z), dim=-1)
+    def _tendency(self, state: AnyArray) -> AnyArray:
+        x, y, z = state[..., 0], state[..., 1], state[..., 2]
+        return stacked((self.sigma * (y - x), x * (self.rho - z) - y, x * y - self.beta * z))
 
     def initial(self, count: int, generator: torch.Generator) -> Float[Tensor, "count 3 1"]:
         """Draw around (0, 0, ρ - 1), between the two wings, with standard deviation 1."""

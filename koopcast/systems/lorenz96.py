@@ -9,7 +9,7 @@ from torch import Tensor
 
 from koopcast.dynamics import Tendency
 from koopcast.grids import Axis, FieldsInfo, TimeAxis
-from koopcast.numerics.rings import Ring
+from koopcast.numerics.arrays import AnyArray, Ring
 from koopcast.systems.base import SystemSpec
 
 
@@ -31,11 +31,14 @@ class Lorenz96Spec(SystemSpec):
     def problem(self, device: torch.device) -> Tendency:
         ring, forcing = Ring(1, -1, -2), self.forcing
 
-        def tendency(x: Float[Tensor, "*batch state"]) -> Float[Tensor, "*batch state"]:
+        def tendency(x: AnyArray) -> AnyArray:
             after, before, second = ring.neighbours(x)
-            return torch.rsub(x, forcing).addcmul_(after - second, before)
+            rate = (after - second) * before
+            rate -= x
+            rate += forcing
+            return rate
 
-        return Tendency(tendency)
+        return Tendency(tendency, takes_arrays=True)
 
     def initial(self, count: int, generator: torch.Generator) -> Float[Tensor, "count points 1"]:
         """Draw around the steady state x_k = F with standard deviation 1."""

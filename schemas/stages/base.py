@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 from pydantic import Field, NonNegativeInt
 
 from koopcast.grids import FieldsInfo
-from koopcast.spec import Problem, Spec
+from koopcast.spec import Path, Problem, Spec
 from koopcast.split import ORDER, Split
 from schemas.references import Dataset, Kind, Ref
+from schemas.walk import quoted_path
 
 NOT_IN_KEY: dict[str, Any] = {"key": False}
 """Marks an option that cannot change results: it stays out of the key of the artefact."""
@@ -75,21 +76,18 @@ class Step(Spec):
         """Yield what the options break on these inputs, beyond what the specs below see for themselves."""
         yield from ()
 
-    def faulty_option(self, error: Exception) -> tuple[str | int, ...]:
+    def faulty_option(self, error: Exception) -> Path:
         """Return the path of the option that an error of `outline` speaks of."""
-        return ()
+        text = str(error)
+        if match := re.match(r"part '(\w+)' asks for (\w+)", text):
+            return ("split", match[2], match[1])
+        return quoted_path(text, self.model_dump(mode="json")) or (("split",) if "part" in text else ())
 
 
 def split_parts(split: Split | None) -> dict[str, type[Kind]]:
     """Return the parts that a split makes, each a dataset."""
     written = {**(split.time or {}), **(split.sample or {})} if split else {}
     return {name: Dataset for name in ORDER if name in written}
-
-
-def split_option(error: Exception) -> tuple[str, ...]:
-    """Return the path of the option of a split that an error speaks of."""
-    match = re.match(r"part '(\w+)' asks for (\w+)", str(error))
-    return ("split", match[2], match[1]) if match else ("split",)
 
 
 def mismatch(model: FieldsInfo, data: FieldsInfo) -> str | None:

@@ -15,7 +15,7 @@ from koopcast.spec import Problem
 from koopcast.split import Split, apply_split
 from koopcast.systems import AnySystem
 from schemas.references import Dataset, Kind, Model
-from schemas.stages.base import Contract, Inputs, Step, split_option, split_parts
+from schemas.stages.base import Contract, Inputs, Step, split_parts
 
 SYSTEM = "system"
 """The part of a `generate` step that is its true model."""
@@ -94,7 +94,3 @@ class GenerateStep(Step):
                 f"'{integrator.kind}' does not solve a {form} equation such as that of '{self.system.kind}'; "
                 f"use '{suits}'",
             )
-
-    def faulty_option(self, error: Exception) -> tuple[str | int, ...]:
-        """Blame the split for its parts, else the system."""
-        return split_option(error) if self.split is not None and "part" in str(error) else (SYSTEM,)

@@ -4,12 +4,13 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from koopcast.errors import DataError, EmptySelection, MissingFile, UnknownUnit
+from koopcast.errors import MissingFile
 from koopcast.ingest import describe
 from koopcast.sources import AnySource
+from koopcast.spec import Path
 from koopcast.split import Split
 from schemas.references import Dataset, Kind
-from schemas.stages.base import Contract, Inputs, Step, split_option, split_parts
+from schemas.stages.base import Contract, Inputs, Step, split_parts
 
 
 class IngestStep(Step):
@@ -55,15 +56,10 @@ class IngestStep(Step):
             ),
         )
 
-    def faulty_option(self, error: Exception) -> tuple[str | int, ...]:
-        """Blame the source for files, the split for its parts, the rest by what the message names."""
-        message = str(error)
-        if isinstance(error, MissingFile):
-            return ("source", "path")
-        if isinstance(error, UnknownUnit):
-            return ("units",)
-        if isinstance(error, DataError) and message.startswith("part"):
-            return split_option(error)
-        if isinstance(error, EmptySelection) and self.select:
-            return ("select",)
-        return ("variables",) if "variable" in message else ("source",)
+    def faulty_option(self, error: Exception) -> Path:
+        """Return the files where they are missing, else what the message quotes, else the source."""
+        return (
+            ("source", "path")
+            if isinstance(error, MissingFile)
+            else super().faulty_option(error) or ("source",)
+        )

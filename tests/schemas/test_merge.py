@@ -115,6 +115,7 @@ BROKEN = {
     "seed..x=1": "--set seed..x=1  expected KEY=VALUE, as in `--set steps.train.model.rank=12`",
     "seed.x=1": "--set seed.x=1  seed.x: seed holds 1, which has no options below it",
     "seed=[1": "--set seed=[1  seed: a '[' that is not closed, or a ',' is missing",
+    "extends=base.yaml": "--set extends=base.yaml  extends: is read before overrides; write it in the file",
     "seed=-1": "--set seed=-1  seed: must be at least 0, was given -1",
     "steps.dynamcs.model.rank=3": "--set steps.dynamcs.model.rank=3  steps.dynamcs: unknown step 'dynamcs'; "
     "did you mean 'dynamics'? (steps: analysis, dynamics, network, perfect, scores, truth)",

@@ -1,11 +1,14 @@
 """From a file to a checked pipeline, and what it knows then."""
 
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import xarray as xr
 
 from koopcast.errors import InvalidInput
 from schemas.check import Earlier
@@ -49,6 +52,79 @@ def test_a_model_of_other_fields_is_refused(tmp_path: Path) -> None:
             ["steps.other.system.points=40", "steps.other.dt=0.1", "steps.perfect.model=other.system"],
         )
     assert "has a step of 0.1 1, a record of the data is 0.05 1" in str(caught.value)
+
+
+INGEST = """\
+name: real
+steps:
+  data:
+    task: ingest
+    source: {kind: netcdf, path: fields.nc}
+    variables: [t]
+"""
+
+
+@pytest.fixture(scope="module")
+def fields(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fields")
+    time = np.arange("2000-01", "2000-07", dtype="datetime64[M]").astype("datetime64[ns]")
+    values = np.zeros((6, 3, 4), dtype=np.float32)
+    coords = {"time": time, "latitude": [0.0, 1.0, 2.0], "longitude": [0.0, 90.0, 180.0, 270.0]}
+    dataset = xr.Dataset({"t": (("time", "latitude", "longitude"), values, {"units": "K"})}, coords=coords)
+    dataset.to_netcdf(folder / "fields.nc", engine="netcdf4")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("option", "place", "words"),
+    [
+        ("units: {t: bananas}", "7:16  steps.data.units.t", "unknown unit 'bananas'"),
+        ("units: {t: m}", "7:16  steps.data.units.t", "'K' cannot be converted to 'm'"),
+        ("units: {x: K}", "7:5  steps.data.units", "names 'x', which is not ingested; variables: t"),
+        ("select: {latitude: [50, 60]}", "7:5  steps.data.select", "holds nothing of 0..2; widen it"),
+        ("split: {time: {train: ..1999}}", "7:27  steps.data.split.time.train", "change `split.time.train`"),
+        ("split: {time: {train: ..2000-13}}", "7:27  steps.data.split.time.train", "'2000-13' is not a date"),
+        ("split: {time: {train: ..2000-03, test: 2000-03..}}", "7:5  steps.data.split", "share 1 records"),
+        (
+            "split: {time: {train: 0.5, test: 3}}",
+            "7:13  steps.data.split.time",
+            "mixes ranges, shares and counts",
+        ),
+        (
+            "split: {sample: {train: 0.8, test: 0.2}}",
+            "7:40  steps.data.split.sample.test",
+            "holds nothing of it",
+        ),
+        ("mask: no", "7:11  steps.data.mask", "did you mean 'none'? (allowed: auto, none)"),
+    ],
+)
+def test_a_fault_of_real_data_is_placed_at_its_option(
+    fields: Path, option: str, place: str, words: str
+) -> None:
+    (fields / "p.yaml").write_text(f"{INGEST}    {option}\n")
+    with pytest.raises(PipelineInvalid) as caught:
+        load(fields / "p.yaml")
+    (fault,) = caught.value.faults
+    assert str(fault).startswith(f"{fields / 'p.yaml'}:{place}: ")
+    assert words in fault.message
+
+
+def test_a_relative_path_starts_from_the_file_that_writes_it(
+    fields: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (fields / "base.yaml").write_text(INGEST)
+    (tmp_path / "p.yaml").write_text(f"extends: {fields / 'base.yaml'}\nname: other\n")
+    monkeypatch.chdir("/")
+    assert load(tmp_path / "p.yaml").findings.contracts["data"].fields.shape == (3, 4)
+    with pytest.raises(PipelineInvalid, match=re.escape(f"{tmp_path / 'fields.nc'}' does not exist")):
+        load(tmp_path / "p.yaml", ["steps.data.source.path=fields.nc"])
+
+
+def test_real_data_are_described_without_reading_them(fields: Path) -> None:
+    (fields / "p.yaml").write_text(f"{INGEST}    split: {{time: {{train: ..2000-04, test: 2000-05..}}}}\n")
+    contract = load(fields / "p.yaml").findings.contracts["data"]
+    assert contract.fields.shape == (3, 4)
+    assert contract.part("test").fields.time.size == 2
 
 
 def test_an_artefact_of_an_earlier_run_is_checked_like_a_step() -> None:

@@ -1,0 +1,42 @@
+"""Arithmetic that serves tensors and NumPy arrays alike."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+AnyArray = TypeVar("AnyArray", Tensor, np.ndarray)
+
+
+def stacked(parts: Sequence[AnyArray]) -> AnyArray:
+    """Return parts of equal shape along a new last axis."""
+    if isinstance(parts[0], Tensor):
+        return torch.stack(list(parts), dim=-1)
+    return np.stack(list(parts), axis=-1)
+
+
+class Ring:
+    """Shifted views of a ring `(..., state)`: the ring is laid out twice, and a neighbour is a window of that.
+
+    The layout of an array is kept while its shape stays, which saves half of the time at forty cells.
+    """
+
+    def __init__(self, *offsets: int) -> None:
+        self._offsets = offsets
+        self._layout = np.empty(0)
+        self._windows: tuple[np.ndarray, ...] = ()
+
+    def neighbours(self, x: AnyArray) -> tuple[AnyArray, ...]:
+        """Return x at k + offset for each offset; of an array, valid until the next call."""
+        size = x.shape[-1]
+        if isinstance(x, Tensor):
+            twice = torch.cat((x, x), dim=-1)
+            return tuple(twice.narrow(-1, offset % size, size) for offset in self._offsets)
+        if self._layout.shape != (*x.shape[:-1], 2 * size) or self._layout.dtype != x.dtype:
+            self._layout = np.empty((*x.shape[:-1], 2 * size), dtype=x.dtype)
+            starts = [offset % size for offset in self._offsets]
+            self._windows = tuple(self._layout[..., start : start + size] for start in starts)
+        np.concatenate((x, x), axis=-1, out=self._layout)
+        return self._windows
