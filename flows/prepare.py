@@ -23,6 +23,8 @@ class Prepared:
     store: Store
     plan: Plan
     decisions: Mapping[str, Decision]
+    forced: frozenset[str]
+    """Steps that run although the store has their result."""
 
 
 def store_root(uri: str | None) -> str:
@@ -43,7 +45,8 @@ def prepare(request: Request) -> Prepared:
     decisions = plan.select(found, from_=request.from_, only=request.only, force=request.force)
     if request.locked:
         lock.refuse_drift(plan, store)
-    return Prepared(request, store, plan, decisions)
+    forced = frozenset(name for name in found if decisions[name].action == "run")
+    return Prepared(request, store, plan, decisions, forced)
 
 
 def make(file: str, overrides: Sequence[str], uri: str | None) -> tuple[Store, Plan]:
@@ -93,6 +96,5 @@ def job(prepared: Prepared, planned: Planned) -> Job:
         components=planned.components,
         contract=contract_to_json(planned.contract) if planned.contract else None,
         threads=plan.loaded.pipeline.threads,
-        force=prepared.decisions[planned.name].action == "run"
-        and prepared.decisions[planned.name].reason.startswith(("forced", "from")),
+        force=planned.name in prepared.forced,
     )

@@ -5,7 +5,8 @@ import shutil
 from pathlib import Path
 
 from koopcast.stores import Run, Store
-from schemas.plan import Plan, canonical_json
+from schemas.keys import canonical_json
+from schemas.plan import Plan
 from schemas.version import versions as code_versions
 from tasks.ending import Ending
 

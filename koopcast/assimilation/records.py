@@ -82,26 +82,27 @@ class Recorder:
         count = len(self._figures)
         cycles = slice(state.cycle - count, state.cycle)
         record = self._observations.record[cycles]
-        background, background_mean, background_spread = self._moments(self._background, [])
-        if not bool(torch.isfinite(background_mean.sum())):
+        fields, means, spreads = self._moments()
+        if not bool(torch.isfinite(means.sum())):
             raise self._diverged(cycles.start)
-        analysis, mean, spread = self._moments(self._analysis, self._stds)
-        seen, truth = self._seen(background_mean, cycles), self._true(record)
-        figures = self._summary(cycles, seen, count) | {
-            "background_rmse": self._rms(background_mean - truth, record),
-            "rmse": self._rms(mean - truth, record),
-            "background_spread": self._rms(background_spread, record),
-            "spread": self._rms(spread, record),
+        error, spread = self._rms(means - self._true(record), record), self._rms(spreads, record)
+        seen = self._seen(means, cycles)
+        figures = self._summary(cycles, seen[0]) | {
+            "background_rmse": error[0],
+            "rmse": error[1],
+            "background_spread": spread[0],
+            "spread": spread[1],
         }
+        kept = (fields.movedim(1, 3) if self._keeps_members else means[:, :, None]).float()
         self._background, self._analysis, self._figures, self._stds = [], [], [], []
         return Cycles(
             record=record,
-            background=self._kept(background, background_mean),
-            analysis=self._kept(analysis, mean),
-            background_spread=background_spread.float(),
-            analysis_spread=spread.float(),
-            observed_background=seen,
-            observed_analysis=self._seen(mean, cycles),
+            background=kept[0],
+            analysis=kept[1],
+            background_spread=spreads[0].float(),
+            analysis_spread=spreads[1].float(),
+            observed_background=seen[0],
+            observed_analysis=seen[1],
             figures=figures,
             state=state,
         )
@@ -111,21 +112,23 @@ class Recorder:
         at = finite.index(False)
         return diverged(self._background[at], first + at, self._observations.num_times)
 
-    def _moments(self, ensembles: list[Tensor], stds: list[Tensor | None]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return fields `(time, batch, member, *space, channel)`; mean and spread `(batch, time, ...)`."""
-        block = torch.stack(ensembles)
-        time, batch, member = block.shape[:3]
-        fields = self._decoded(block.flatten(0, 2)).unflatten(0, (time, batch, member))
-        mean = fields.mean(dim=2)
-        stated = [std for std in stds if std is not None]
+    def _moments(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return fields `(2, time, batch, member, *space, channel)`; mean and spread `(2, batch, time, ...)`.
+
+        The first axis holds background and analysis.
+        """
+        block = torch.stack(self._background + self._analysis)
+        batch, member = block.shape[1:3]
+        fields = self._decoded(block.flatten(0, 2)).unflatten(0, (2, -1, batch, member))
+        means = fields.mean(dim=3)
+        squares = (fields - means[:, :, :, None]).square_().sum(dim=3)
+        spreads = squares.div_(max(1, member - 1)).sqrt_()
+        stated = [std for std in self._stds if std is not None]
         if stated:
             unknown = torch.full_like(stated[0], torch.nan)
-            spread = torch.stack([unknown if std is None else std for std in stds])
-            spread = spread.reshape(mean.shape)
-        else:
-            squares = (fields - mean[:, :, None]).square_().sum(dim=2)
-            spread = squares.div_(max(1, member - 1)).sqrt_()
-        return fields, mean.movedim(0, 1), spread.movedim(0, 1)
+            whole = torch.stack([unknown if std is None else std for std in self._stds])
+            spreads[1] = whole.reshape(spreads[1].shape)
+        return fields, means.movedim(1, 2), spreads.movedim(1, 2)
 
     def _decoded(self, states: Float[Tensor, "many state"]) -> Float[Tensor, "many *space channel"]:
         if self._dynamics.is_physical:
@@ -134,29 +137,26 @@ class Recorder:
             )
         return self._dynamics.decode(states.to(self._dynamics.dtype)).double()
 
-    def _kept(self, fields: Tensor, mean: Tensor) -> Float[Tensor, "batch member time *space channel"]:
-        kept = fields.movedim(0, 2) if self._keeps_members else mean[:, None]
-        return kept.to(torch.float32, memory_format=torch.contiguous_format)
-
     def _true(self, record: Int[Tensor, " time"]) -> Float[Tensor, "batch time *space channel"]:
         return self._fields[:, record].to(self._weights).repeat_interleave(self._repeats, dim=0)
 
     def _seen(
-        self, mean: Float[Tensor, "batch time *space channel"], cycles: slice
-    ) -> Float[Tensor, "batch time obs"]:
-        return mean.flatten(2).gather(2, self._observations.index[:, cycles])
+        self, means: Float[Tensor, "2 batch time *space channel"], cycles: slice
+    ) -> Float[Tensor, "2 batch time obs"]:
+        index = self._observations.index[:, cycles]
+        return means.flatten(3).gather(3, index.expand(2, -1, -1, -1))
 
     def _rms(
-        self, fields: Float[Tensor, "batch time *space channel"], record: Int[Tensor, " time"]
-    ) -> Float[Tensor, "batch time"]:
+        self, fields: Float[Tensor, "2 batch time *space channel"], record: Int[Tensor, " time"]
+    ) -> Float[Tensor, "2 batch time"]:
         """Return the root mean square over cells that hold data."""
-        squares = fields.flatten(2).square()
+        squares = fields.flatten(3).square()
         if self._weights.shape[:2] == (1, 1):
             return (squares @ self._weights[0, 0]).sqrt()
         weights = self._weights[:, record] if self._weights.shape[1] > 1 else self._weights
-        return (squares * weights.repeat_interleave(self._repeats, dim=0)).sum(dim=2).sqrt()
+        return (squares * weights.repeat_interleave(self._repeats, dim=0)).sum(dim=3).sqrt()
 
-    def _summary(self, cycles: slice, seen: Tensor, count: int) -> dict[str, Tensor]:
+    def _summary(self, cycles: slice, seen: Tensor) -> dict[str, Tensor]:
         """Return figures per observation; NaN at times without any."""
         value = self._observations.value[:, cycles].to(seen)
         present = (~torch.isnan(value)).sum(dim=2)

@@ -100,7 +100,7 @@ def test_a_step_that_fails_stops_what_needs_it_and_nothing_else(go: Go) -> None:
     }
     assert result.exit_code == 1
     assert "steps.analysis" in result.steps["analysis"].message
-    assert "cycle" in result.steps["analysis"].message
+    assert "observation time" in result.steps["analysis"].message
     assert result.report is not None
     assert "failed" in Path(result.report).read_text()
     assert go().state == "done"

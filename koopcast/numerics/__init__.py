@@ -1,0 +1,1 @@
+"""Mathematics that methods share and that has no options of its own."""
