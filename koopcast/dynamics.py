@@ -1,4 +1,4 @@
-"""Anything that steps a batch of states: a system, a trained operator, a Koopman model. Assimilation sees only this."""
+"""Anything that steps a batch of states; assimilation sees only this."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -14,9 +14,9 @@ from koopcast.grids import FieldsInfo
 class Dynamics(ABC):
     """A discrete-time model of fields. One step is one record interval of the data it describes.
 
-    A *frame* is a field at one time, `(*space, channel)`, in physical units. A *state* is the flat vector that the
-    model carries from step to step; for a physical model it is the frame, for a latent one an encoding of `history`
-    frames.
+    A *frame* is a field at one time, `(*space, channel)`, in physical units. A *state* is the flat vector that
+    the model carries from step to step; for a physical model it is the frame, for a latent one an encoding of
+    `history` frames.
     """
 
     info: FieldsInfo
@@ -26,7 +26,7 @@ class Dynamics(ABC):
     is_physical: bool = True
     """Whether `state` is the last frame, flattened: needed where cells have a position (localisation)."""
     keeps_tensors: bool = True
-    """Whether `step` may keep tensors that it makes (matrices for a shape): it is then never run in inference mode."""
+    """Whether `step` may keep tensors that it makes: it is then never run in inference mode."""
 
     @abstractmethod
     def step(self, state: Float[Tensor, "batch state"]) -> Float[Tensor, "batch state"]:
@@ -41,14 +41,14 @@ class Dynamics(ABC):
         return state.reshape(state.shape[0], *self.info.shape, self.info.num_channels)
 
     def noise_factor(self) -> Float[Tensor, "state rank"] | None:
-        """Return F with F Fᵀ the covariance of the one-step error in state space; None for a perfect model."""
+        """Return F with F Fᵀ the covariance of the one-step error of the state; None for a perfect model."""
         return None
 
     def noise_std(self) -> Float[Tensor, " state"] | None:
         """Return the standard deviation of independent one-step errors, per entry of the state.
 
-        The diagonal form of `noise_factor`, for states too large for a factor. A driver adds `noise_factor` where it
-        is given, else this, else nothing.
+        The diagonal form of `noise_factor`, for states too large for a factor. A driver adds `noise_factor` where
+        it is given, else this, else nothing.
         """
         return None
 
@@ -71,7 +71,7 @@ class Tendency:
 
     function: Callable[[Float[Tensor, "*batch state"]], Float[Tensor, "*batch state"]]
     takes_arrays: bool = False
-    """Whether `function` takes NumPy arrays as well: a few dozen numbers are then stepped several times faster."""
+    """Whether `function` takes NumPy arrays as well: a few numbers are then stepped several times faster."""
 
 
 @dataclass(frozen=True)

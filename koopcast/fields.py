@@ -1,4 +1,4 @@
-"""Fields on disk and in memory: xarray outside, channels-last torch tensors inside; entered and left only here."""
+"""Fields: xarray outside, channels-last torch tensors inside; torch is entered and left only here."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -22,8 +22,8 @@ MASK = "mask"
 class FieldData:
     """A dataset, its contract, and the window of it that one reader may see.
 
-    `dataset` holds one variable a channel with dims `([sample,] time, *space)`, and `mask` with dims `(*space)` or
-    `(time, *space)` where `info.is_masked`. It may be lazy: only `tensor` and `valid` read numbers.
+    `dataset` holds one variable a channel with dims `([sample,] time, *space)`, and `mask` with dims `(*space)`
+    or `(time, *space)` where `info.is_masked`. It may be lazy: only `tensor` and `valid` read numbers.
     """
 
     dataset: xr.Dataset
@@ -32,6 +32,7 @@ class FieldData:
 
     @property
     def view(self) -> Window:
+        """What the reader may see: the window, or all."""
         return self.window or self.info.whole
 
     @property
@@ -103,7 +104,12 @@ class FieldData:
         return np.asarray(mask.values, dtype=bool)[None, None]
 
     def _channel(
-        self, name: str, samples: tuple[int, int], times: tuple[int, int], valid: np.ndarray, dtype: torch.dtype
+        self,
+        name: str,
+        samples: tuple[int, int],
+        times: tuple[int, int],
+        valid: np.ndarray,
+        dtype: torch.dtype,
     ) -> Tensor:
         array = self.dataset[name].isel(time=slice(*times))
         array = array.isel(sample=slice(*samples)) if "sample" in array.dims else array.expand_dims("sample")
@@ -112,8 +118,8 @@ class FieldData:
         if faulty.any():
             where = tuple(int(i) for i in np.argwhere(faulty)[0])
             raise NotFinite(
-                f"variable '{name}' has {int(faulty.sum())} non-finite values where data are promised, first at "
-                f"(sample, time, *space) = {where}",
+                f"variable '{name}' has {int(faulty.sum())} non-finite values where data are promised, first "
+                f"at (sample, time, *space) = {where}",
                 "mask these cells (ingest with `mask: auto`) or repair the data",
             )
         if not valid.all():
@@ -124,7 +130,7 @@ class FieldData:
 def to_dataset(
     values: Float[Tensor, "sample time *space channel"], like: FieldData, times: xr.DataArray
 ) -> xr.Dataset:
-    """Return a tensor as a dataset with the variables, axes and attributes of `like`; masked cells become NaN."""
+    """Return a tensor as a dataset with variables, axes and attributes of `like`; masked cells become NaN."""
     info = like.info
     array = values.detach().cpu().numpy()
     valid = like.always_valid().numpy()

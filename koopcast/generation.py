@@ -41,12 +41,14 @@ class Run:
     burn_in: int = 0
     """Records thrown away before the first that is kept."""
     verify_tol: float = 1e-2
-    """Difference that halving the step may make over one Lyapunov time, as a share of the fields' standard deviation."""
+    """Difference that halving the step may make over one Lyapunov time, as a share of the fields' standard
+    deviation."""
     tail_tol: float = 1e-6
     """Share of energy that the finest tenth of the modes may hold in a resolved field."""
 
     @property
     def step(self) -> float:
+        """Return the integration step, in time units of the system."""
         return self.system.default_time_step() if self.dt is None else self.dt
 
 
@@ -93,8 +95,8 @@ def generate(run: Run, generator: torch.Generator) -> Iterator[Float[Tensor, "sa
 
     Raises:
         Diverged: A sample is not finite; the message names sample and time.
-        Underresolved: Halving the step changes the result by more than `verify_tol`, or the grid cuts the spectrum.
-        ShapeMismatch: The integrator does not solve problems of the system's form.
+        Underresolved: Halving the step changes the result by more than `verify_tol`, or the grid cuts the
+        spectrum. ShapeMismatch: The integrator does not solve problems of the system's form.
     """
     dynamics = SystemDynamics(run, generator.device)
     fields = run.system.initial(run.samples, generator)
@@ -131,13 +133,16 @@ def _advanced(dynamics: SystemDynamics, state: Tensor, run: Run, record: int, to
 
 
 def _spun_up(run: Run, state: Float[Tensor, "sample state"]) -> Float[Tensor, "sample state"]:
-    """Return the state after what the burn-in lacks to the system's own spin-up: steps are judged on the attractor."""
+    """Return the state after what the burn-in lacks to the system's own spin-up: steps are judged on the
+    attractor.
+    """
     lacking = run.system.spin_up_time() / run.step - run.burn_in * run.record_every
     return SystemDynamics(replace(run, record_every=max(0, round(lacking))), state.device).step(state)
 
 
 def check_step(run: Run, state: Float[Tensor, "sample state"]) -> float:
-    """Return the error of the integration step by step halving, as a share of the standard deviation of the fields.
+    """Return the error of the integration step by step halving, as a share of the standard deviation of the
+    fields.
 
     Raises:
         Underresolved: The error is above `run.verify_tol`.
@@ -155,7 +160,8 @@ def check_step(run: Run, state: Float[Tensor, "sample state"]) -> float:
         ratio = run.verify_tol / error if np.isfinite(error) and error > 0 else 2.0**-run.integrator.order
         better = run.step * min(0.5, 0.9 * ratio ** (1 / run.integrator.order))
         raise Underresolved(
-            f"halving dt = {run.step:g} of {run.system.kind} changes the fields by {error:.2g} of their standard deviation "
+            f"halving dt = {run.step:g} of {run.system.kind} changes the fields by {error:.2g} of their "
+            "standard deviation "
             f"after {horizon:g} time units, above the tolerance {run.verify_tol:g}",
             f"lower dt, for instance to {better:.2g}",
         )
@@ -167,8 +173,8 @@ def _check_resolution(run: Run, fields: Float[Tensor, "sample *space channel"]) 
     if float(tail.max()) > run.tail_tol:
         sample = int(tail.argmax())
         raise Underresolved(
-            f"sample {sample} of {run.system.kind} has {float(tail[sample]):.2g} of its energy in the finest tenth of the "
-            f"modes, above {run.tail_tol:g}: the grid {run.system.describe().shape} cuts its spectrum",
+            f"sample {sample} of {run.system.kind} has {float(tail[sample]):.2g} of its energy in the finest "
+            f"tenth of the modes, above {run.tail_tol:g}: its grid cuts the spectrum",
             "raise `points`",
         )
 
@@ -176,11 +182,13 @@ def _check_resolution(run: Run, fields: Float[Tensor, "sample *space channel"]) 
 def dataset(
     run: Run, values: Float[Tensor, "sample time *space channel"], first: int = 0, dtype: str = "float32"
 ) -> xr.Dataset:
-    """Return a block of records as a dataset with coordinates and attributes; `first` is the number of its first record."""
+    """Return a block of records as a dataset with coordinates and attributes; `first` is the number of its
+    first record.
+    """
     info = describe(run)
     interval = float(info.time.step)
     numbers = np.arange(first, first + values.shape[1], dtype=np.float64)
-    coords: Mapping[str, xr.DataArray] = {
+    coords: dict[str, xr.DataArray] = {
         "time": xr.DataArray(np.round(numbers * interval, 12), dims="time",
                              attrs={"units": "1", "long_name": "time in units of the model"}),
         **{

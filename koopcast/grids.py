@@ -29,10 +29,12 @@ class Window:
 
     @property
     def num_samples(self) -> int:
+        """Samples in the block."""
         return self.samples[1] - self.samples[0]
 
     @property
     def num_times(self) -> int:
+        """Records of each sample in the block."""
         return self.times[1] - self.times[0]
 
 
@@ -64,7 +66,8 @@ class FieldsInfo:
     """Named parts of a split: `train`, `valid`, `test`."""
     is_masked: bool = False
     properties: frozenset[str] = frozenset()
-    """Certified by the producer: `exact_solution`, `exact_spectrum`, `linear_gaussian`, `measure_preserving`."""
+    """Certified by the producer: `exact_solution`, `exact_spectrum`, `linear_gaussian`,
+    `measure_preserving`."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -73,6 +76,7 @@ class FieldsInfo:
 
     @property
     def num_channels(self) -> int:
+        """Variables."""
         return len(self.variables)
 
     @property
@@ -82,6 +86,7 @@ class FieldsInfo:
 
     @property
     def whole(self) -> Window:
+        """The window that holds everything."""
         return Window((0, self.samples), (0, self.time.size))
 
     def narrowed(self, part: str) -> "FieldsInfo":

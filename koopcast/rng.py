@@ -8,11 +8,12 @@ import torch
 
 def seed_sequence(seed: int, *names: str | int) -> np.random.SeedSequence:
     """Return the stream of `names` below the pipeline's seed; strings enter by their SHA-256."""
-    words = [
-        name if isinstance(name, int) else int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
-        for name in names
-    ]
-    return np.random.SeedSequence(entropy=seed, spawn_key=tuple(words))
+    words = tuple(name if isinstance(name, int) else _word(name) for name in names)
+    return np.random.SeedSequence(entropy=seed, spawn_key=words)
+
+
+def _word(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
 
 
 def derived_seed(seed: int, *names: str | int) -> int:

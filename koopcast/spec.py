@@ -28,7 +28,7 @@ class Problem:
 
 
 def _without_coercion(schema: Any, owner: type) -> Any:
-    """Return a core schema whose numbers refuse text and truth values; specs below `owner` saw to theirs already."""
+    """Return a core schema whose numbers refuse text and truth values; specs below saw to theirs already."""
     if isinstance(schema, (list, tuple)):
         return type(schema)(_without_coercion(item, owner) for item in schema)
     if not isinstance(schema, dict) or schema.get("cls", owner) is not owner:
@@ -56,12 +56,16 @@ class Spec(BaseModel):
     """Options of one thing: immutable, no unknown keys, documented by the string under each field."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False, protected_namespaces=()
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+        protected_namespaces=(),
     )
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler, /) -> CoreSchema:
-        """Take numbers and truth values as they are written: `"12"`, `true` and `1` do not stand for one another."""
+        """Take numbers and truth values as written: `"12"`, `true` and `1` do not stand for one another."""
         return cast("CoreSchema", _without_coercion(handler(source), cls))
 
     def check(self, fields: "FieldsInfo") -> Iterator[Problem]:
@@ -80,8 +84,8 @@ class MethodSpec(Spec):
 class Family:
     """Annotation that turns a union of method specs, or of families, into a family of the language.
 
-    It reads `kind` to pick the class, takes a bare string as `{kind: string}`, and adds the methods that other
-    distributions offer under the entry-point group `koopcast.<family>`.
+    It reads `kind` to pick the class, takes a bare string as `{kind: string}`, and adds the methods that
+    other distributions offer under the entry-point group `koopcast.<family>`.
     """
 
     def __init__(self, name: str) -> None:

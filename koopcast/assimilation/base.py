@@ -1,8 +1,9 @@
 """Assimilation: one analysis of an ensemble, batched over independent experiments.
 
-Words of the family: *member* one state of the ensemble, *state* its components, *cell* one of them that is a value
-of a field at a place, *obs* one observation, *background* the ensemble before the analysis, *anomaly* a member less
-the mean, *innovation* observation less background mean. *Whitened* means divided by the observation error.
+Words of the family: *member* one state of the ensemble, *state* its components, *cell* one of them that is
+a value of a field at a place, *obs* one observation, *background* the ensemble before the analysis,
+*anomaly* a member less the mean, *innovation* observation less background mean. *Whitened* means divided
+by the observation error.
 """
 
 from abc import abstractmethod
@@ -29,7 +30,7 @@ class Observed(NamedTuple):
     """One over the standard deviation of the error."""
     predicted: Float[Tensor, "batch member obs"]
     """The observation operator applied to each member of the background."""
-    index: Int[Tensor, "batch obs"] | None = None
+    cell: Int[Tensor, "batch obs"] | None = None
     """Cell that each observation sees: for localisation. The same tensor again means the same sites."""
 
     @classmethod
@@ -38,11 +39,11 @@ class Observed(NamedTuple):
         value: Float[Tensor, "batch obs"],
         variance: Float[Tensor, "batch obs"],
         predicted: Float[Tensor, "batch member obs"],
-        index: Int[Tensor, "batch obs"] | None = None,
+        cell: Int[Tensor, "batch obs"] | None = None,
     ) -> "Observed":
         """Return observations with NaN for missing ones in the form that an analysis takes."""
         value, scale = standardised(value, variance)
-        return cls(value, scale, predicted, index)
+        return cls(value, scale, predicted, cell)
 
 
 def standardised(value: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,4 +111,5 @@ class AnalysisSpec(MethodSpec):
         return False
 
     def check(self, fields: FieldsInfo) -> Iterator[Problem]:
+        """Yield nothing: a method without options that need a grid."""
         yield from ()

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from koopcast.assimilation.initial import history_ends, states_at
 from koopcast.assimilation.records import Cycles, Recorder, diverged
 from koopcast.dynamics import Dynamics
 from koopcast.fields import FieldData
+from koopcast.numerics.arrays import normal
 from koopcast.numerics.geometry import domain_of
 from koopcast.observations.base import ObservationSet
 from koopcast.progress import report
@@ -27,10 +28,10 @@ CLIMATOLOGY_RECORDS = 2000
 
 
 class ModelNoise(Spec):
-    """Noise added to every member at every record step of the forecast: what the model knows that it does not know."""
+    """Noise added to every member at every record step: what the model knows of its own error."""
 
     scale: NonNegativeFloat = 1.0
-    """Factor on the one-step error that a fitted model knows of itself; 0: none. A true model has no error."""
+    """Factor on the one-step error that a fitted model states; 0: none. A true model has no error."""
     std: NonNegativeFloat | None = None
     """Instead of it: independent noise of this standard deviation on each component of the state."""
 
@@ -83,7 +84,7 @@ class Experiment:
     """Its window has the records that `observations.record` counts; grid and mask are its own."""
     training: FieldData
     """What a method may know of the climatology."""
-    noise: ModelNoise = ModelNoise()
+    noise: ModelNoise = field(default_factory=ModelNoise)
 
     def setting(self, device: torch.device) -> Setting:
         """Return what the method knows before the first cycle."""
@@ -107,7 +108,8 @@ class Experiment:
 def run(experiment: Experiment, state: CycleState, *, keep: str = "members") -> Iterator[Cycles]:
     """Cycle from `state` to the last observation time, yielding records of some cycles at a time.
 
-    `keep` is `members`, or `mean` for records of the ensemble mean alone. Each block holds the state after it.
+    `keep` is `members`, or `mean` for records of the ensemble mean alone. Each block holds the state after
+    it, whose generator moves on with the next block: save it before that.
 
     Raises:
         Diverged: A member is not finite; the message names cycle and experiment.
@@ -122,6 +124,8 @@ def run(experiment: Experiment, state: CycleState, *, keep: str = "members") -> 
         mode = torch.no_grad() if experiment.dynamics.keeps_tensors else torch.inference_mode()
         with mode, np.errstate(over="ignore", invalid="ignore"):
             state = _cycles(state, experiment.observations, forecast, analyse, recorder)
+        # Outside of inference mode: a tensor like any other.
+        state = replace(state, ensemble=state.ensemble.clone())
         yield recorder.flush(state)
     report("cycle", total, total)
 
@@ -138,7 +142,7 @@ def _cycles(
         now = records[cycle]
         try:
             analysis = analyse(ensemble, cycle, generator)
-        except torch.linalg.LinAlgError as error:
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             raise diverged(ensemble, cycle, total) from error
         recorder.add(ensemble, analysis)
         ensemble = analysis.ensemble
@@ -164,12 +168,10 @@ def _forecast(dynamics: Dynamics, noise: ModelNoise, active: Tensor | None) -> F
             stepped = dynamics.step(states.to(dtype)).double().view(ensemble.shape)
         if factor is not None:
             shape = (*ensemble.shape[:2], factor.shape[0])
-            draws = torch.randn(shape, generator=generator, device=generator.device, dtype=torch.float64)
+            draws = normal(*shape, generator=generator)
             stepped = stepped + draws @ factor
         elif std > 0:
-            draws = torch.randn(
-                ensemble.shape, generator=generator, device=generator.device, dtype=torch.float64
-            )
+            draws = normal(*ensemble.shape, generator=generator)
             stepped = stepped + std * (draws if active is None else draws * active)
         return stepped
 

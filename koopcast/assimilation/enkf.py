@@ -11,7 +11,7 @@ from torch import Tensor
 from koopcast.assimilation.base import Analysis, Observed, Setting
 from koopcast.assimilation.ensemble import EnsembleSpec, Finish, Transform, whitened
 from koopcast.assimilation.localization import AnyLocalization, Taper
-from koopcast.errors import EmptySelection
+from koopcast.numerics.arrays import normal
 from koopcast.numerics.ensembles import split
 
 
@@ -29,23 +29,20 @@ class EnKFSpec(EnsembleSpec):
     )
 
     def transform(self, setting: Setting, finish: Finish) -> Transform:
+        """Return the update with the sampled gain, or with the tapered one."""
         if self.localization.is_global():
             return partial(perturbed, finish=finish)
-        if setting.domain is None:
-            raise EmptySelection("localisation needs cells with positions; this state has none",
-                                 "set `localization: none` or use a model whose state is the field")  # fmt: skip
-        return LocalizedGain(
-            Taper(self.localization, setting.domain, setting.num_channels), setting.num_channels, finish
-        )
+        return LocalizedGain(Taper.of(self.localization, setting), setting.num_channels, finish)
 
     def needs_physical_state(self) -> bool:
+        """Return whether covariances are tapered."""
         return not self.localization.is_global()
 
 
 def _innovations(observed: Observed, generator: torch.Generator) -> Float[Tensor, "batch member obs"]:
     """Return whitened (y + D - Y) with D ~ N(0, R) centred over members."""
     shape = observed.predicted.shape
-    noise = torch.randn(shape, generator=generator, device=generator.device, dtype=torch.float64)
+    noise = normal(*shape, generator=generator)
     present = (observed.scale > 0)[:, None]
     scale = observed.scale[:, None]
     return (observed.value[:, None] - observed.predicted) * scale + split(noise)[1] * present
@@ -90,13 +87,13 @@ class LocalizedGain:
         self, ensemble: Float[Tensor, "batch member state"], observed: Observed, generator: torch.Generator
     ) -> Analysis:
         """Return the analysis of members drawn to perturbed observations."""
-        assert observed.index is not None, "localised filters are given the observed cells"
+        assert observed.cell is not None, "localised filters are given the observed cells"
         N1 = ensemble.shape[1] - 1
         A = split(ensemble)[1]
         C, delta = whitened(observed)
-        to_cells = self._taper.to_points(observed.index).repeat_interleave(self._num_channels, dim=1)
+        to_cells = self._taper.to_points(observed.cell).repeat_interleave(self._num_channels, dim=1)
         cross = to_cells * (A.mT @ C) / N1
-        own = self._taper.to_obs(observed.index) * (C.mT @ C) / N1
+        own = self._taper.to_obs(observed.cell) * (C.mT @ C) / N1
         increments, figures = _gain(cross, own, _innovations(observed, generator), delta)
         mean, anomalies = split(ensemble + increments)
         return Analysis(self._finish(mean, anomalies, ensemble, generator), figures)

@@ -56,6 +56,7 @@ class EnsembleSpec(AnalysisSpec):
         return self
 
     def num_members(self) -> int:
+        """Return `members`."""
         return self.members
 
     @abstractmethod
@@ -63,6 +64,7 @@ class EnsembleSpec(AnalysisSpec):
         """Return the filter's own update, which ends in `finish`."""
 
     def build(self, setting: Setting) -> Analyse:
+        """Return the update after prior inflation; it ends in posterior inflation and rotation."""
         transform = self.transform(setting, Finish(self.inflation, self.rotation))
         factor = self.inflation.prior_factor()
         if factor == 1:

@@ -24,8 +24,11 @@ class ETKFSpec(EnsembleSpec):
     reference = "Bishop et al. 2001; symmetric root as in Hunt et al. 2007; rotation as in Sakov and Oke 2008"
 
     def transform(self, setting: Setting, finish: Finish) -> Transform:
+        """Return the symmetric root, or a faster one where a rotation follows anyway."""
         factor = finish.fused_factor()
-        return partial(symmetric, finish=finish) if factor is None else RotatedRoot(finish, self.members, factor)
+        return (
+            partial(symmetric, finish=finish) if factor is None else RotatedRoot(finish, self.members, factor)
+        )
 
 
 def symmetric(
@@ -53,19 +56,22 @@ def symmetric(
 
 
 class RotatedRoot:
-    """The same mean, and a root that is rotated at random on the spot: 1 uᵀ X + f √(N-1) Vᵀ Q X with X = L⁻¹ V E.
+    """The same mean, and a root that is rotated at random on the spot: 1 uᵀ X + f √(N-1) Vᵀ Q X with X = L⁻¹
+    V E.
 
-    V holds N-1 contrasts orthogonal to the mean, L Lᵀ = (N-1) I + C Cᵀ with C = V Y whitened, u = L⁻¹ C δ, and f
-    is the factor of inflation. With Q uniform on the orthogonal group, Q times *any* root has the distribution
-    of Q times the symmetric one, so that a Cholesky factor of order N-1 replaces eigenvectors of order N.
+    V holds N-1 contrasts orthogonal to the mean, L Lᵀ = (N-1) I + C Cᵀ with C = V Y whitened, u = L⁻¹ C δ,
+    and f is the factor of inflation. With Q uniform on the orthogonal group, Q times *any* root has the
+    distribution of Q times the symmetric one, so that a Cholesky factor of order N-1 replaces eigenvectors
+    of order N.
 
-    It runs on the CPU, one experiment after the other, on LAPACK itself: for the small ensembles that are rotated,
-    calling a tensor operation costs several times its arithmetic.
+    It runs on the CPU, one experiment after the other, on LAPACK itself: for the small ensembles that are
+    rotated, calling a tensor operation costs several times its arithmetic.
     """
 
     def __init__(self, finish: Finish, members: int, factor: float) -> None:
         self._finish = finish
         self._basis = mean_and_contrasts(members, torch.device("cpu")).numpy()
+        self._identity = (members - 1) * np.eye(members - 1)
         self._spread = np.ascontiguousarray(factor * math.sqrt(members - 1) * self._basis[1:].T)
 
     def __call__(
@@ -109,7 +115,7 @@ class RotatedRoot:
         C = seen[1:]
         delta = value * scale - seen[0]
         M = C @ C.T
-        M.ravel()[:: M.shape[0] + 1] += M.shape[0]
+        M += self._identity
         L = dpotrf(M.T, lower=1, overwrite_a=1)[0]
         X = dtrsm(1.0, L, contrasts[1:].T, side=1, lower=1, trans_a=1).T
         Z = X * scale if predicted is None else dtrsm(1.0, L, C.T, side=1, lower=1, trans_a=1).T
@@ -123,4 +129,4 @@ class RotatedRoot:
         np.matmul(rows, X, out=analysis)
         analysis += contrasts[0]
         entries = Z.ravel()
-        return entries @ entries, delta @ delta - u @ u
+        return float(entries @ entries), float(delta @ delta - u @ u)

@@ -20,9 +20,11 @@ class FreeRunSpec(AnalysisSpec):
     reference = "the usual baseline of twin experiments"
 
     def build(self, setting: Setting) -> Analyse:
+        """Return the identity."""
         return unchanged
 
     def num_members(self) -> int:
+        """Return `members`."""
         return self.members
 
 

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
+from koopcast.numerics.arrays import normal
 from koopcast.numerics.ensembles import split
 from koopcast.spec import Family, MethodSpec
 
@@ -50,6 +51,7 @@ class NoInflationSpec(InflationSpec):
         background: Float[Tensor, "batch member state"],
         generator: torch.Generator,
     ) -> Float[Tensor, "batch member state"]:
+        """Return the anomalies."""
         return anomalies
 
 
@@ -65,6 +67,7 @@ class MultiplicativeSpec(InflationSpec):
     reference = "Anderson and Anderson 1999"
 
     def prior_factor(self) -> float:
+        """Return f, or 1 where it acts on the analysis."""
         return self.factor if self.when == "prior" else 1.0
 
     def posterior_factor(self) -> float:
@@ -77,6 +80,7 @@ class MultiplicativeSpec(InflationSpec):
         background: Float[Tensor, "batch member state"],
         generator: torch.Generator,
     ) -> Float[Tensor, "batch member state"]:
+        """Return f A."""
         factor = self.posterior_factor()
         return anomalies if factor == 1 else anomalies * factor
 
@@ -100,6 +104,7 @@ class RTPSSpec(InflationSpec):
         background: Float[Tensor, "batch member state"],
         generator: torch.Generator,
     ) -> Float[Tensor, "batch member state"]:
+        """Return A (1 + α (σ_b - σ_a) / σ_a)."""
         if self.factor == 0:
             return anomalies
         prior, posterior = _sum_of_squares(split(background)[1]), _sum_of_squares(anomalies)
@@ -127,6 +132,7 @@ class RTPPSpec(InflationSpec):
         background: Float[Tensor, "batch member state"],
         generator: torch.Generator,
     ) -> Float[Tensor, "batch member state"]:
+        """Return (1 - α) A + α A_b."""
         return anomalies if self.factor == 0 else torch.lerp(anomalies, split(background)[1], self.factor)
 
 
@@ -149,11 +155,10 @@ class AdditiveSpec(InflationSpec):
         background: Float[Tensor, "batch member state"],
         generator: torch.Generator,
     ) -> Float[Tensor, "batch member state"]:
+        """Return A + ξ."""
         if self.std == 0:
             return anomalies
-        noise = torch.randn(
-            anomalies.shape, generator=generator, device=generator.device, dtype=anomalies.dtype
-        )
+        noise = normal(*anomalies.shape, generator=generator)
         # A component that never varies (a masked cell) gets no noise.
         varies = _sum_of_squares(anomalies) > 0
         return anomalies + self.std * split(noise)[1] * varies

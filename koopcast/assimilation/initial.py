@@ -12,6 +12,7 @@ from koopcast.dynamics import Dynamics
 from koopcast.errors import EmptySelection
 from koopcast.fields import FieldData
 from koopcast.grids import Window
+from koopcast.numerics.arrays import normal
 from koopcast.spec import Family, MethodSpec
 
 
@@ -27,7 +28,8 @@ class InitialSpec(MethodSpec):
         size: tuple[int, int],
         generator: torch.Generator,
     ) -> Float[Tensor, "batch member state"]:
-        """Return float64 states; the batch is `sample * repeat`, repeats fastest, `size = (repeats, members)`.
+        """Return float64 states; the batch is `sample * repeat`, repeats fastest, `size = (repeats,
+        members)`.
 
         Raises:
             EmptySelection: The data hold fewer records than one state needs.
@@ -49,15 +51,18 @@ class ClimatologySpec(InitialSpec):
         size: tuple[int, int],
         generator: torch.Generator,
     ) -> Float[Tensor, "batch member state"]:
+        """Return states of the training window."""
         batch, members = truth.view.num_samples * size[0], size[1]
         ends = history_ends(training, dynamics.history)
         chosen = torch.cat([_without_replacement(len(ends), members, generator) for _ in range(batch)])
         states = states_at(dynamics, training, [ends[i] for i in chosen.tolist()], generator.device)
-        return states.unflatten(0, (batch, members))
+        ensemble: Tensor = states.unflatten(0, (batch, members))
+        return ensemble
 
 
 class PerturbedSpec(InitialSpec):
-    """The first state of the truth plus noise, twice: once for the centre of an experiment, once for each member.
+    """The first state of the truth plus noise, twice: once for the centre of an experiment, once for each
+    member.
 
     The truth is then as likely a draw from around the centre as each member is.
     """
@@ -84,11 +89,12 @@ class PerturbedSpec(InitialSpec):
         size: tuple[int, int],
         generator: torch.Generator,
     ) -> Float[Tensor, "batch member state"]:
+        """Return the first state of the truth with both noises."""
         repeats, members = size
         start = truth.view.times[0]
         if start + 1 < dynamics.history:
             raise EmptySelection(
-                f"a state needs {dynamics.history} records, but only {start + 1} lie at or before the first of the window",
+                f"a state needs {dynamics.history} records, and {start + 1} end at the first of the window",
                 "use `initial: climatology`, or a window that starts later",
             )
         window = Window(truth.view.samples, (start + 1 - dynamics.history, start + 1))
@@ -96,11 +102,11 @@ class PerturbedSpec(InitialSpec):
         active = truth.always_valid()[..., None].to(generator.device)
         frames = frames.repeat_interleave(repeats * members, dim=0)
         std = self.std if self.std is not None else (self.variance or 1e-3) ** 0.5
-        options = {"generator": generator, "device": generator.device, "dtype": torch.float64}
-        centre = torch.randn(window.num_samples * repeats, *frames.shape[1:], **options)
-        noise = centre.repeat_interleave(members, dim=0) + torch.randn(frames.shape, **options)
-        states = dynamics.encode((frames + std * noise * active).to(dynamics.dtype)).double()
-        return states.unflatten(0, (-1, members))
+        centre = normal(window.num_samples * repeats, *frames.shape[1:], generator=generator)
+        noise = centre.repeat_interleave(members, dim=0) + normal(*frames.shape, generator=generator)
+        states: Tensor = dynamics.encode((frames + std * noise * active).to(dynamics.dtype)).double()
+        ensemble: Tensor = states.unflatten(0, (-1, members))
+        return ensemble
 
 
 AnyInitial: TypeAlias = Annotated[ClimatologySpec | PerturbedSpec, Family("initial")]
@@ -114,8 +120,10 @@ def history_ends(training: FieldData, history: int) -> list[tuple[int, int]]:
     """
     view = training.view
     if view.num_times < history:
-        raise EmptySelection(f"a state needs {history} records, but the training data hold {view.num_times}",
-                             "take a longer training part")  # fmt: skip
+        raise EmptySelection(
+            f"a state needs {history} records, but the training data hold {view.num_times}",
+            "take a longer training part",
+        )
     return [
         (sample, record)
         for sample in range(*view.samples)

@@ -13,7 +13,6 @@ from koopcast.assimilation.base import Analysis, Observed, Setting
 from koopcast.assimilation.ensemble import EnsembleSpec, Finish, Transform, whitened
 from koopcast.assimilation.etkf import symmetric
 from koopcast.assimilation.localization import AnyLocalization, GaspariCohnSpec, Taper
-from koopcast.errors import EmptySelection
 from koopcast.grids import FieldsInfo
 from koopcast.numerics.ensembles import inverse_and_root, split
 from koopcast.spec import Problem
@@ -32,26 +31,25 @@ class LETKFSpec(EnsembleSpec):
     reference = "Hunt, Kostelich and Szunyogh 2007; every grid point is a local domain"
 
     def transform(self, setting: Setting, finish: Finish) -> Transform:
+        """Return the local transforms, or the ETKF where every weight is 1."""
         if self.localization.is_global():
             return partial(symmetric, finish=finish)
-        if setting.domain is None:
-            raise EmptySelection("localisation needs cells with positions; this state has none",
-                                 "set `localization: none` or use a model whose state is the field")  # fmt: skip
-        return LocalTransform(
-            Taper(self.localization, setting.domain, setting.num_channels), setting.num_channels, finish
-        )
+        return LocalTransform(Taper.of(self.localization, setting), setting.num_channels, finish)
 
     def needs_physical_state(self) -> bool:
+        """Return whether weights fall with distance."""
         return not self.localization.is_global()
 
     def check(self, fields: FieldsInfo) -> Iterator[Problem]:
+        """Yield what the taper finds wrong with the axes."""
         yield from (problem.below("localization") for problem in self.localization.check(fields))
 
 
 class LocalTransform:
     """Transforms of all grid points at once.
 
-    At point x with weights ρ_x: M_x = (N-1) I + C diag(ρ_x) Cᵀ, w_x = M_x⁻¹ C (ρ_x ∘ δ), T_x = √(N-1) M_x^{-1/2}.
+    At point x with weights ρ_x: M_x = (N-1) I + C diag(ρ_x) Cᵀ, w_x = M_x⁻¹ C (ρ_x ∘ δ), T_x = √(N-1)
+    M_x^{-1/2}.
     """
 
     def __init__(self, taper: Taper, num_channels: int, finish: Finish) -> None:
@@ -60,13 +58,14 @@ class LocalTransform:
     def __call__(
         self, ensemble: Float[Tensor, "batch member state"], observed: Observed, generator: torch.Generator
     ) -> Analysis:
-        assert observed.index is not None, "localised filters are given the observed cells"
+        """Return the analysis, every grid point by its own transform."""
+        assert observed.cell is not None, "localised filters are given the observed cells"
         batch, members, _ = ensemble.shape
-        rho = self._taper.to_points(observed.index)
+        rho = self._taper.to_points(observed.cell)
         mean, A = split(ensemble)
         C, delta = whitened(observed)
-        # Rows of `products` are the N² entries of c cᵀ for one observation, then the N of c δ: one product with the
-        # weights gives every M_x and every right-hand side.
+        # Rows of `products` are the N² entries of c cᵀ for one observation, then the N of c δ: one product
+        # with the weights gives every M_x and every right-hand side.
         pairs = (C[:, :, None] * C[:, None]).flatten(1, 2)
         products = torch.cat((pairs, C * delta[:, None]), dim=1).mT
         A = A.reshape(batch, members, -1, self._num_channels).transpose(1, 2)
@@ -75,7 +74,7 @@ class LocalTransform:
             _local(rho[:, start : start + size] @ products, A[:, start : start + size])
             for start in range(0, A.shape[1], size)
         ]
-        increment, anomalies = (torch.cat(part, dim=1) if len(parts) > 1 else part[0] for part in zip(*parts))
+        increment, anomalies = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
         anomalies = anomalies.transpose(1, 2).flatten(2)
         mean = mean + increment.flatten(1)[:, None]
         figures = _figures(anomalies, observed, C, delta)
@@ -88,7 +87,8 @@ def _figures(anomalies: Tensor, observed: Observed, C: Tensor, delta: Tensor) ->
     A localised HPHᵀ has full rank where the sampled one has not, so its off-diagonal part is left out.
     """
     N1 = anomalies.shape[1] - 1
-    index = observed.index[:, None].expand(-1, anomalies.shape[1], -1)
+    assert observed.cell is not None
+    index = observed.cell[:, None].expand(-1, anomalies.shape[1], -1)
     after = anomalies.gather(2, index) * observed.scale[:, None]
     return {
         "degrees_of_freedom": after.square().sum(dim=(1, 2)) / N1,

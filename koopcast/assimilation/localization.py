@@ -10,6 +10,8 @@ from jaxtyping import Float, Int
 from pydantic import PositiveFloat
 from torch import Tensor
 
+from koopcast.assimilation.base import Setting
+from koopcast.errors import EmptySelection
 from koopcast.grids import FieldsInfo
 from koopcast.numerics.geometry import SPHERE, Domain, distances
 from koopcast.spec import Family, MethodSpec, Problem
@@ -38,9 +40,11 @@ class NoLocalizationSpec(LocalizationSpec):
     reference = "Evensen 1994"
 
     def weight(self, distance: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Return 1."""
         return torch.ones_like(distance)
 
     def is_global(self) -> bool:
+        """Return True."""
         return True
 
 
@@ -65,12 +69,14 @@ class GaspariCohnSpec(LocalizationSpec):
         return self.radius * factors[self.radius_kind]
 
     def weight(self, distance: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Return equation 4.10 at r = distance / c."""
         r = distance / self.half_support()
         near = 1 + r**2 * (-5 / 3 + r * (5 / 8 + r * (1 / 2 - r / 4)))
         far = 4 + r * (-5 + r * (5 / 3 + r * (5 / 8 + r * (-1 / 2 + r / 12)))) - 2 / (3 * r.clamp_min(1))
         return torch.where(r <= 1, near, torch.where(r < 2, far, 0.0)).clamp(0, 1)
 
     def check(self, fields: FieldsInfo) -> Iterator[Problem]:
+        """Refuse axes between which no distance is defined."""
         geometries = {axis.geometry for axis in fields.axes}
         if geometries >= SPHERE and len(fields.axes) > 2:
             yield Problem((), "distances that mix degrees and other units are not defined; use `none`")
@@ -82,7 +88,9 @@ AnyLocalization: TypeAlias = Annotated[GaspariCohnSpec | NoLocalizationSpec, Fam
 
 
 class Taper:
-    """Weights between observations and grid points, or one another; kept while the sites stay the same tensor."""
+    """Weights between observations and grid points, or one another; kept while the sites stay the same
+    tensor.
+    """
 
     def __init__(self, spec: LocalizationSpec, domain: Domain, num_channels: int) -> None:
         self._spec, self._domain, self._num_channels = spec, domain, num_channels
@@ -90,8 +98,24 @@ class Taper:
         self._points: Tensor | None = None
         self._obs: Tensor | None = None
 
+    @classmethod
+    def of(cls, spec: LocalizationSpec, setting: Setting) -> "Taper":
+        """Return the taper between the cells of a setting.
+
+        Raises:
+            EmptySelection: The state has no cells with positions.
+        """
+        if setting.domain is None:
+            raise EmptySelection(
+                "localisation needs cells with positions; this state has none",
+                "set `localization: none` or use a model whose state is the field",
+            )
+        return cls(spec, setting.domain, setting.num_channels)
+
     def to_points(self, index: Int[Tensor, "batch obs"]) -> Float[Tensor, "_ point obs"]:
-        """Return weights between every grid point and the observed cells; one row where experiments share sites."""
+        """Return weights between every grid point and the observed cells; one row where experiments share
+        sites.
+        """
         self._refresh(index)
         if self._points is None:
             every = torch.arange(math.prod(self._domain.shape), device=index.device)

@@ -11,13 +11,16 @@ from koopcast.errors import EmptySelection
 
 
 class OptimalInterpolationSpec(AnalysisSpec):
-    """x_a = μ + K (y - Hμ) with mean and covariance of the training data; nothing is remembered from cycle to cycle."""
+    """x_a = μ + K (y - Hμ) with mean and covariance of the training data; nothing is remembered from cycle to
+    cycle.
+    """
 
     kind: Literal["optimal_interpolation"] = "optimal_interpolation"
 
     reference = "Gandin 1963; the background is the climatology, as in the DAPPER benchmark suite"
 
     def build(self, setting: Setting) -> Analyse:
+        """Return the update with the climatological gain."""
         if setting.climatology is None:
             raise EmptySelection(
                 "optimal interpolation needs training data for its climatology",
@@ -26,14 +29,18 @@ class OptimalInterpolationSpec(AnalysisSpec):
         return ClimatologicalGain(setting.climatology)
 
     def num_members(self) -> int:
+        """Return 1."""
         return 1
 
     def needs_climatology(self) -> bool:
+        """Return True."""
         return True
 
 
 class ClimatologicalGain:
-    """K = PHᵀ (HPHᵀ + R)⁻¹ with the sampled covariance P of training records; products are kept while sites stay."""
+    """K = PHᵀ (HPHᵀ + R)⁻¹ with the sampled covariance P of training records; products are kept while sites
+    stay.
+    """
 
     def __init__(self, climatology: Climatology) -> None:
         states, cells = climatology.states, climatology.cells
@@ -46,11 +53,13 @@ class ClimatologicalGain:
     def __call__(
         self, ensemble: Float[Tensor, "batch member state"], observed: Observed, generator: torch.Generator
     ) -> Analysis:
-        """Return the analysis, the same whatever the background is, and the standard deviation that it states."""
-        assert observed.index is not None, "the observed cells are given"
-        self._refresh(observed.index)
+        """Return the analysis, the same whatever the background is, and the standard deviation that it
+        states.
+        """
+        assert observed.cell is not None, "the observed cells are given"
+        self._refresh(observed.cell)
         scale = observed.scale
-        delta = (observed.value - self._cell_mean[observed.index]) * scale
+        delta = (observed.value - self._cell_mean[observed.cell]) * scale
         own = scale[:, :, None] * self._HPH * scale[:, None]
         L = torch.linalg.cholesky(own + torch.eye(own.shape[-1], dtype=own.dtype, device=own.device))
         u = torch.linalg.solve_triangular(L, delta[..., None], upper=False)
@@ -70,6 +79,7 @@ class ClimatologicalGain:
             return
         rows = index[:1] if bool((index == index[:1]).all()) else index
         H = self._cells.T[rows]
-        # Covariances of the observed cells with the components of the state, and with all cells for the spread.
+        # Covariances of the observed cells with the components of the state, and with all cells for the
+        # spread.
         self._HP = H @ torch.cat((self._states, self._cells), dim=1)
         self._index, self._HPH = index, H @ H.mT

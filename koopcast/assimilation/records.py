@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES = 64 * 2**20
 """Memory of the ensembles that wait to be summed up."""
-BLOCK_CYCLES = 64
+BLOCK_CYCLES = 128
 """Cycles that are summed up at once, at most."""
 
 
 @dataclass(frozen=True)
 class Cycles:
-    """Records of consecutive observation times. Fields are float32; `member` has the size 1 where the mean is kept."""
+    """Records of consecutive observation times. Fields are float32; `member` has the size 1 where the mean is
+    kept.
+    """
 
     record: Int[Tensor, " time"]
     background: Float[Tensor, "batch member time *space channel"]
@@ -38,7 +40,8 @@ class Cycles:
     """Ensemble means at the observed cells, so that O-B and O-A are differences with the observations."""
     figures: dict[str, Float[Tensor, "batch time"]]
     """`background_rmse`, `rmse`, `background_spread`, `spread` (root mean square over cells that hold data);
-    `innovation_mean`, `innovation_rms`, `chi_square` and `degrees_of_freedom` per observation; `observations`."""
+    `innovation_mean`, `innovation_rms`, `chi_square` and `degrees_of_freedom` per observation;
+    `observations`, their number."""
     state: "CycleState"
     """The state after the last of these cycles."""
 
@@ -63,10 +66,12 @@ class Recorder:
         weights = valid.double().to(ensemble.device)
         self._weights = weights / weights.sum(dim=2, keepdim=True).clamp_min(1)
         self._repeats = ensemble.shape[0] // truth.view.num_samples
-        self._fields = truth.tensor(dtype=torch.float32)
+        self._true = truth.tensor(dtype=torch.float32)[:, observations.record].to(ensemble.device)
+        self._present = (~torch.isnan(observations.value)).sum(dim=2)
 
     @property
     def is_full(self) -> bool:
+        """Whether the block should be flushed."""
         return len(self._figures) == self._size
 
     def add(self, background: Float[Tensor, "batch member state"], analysis: Analysis) -> None:
@@ -85,7 +90,8 @@ class Recorder:
         fields, means, spreads = self._moments()
         if not bool(torch.isfinite(means.sum())):
             raise self._diverged(cycles.start)
-        error, spread = self._rms(means - self._true(record), record), self._rms(spreads, record)
+        truth = self._true[:, cycles].repeat_interleave(self._repeats, dim=0)
+        error, spread = self._rms(means - truth, record), self._rms(spreads, record)
         seen = self._seen(means, cycles)
         figures = self._summary(cycles, seen[0]) | {
             "background_rmse": error[0],
@@ -137,9 +143,6 @@ class Recorder:
             )
         return self._dynamics.decode(states.to(self._dynamics.dtype)).double()
 
-    def _true(self, record: Int[Tensor, " time"]) -> Float[Tensor, "batch time *space channel"]:
-        return self._fields[:, record].to(self._weights).repeat_interleave(self._repeats, dim=0)
-
     def _seen(
         self, means: Float[Tensor, "2 batch time *space channel"], cycles: slice
     ) -> Float[Tensor, "2 batch time obs"]:
@@ -158,18 +161,17 @@ class Recorder:
 
     def _summary(self, cycles: slice, seen: Tensor) -> dict[str, Tensor]:
         """Return figures per observation; NaN at times without any."""
-        value = self._observations.value[:, cycles].to(seen)
-        present = (~torch.isnan(value)).sum(dim=2)
-        innovation = value - seen
+        present = self._present[:, cycles]
+        innovation = self._observations.value[:, cycles] - seen
         figures = {
             "observations": present.double(),
-            "innovation_mean": innovation.nanmean(dim=2),
-            "innovation_rms": innovation.square().nanmean(dim=2).sqrt(),
+            "innovation_mean": innovation.nansum(dim=2) / present,
+            "innovation_rms": (innovation.square().nansum(dim=2) / present).sqrt(),
         }
+        nothing = torch.full_like(seen[:, 0, 0], torch.nan)
         for name in ("degrees_of_freedom", "chi_square"):
-            nothing = torch.full_like(present[:, 0], torch.nan, dtype=torch.float64)
             column = torch.stack([figure.get(name, nothing) for figure in self._figures], dim=1)
-            figures[name] = torch.where(present > 0, column / present, torch.nan)
+            figures[name] = column / present
         return figures
 
 

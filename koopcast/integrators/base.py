@@ -15,7 +15,8 @@ class IntegratorSpec(MethodSpec):
 
     @abstractmethod
     def build(self, problem: Problem, dt: float) -> Stepper:
-        """Return the map of one step of length `dt` (the problem's time unit), in the problem's own variables.
+        """Return the map of one step of length `dt` (the problem's time unit), in the problem's own
+        variables.
 
         Raises:
             ShapeMismatch: The problem has not the form (tendency or semilinear) that the method needs.

@@ -26,9 +26,12 @@ class ETDRK4Spec(IntegratorSpec):
     order = 4
 
     def build(self, problem: Problem, dt: float) -> Stepper:
+        """Return one step in Fourier coefficients."""
         if not isinstance(problem, Semilinear):
-            raise ShapeMismatch("etdrk4 solves v' = L v + N(v); this system has no linear part of its own",
-                                "choose `integrator: rk4`")  # fmt: skip
+            raise ShapeMismatch(
+                "etdrk4 solves v' = L v + N(v); this system has no linear part of its own",
+                "choose `integrator: rk4`",
+            )
         N = problem.nonlinear
         E, E2, Q, f1, f2, f3 = coefficients(problem.linear, dt)
 
@@ -44,14 +47,15 @@ class ETDRK4Spec(IntegratorSpec):
         return step
 
     def takes(self, problem_form: Literal["tendency", "semilinear"]) -> bool:
+        """Return whether the problem is semilinear."""
         return problem_form == "semilinear"
 
 
 def coefficients(linear: Complex[Tensor, " mode"], dt: float) -> tuple[Complex[Tensor, " mode"], ...]:
     """Return e^z, e^{z/2}, Q, f1, 2 f2, f3 at z = L dt.
 
-    The quotients lose all digits near z = 0, so each is the mean over a unit circle around z. They stay complex: with
-    a dispersive L (imaginary z) the imaginary parts carry the order of the method.
+    The quotients lose all digits near z = 0, so each is the mean over a unit circle around z. They stay
+    complex: with a dispersive L (imaginary z) the imaginary parts carry the order of the method.
     """
     z = linear.to(torch.complex128) * dt
     angles = (torch.arange(CONTOUR_POINTS, device=z.device, dtype=torch.float64) + 0.5) * (

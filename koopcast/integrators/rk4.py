@@ -18,6 +18,7 @@ class RK4Spec(IntegratorSpec):
     order = 4
 
     def build(self, problem: Problem, dt: float) -> Stepper:
+        """Return one step of tensors, or of arrays where the problem takes them."""
         if not isinstance(problem, Tendency):
             raise ShapeMismatch(
                 "rk4 solves x' = f(x); this system is semilinear", "choose `integrator: etdrk4`"
@@ -33,16 +34,18 @@ class RK4Spec(IntegratorSpec):
             total *= 2
             total += k1
             total += k4
-            return _sum(x, dt / 6, total)
+            result: AnyArray = _sum(x, dt / 6, total)
+            return result
 
         return step
 
     def takes(self, problem_form: Literal["tendency", "semilinear"]) -> bool:
+        """Return whether the problem is a tendency."""
         return problem_form == "tendency"
 
 
 def _sum(x: AnyArray, factor: float, k: AnyArray) -> AnyArray:
     """Return x + factor k; `k` itself stays, since a right-hand side may return its argument."""
-    result = factor * k
+    result: AnyArray = factor * k
     result += x
     return result

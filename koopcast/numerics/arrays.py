@@ -10,6 +10,11 @@ from torch import Tensor
 AnyArray = TypeVar("AnyArray", Tensor, np.ndarray)
 
 
+def normal(*shape: int, generator: torch.Generator) -> Tensor:
+    """Draw independent standard normal numbers, float64, on the generator's device."""
+    return torch.randn(shape, generator=generator, device=generator.device, dtype=torch.float64)
+
+
 def stacked(parts: Sequence[AnyArray]) -> AnyArray:
     """Return parts of equal shape along a new last axis."""
     if isinstance(parts[0], Tensor):
@@ -18,7 +23,8 @@ def stacked(parts: Sequence[AnyArray]) -> AnyArray:
 
 
 class Ring:
-    """Shifted views of a ring `(..., state)`: the ring is laid out twice, and a neighbour is a window of that.
+    """Shifted views of a ring `(..., state)`: the ring is laid out twice, and a neighbour is a window of
+    that.
 
     The layout of an array is kept while its shape stays, which saves half of the time at forty cells.
     """

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from koopcast.numerics.arrays import normal
+
 
 def split(ensemble: Float[Tensor, "batch member state"]) -> tuple[Tensor, Tensor]:
     """Return the mean `(batch, 1, state)` and the anomalies."""
@@ -16,7 +18,8 @@ def split(ensemble: Float[Tensor, "batch member state"]) -> tuple[Tensor, Tensor
 @cache
 @torch.inference_mode(False)
 def mean_and_contrasts(members: int, device: torch.device) -> Float[Tensor, "member member"]:
-    """Return a matrix whose first row takes the mean and whose other rows are an orthonormal basis of its complement.
+    """Return a matrix whose first row takes the mean and whose other rows are an orthonormal basis of its
+    complement.
 
     The basis is Helmert's: row k compares member k with the mean of those before it.
     """
@@ -29,19 +32,18 @@ def mean_and_contrasts(members: int, device: torch.device) -> Float[Tensor, "mem
 
 
 def haar(batch: int, size: int, generator: torch.Generator) -> Float[Tensor, "batch size size"]:
-    """Draw orthogonal matrices uniformly: Q of a Gaussian matrix's QR with the diagonal of R made positive.
-
-    The Gaussian numbers are float32, which are drawn three times as fast; Q is orthogonal to float64 precision.
-    """
-    gaussian = torch.randn(batch, size, size, generator=generator, device=generator.device).double()
-    Q, R = torch.linalg.qr(gaussian)
-    return Q * R.diagonal(dim1=1, dim2=2).sign()[:, None]
+    """Draw orthogonal matrices uniformly: Q of Gaussian ones' QR with the diagonal of R made positive."""
+    Q, R = torch.linalg.qr(normal(batch, size, size, generator=generator))
+    uniform: Tensor = Q * R.diagonal(dim1=1, dim2=2).sign()[:, None]
+    return uniform
 
 
 def rotated(
     anomalies: Float[Tensor, "batch member state"], generator: torch.Generator
 ) -> Float[Tensor, "batch member state"]:
-    """Return U A with a random orthogonal U that keeps the mean: U = V diag(1, Q) Vᵀ, the first column of V constant."""
+    """Return U A with a random orthogonal U that keeps the mean: U = V diag(1, Q) Vᵀ, the first column of V
+    constant.
+    """
     batch, members, _ = anomalies.shape
     V = mean_and_contrasts(members, anomalies.device)[1:].expand(batch, -1, -1)
     return V.mT @ (haar(batch, members - 1, generator) @ (V @ anomalies))

@@ -20,10 +20,12 @@ def spectral_maps(points: int) -> tuple[Callable[[Tensor], Tensor], Callable[[Te
     kept = kept_modes(points)
 
     def to_spectral(fields: Float[Tensor, "*batch points 1"]) -> Complex[Tensor, "*batch mode"]:
-        return torch.fft.rfft(fields[..., 0].double(), dim=-1)[..., :kept]
+        spectrum: Tensor = torch.fft.rfft(fields[..., 0].double(), dim=-1)
+        return spectrum[..., :kept]
 
     def to_physical(coefficients: Complex[Tensor, "*batch mode"]) -> Float[Tensor, "*batch points 1"]:
-        return torch.fft.irfft(coefficients, n=points, dim=-1)[..., None]
+        fields: Tensor = torch.fft.irfft(coefficients, n=points, dim=-1)
+        return fields[..., None]
 
     return to_spectral, to_physical
 
@@ -33,13 +35,14 @@ def quadratic_flux(
 ) -> Callable[[Complex[Tensor, "*batch mode"]], Complex[Tensor, "*batch mode"]]:
     """Return N(v) = -(ik/2) F[(F⁻¹v)²]: -u u_x in conservative form, dealiased before and after the product.
 
-    Truncated coefficients are the dealiasing: v holds kept modes only, and of the product only those are kept.
-    The factor of mode 0 is exactly 0, so the mean is conserved to round-off.
+    Truncated coefficients are the dealiasing: v holds kept modes only, and of the product only those are
+    kept. The factor of mode 0 is exactly 0, so the mean is conserved to round-off.
     """
     factor, kept = -0.5j * wave_numbers, wave_numbers.shape[0]
 
     def nonlinear(v: Complex[Tensor, "*batch mode"]) -> Complex[Tensor, "*batch mode"]:
         u = torch.fft.irfft(v, n=points, dim=-1)
-        return factor * torch.fft.rfft(u * u, dim=-1)[..., :kept]
+        product: Tensor = torch.fft.rfft(u * u, dim=-1)
+        return factor * product[..., :kept]
 
     return nonlinear

@@ -25,6 +25,7 @@ class Domain:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Sizes of the axes."""
         return tuple(axis.size for axis in self.axes)
 
     @property
@@ -48,7 +49,9 @@ def domain_of(fields: FieldData) -> Domain:
 
 
 def implied_coordinates(axis: Axis) -> Float[Tensor, " size"]:
-    """Return i Δ with Δ = length / size on a periodic axis, length / (size - 1) on another, 1 without a length."""
+    """Return i Δ with Δ = length / size on a periodic axis, length / (size - 1) on another, 1 without a
+    length.
+    """
     intervals = axis.size if axis.periodic else max(1, axis.size - 1)
     spacing = 1.0 if axis.length is None else axis.length / intervals
     return torch.arange(axis.size, dtype=torch.float64) * spacing
@@ -109,8 +112,10 @@ def nearest_point(domain: Domain, place: Mapping[str, float] | Sequence[float]) 
     names = [axis.name for axis in domain.axes]
     values = dict(place) if isinstance(place, Mapping) else dict(zip(names, place, strict=False))
     if set(values) != set(names) or (not isinstance(place, Mapping) and len(place) != len(names)):
-        raise OutsideDomain(f"the place {place} does not give one coordinate for each axis ({', '.join(names)})",
-                            "name every axis once")  # fmt: skip
+        raise OutsideDomain(
+            f"the place {place} does not give one coordinate for each axis ({', '.join(names)})",
+            "name every axis once",
+        )
     index = [
         _nearest(axis, held, values[axis.name])
         for axis, held in zip(domain.axes, domain.coordinates, strict=True)
@@ -128,6 +133,8 @@ def _nearest(axis: Axis, held: Float[Tensor, " size"], value: float) -> int:
     widest = float(ordered.diff().max()) if axis.size > 1 else math.inf
     if not math.isfinite(value) or float(gaps[index]) > widest / 2 * (1 + 1e-9):
         low, high = float(ordered[0]), float(ordered[-1])
-        raise OutsideDomain(f"{axis.name} = {value:g} lies outside the grid ({low:g} to {high:g})",
-                            "move the point or enlarge the domain")  # fmt: skip
+        raise OutsideDomain(
+            f"{axis.name} = {value:g} lies outside the grid ({low:g} to {high:g})",
+            "move the point or enlarge the domain",
+        )
     return index

@@ -17,9 +17,9 @@ from koopcast.spec import MethodSpec, Problem
 class ObservationSet:
     """Observations of a window of fields at its observation times, batched over independent experiments.
 
-    A frame `(*space, channel)` is flattened to `cell` (channel fastest). `index` says which cell each observation
-    sees; a NaN in `value` is a missing observation. Sites that do not change are one row seen many times
-    (`Tensor.expand`), so they cost nothing.
+    A frame `(*space, channel)` is flattened to `cell` (channel fastest). `index` says which cell each
+    observation sees; a NaN in `value` is a missing observation. Sites that do not change are one row seen
+    many times (`Tensor.expand`), so they cost nothing.
     """
 
     record: Int[Tensor, " time"]
@@ -30,6 +30,7 @@ class ObservationSet:
 
     @property
     def num_times(self) -> int:
+        """Number of observation times."""
         return self.record.shape[0]
 
     @property
@@ -61,8 +62,8 @@ class ObservationsSpec(MethodSpec):
     def observe(self, truth: FieldData, repeats: int, generator: torch.Generator) -> ObservationSet:
         """Return the observations of the window of `truth`.
 
-        The batch is `sample * repeat`, repeats fastest: each repeat draws its own noise and, where random, its own
-        sites.
+        The batch is `sample * repeat`, repeats fastest: each repeat draws its own noise and, where random,
+        its own sites.
         """
 
     @abstractmethod
@@ -74,4 +75,5 @@ class ObservationsSpec(MethodSpec):
         """Return how many observation times a window of fields has."""
 
     def check(self, fields: FieldsInfo) -> Iterator[Problem]:
+        """Yield nothing."""
         yield from ()

@@ -27,7 +27,8 @@ class LocationsSpec(MethodSpec):
         count: tuple[int, int],
         generator: torch.Generator,
     ) -> Int[Tensor, "batch time site"]:
-        """Return the sites of `count = (batch, time)` experiments and observation times; never a masked point.
+        """Return the sites of `count = (batch, time)` experiments and observation times; never a masked
+        point.
 
         Raises:
             OutsideDomain: A site that was named is not on the grid or holds no data.
@@ -57,9 +58,11 @@ class AllSpec(LocationsSpec):
         count: tuple[int, int],
         generator: torch.Generator,
     ) -> Int[Tensor, "batch time site"]:
+        """Return all points that hold data."""
         return _everywhere(valid.flatten().nonzero()[:, 0], count)
 
     def num_sites(self, fields: FieldsInfo) -> int:
+        """Return the number of grid points."""
         return fields.num_cells
 
 
@@ -87,14 +90,17 @@ class EverySpec(LocationsSpec):
         count: tuple[int, int],
         generator: torch.Generator,
     ) -> Int[Tensor, "batch time site"]:
+        """Return the regular sub-grid without masked points."""
         chosen = torch.zeros_like(valid)
         chosen[tuple(slice(self.offset, None, self.step) for _ in domain.axes)] = True
         return _everywhere((chosen & valid).flatten().nonzero()[:, 0], count)
 
     def num_sites(self, fields: FieldsInfo) -> int:
+        """Return the number of points of the sub-grid."""
         return int(np.prod([len(range(self.offset, size, self.step)) for size in fields.shape]))
 
     def check(self, fields: FieldsInfo) -> Iterator[Problem]:
+        """Refuse an offset beyond the grid."""
         if self.num_sites(fields) == 0:
             yield Problem(("offset",), f"{self.offset} is beyond grid {fields.shape}; lower it")
 
@@ -117,6 +123,7 @@ class RandomSpec(LocationsSpec):
         count: tuple[int, int],
         generator: torch.Generator,
     ) -> Int[Tensor, "batch time site"]:
+        """Return distinct random points of each experiment."""
         points = valid.flatten().nonzero()[:, 0]
         if points.shape[0] < self.count:
             raise EmptySelection(
@@ -131,9 +138,11 @@ class RandomSpec(LocationsSpec):
         return torch.stack(rows).reshape(batch, times, self.count).expand(*count, -1)
 
     def num_sites(self, fields: FieldsInfo) -> int:
+        """Return `count`."""
         return self.count
 
     def check(self, fields: FieldsInfo) -> Iterator[Problem]:
+        """Refuse more sites than points."""
         if self.count > fields.num_cells:
             yield Problem(("count",), f"{self.count} sites on a grid of {fields.num_cells} points; lower it")
 
@@ -154,6 +163,7 @@ class CellsSpec(LocationsSpec):
         count: tuple[int, int],
         generator: torch.Generator,
     ) -> Int[Tensor, "batch time site"]:
+        """Return the points named."""
         for index in self._tuples():
             if len(index) != len(domain.shape) or any(
                 i >= size for i, size in zip(index, domain.shape, strict=False)
@@ -169,9 +179,11 @@ class CellsSpec(LocationsSpec):
         return [(index,) if isinstance(index, int) else tuple(index) for index in self.indices]
 
     def num_sites(self, fields: FieldsInfo) -> int:
+        """Return the number of points named."""
         return len(self.indices)
 
     def check(self, fields: FieldsInfo) -> Iterator[Problem]:
+        """Refuse indices that are not on the grid."""
         for position, index in enumerate(self._tuples()):
             if len(index) != len(fields.shape):
                 yield Problem(
@@ -200,14 +212,17 @@ class PointsSpec(LocationsSpec):
         count: tuple[int, int],
         generator: torch.Generator,
     ) -> Int[Tensor, "batch time site"]:
+        """Return the nearest grid points."""
         sites = torch.tensor([nearest_point(domain, place) for place in self.coordinates])
         _refuse_masked(sites, valid, [str(place) for place in self.coordinates])
         return _everywhere(sites, count)
 
     def num_sites(self, fields: FieldsInfo) -> int:
+        """Return the number of places."""
         return len(self.coordinates)
 
     def check(self, fields: FieldsInfo) -> Iterator[Problem]:
+        """Refuse places that do not name every axis."""
         names = [axis.name for axis in fields.axes]
         for position, place in enumerate(self.coordinates):
             fits = set(place) == set(names) if isinstance(place, dict) else len(place) == len(names)

@@ -63,11 +63,14 @@ class SyntheticSpec(ObservationsSpec):
     reference = "the usual set-up of twin experiments"
 
     def observe(self, truth: FieldData, repeats: int, generator: torch.Generator) -> ObservationSet:
+        """Return the truth at the sites plus noise."""
         info = truth.shape_info
         record = torch.tensor(self._records(info), dtype=torch.int64)
         if record.shape[0] == 0:
-            raise EmptySelection(f"the first observation time {self._first()} is beyond {info.time.size} records",
-                                 "lower `first` or `every`, or take a longer window")  # fmt: skip
+            raise EmptySelection(
+                f"the first observation time {self._first()} is beyond {info.time.size} records",
+                "lower `first` or `every`, or take a longer window",
+            )
         channels = torch.tensor(self._channels(info))
         sites = self.locations.draw(
             domain_of(truth), truth.always_valid(), (info.samples * repeats, record.shape[0]), generator
@@ -105,12 +108,15 @@ class SyntheticSpec(ObservationsSpec):
         return [names.index(name) for name in self.variables] or list(range(len(names)))
 
     def num_observations(self, fields: FieldsInfo) -> int:
+        """Return sites times variables."""
         return self.locations.num_sites(fields) * len(self._channels(fields))
 
     def num_times(self, fields: FieldsInfo) -> int:
+        """Return the number of observation times."""
         return len(self._records(fields))
 
     def check(self, fields: FieldsInfo) -> Iterator[Problem]:
+        """Refuse unknown variables, windows without an observation time, and what the sites find wrong."""
         known = list(fields.variables)
         for position, name in enumerate(self.variables):
             if name not in known:

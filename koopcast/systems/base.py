@@ -17,7 +17,7 @@ class SystemSpec(MethodSpec):
 
     @abstractmethod
     def describe(self) -> FieldsInfo:
-        """Return axes, variables and units; one sample, one time (the generation step fills in the counts)."""
+        """Return axes, variables and units; one sample, one time (generation fills in the counts)."""
 
     @abstractmethod
     def problem(self, device: torch.device) -> Problem:
@@ -29,15 +29,15 @@ class SystemSpec(MethodSpec):
 
     @abstractmethod
     def default_time_step(self) -> float:
-        """Return an integration step that is accurate for the default parameters, in the system's time unit."""
+        """Return an integration step that is accurate at the default parameters, in time units."""
 
     @abstractmethod
     def spin_up_time(self) -> float:
-        """Return the time after which states drawn by `initial` have reached the attractor (guidance for `burn_in`)."""
+        """Return the time after which drawn states have reached the attractor: guidance for `burn_in`."""
 
     @abstractmethod
     def lyapunov_time(self) -> float:
-        """Return the time in which a small error grows by e at the default parameters: the horizon of step checks."""
+        """Return the time in which a small error grows by e: the horizon of step checks."""
 
     def default_integrator(self) -> str:
         """Return the `kind` of the integrator that suits the problem."""
@@ -50,5 +50,5 @@ class SystemSpec(MethodSpec):
         return {}
 
     def tail_energy(self, fields: Float[Tensor, "batch *space channel"]) -> Float[Tensor, " batch"]:
-        """Return the share of energy in the finest tenth of the modes kept; 0 where the system has no grid to refine."""
+        """Return the share of energy in the finest tenth of the modes; 0 without a grid to refine."""
         return fields.new_zeros(fields.shape[0])

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from koopcast.dynamics import Tendency
 from koopcast.grids import Axis, FieldsInfo, TimeAxis
-from koopcast.numerics.arrays import AnyArray, stacked
+from koopcast.numerics.arrays import AnyArray, normal, stacked
 from koopcast.systems.base import SystemSpec
 
 
@@ -27,6 +27,7 @@ class Lorenz63Spec(SystemSpec):
     reference = "Lorenz 1963, Deterministic nonperiodic flow, J. Atmos. Sci. 20"
 
     def describe(self) -> FieldsInfo:
+        """Return an axis of three components."""
         return FieldsInfo(
             {"X": "1"}, (Axis("state", 3, geometry="index"),), TimeAxis(1, self.default_time_step())
         )
@@ -41,17 +42,17 @@ class Lorenz63Spec(SystemSpec):
 
     def initial(self, count: int, generator: torch.Generator) -> Float[Tensor, "count 3 1"]:
         """Draw around (0, 0, ρ - 1), between the two wings, with standard deviation 1."""
-        noise = torch.randn(count, 3, 1, generator=generator, device=generator.device, dtype=torch.float64)
-        return (
-            noise
-            + torch.tensor([0.0, 0.0, self.rho - 1], device=generator.device, dtype=torch.float64)[:, None]
-        )
+        centre = torch.tensor([[0.0], [0.0], [self.rho - 1]], device=generator.device, dtype=torch.float64)
+        return centre + normal(count, 3, 1, generator=generator)
 
     def default_time_step(self) -> float:
+        """Return the 0.01 of the literature: an error of 2e-5 over one Lyapunov time."""
         return 0.01
 
     def spin_up_time(self) -> float:
+        """Return 16."""
         return 16.0
 
     def lyapunov_time(self) -> float:
+        """Return 1.1, for the leading exponent 0.91."""
         return 1.1

@@ -13,7 +13,9 @@ from koopcast.integrators.rk4 import RK4Spec
 from koopcast.systems.kuramoto_sivashinsky import KuramotoSivashinskySpec
 from koopcast.systems.lorenz96 import Lorenz96Spec
 
-KS = Run(KuramotoSivashinskySpec(points=48), ETDRK4Spec(), samples=3, steps=20, dt=0.25, record_every=4, burn_in=5)
+KS = Run(
+    KuramotoSivashinskySpec(points=48), ETDRK4Spec(), samples=3, steps=20, dt=0.25, record_every=4, burn_in=5
+)
 L96 = Run(Lorenz96Spec(), RK4Spec(), samples=2, steps=30, burn_in=10)
 
 
@@ -59,7 +61,9 @@ def test_the_measured_step_error_falls_with_the_fourth_power():
 
 
 def test_a_blow_up_names_sample_time_and_a_smaller_step():
-    with pytest.raises(Diverged, match=r"sample 0 .* time .* dt = 0.6; lower dt, for instance to 0.3, or refine the grid"):
+    with pytest.raises(
+        Diverged, match=r"sample 0 .* time .* dt = 0.6; lower dt, for instance to 0.3, or refine the grid"
+    ):
         make(replace(L96, dt=0.6))
 
 

@@ -25,7 +25,7 @@ def test_names_do_not_run_together() -> None:
 
 
 def test_a_seed_never_changes_between_versions() -> None:
-    # The first 64-bit word of SeedSequence(entropy=7, spawn_key=(first 8 bytes of SHA-256("train"), 3)), halved.
+    # The first 64-bit word of SeedSequence(entropy=7, spawn_key=(8 bytes of SHA-256("train"), 3)), halved.
     word = int.from_bytes(hashlib.sha256(b"train").digest()[:8], "little")
     expected = np.random.SeedSequence(7, spawn_key=(word, 3)).generate_state(1, np.uint64)[0]
     assert derived_seed(7, "train", 3) == int(expected) // 2

@@ -6,7 +6,6 @@ from matplotlib.figure import Figure
 
 from koopcast.report.style import INK, SERIES, Picture, draw, panel_title, readable
 
-
 MOST_COLUMNS = 2
 """Panels side by side that stay legible in half a page."""
 

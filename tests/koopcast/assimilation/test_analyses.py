@@ -78,7 +78,10 @@ def test_a_deterministic_filter_gives_the_kalman_mean_and_covariance(kind, optio
     assert torch.allclose(analysis.figures["degrees_of_freedom"], freedom, atol=1e-9)
 
 
-@pytest.mark.parametrize(("kind", "options"), [("etkf", {}), ("etkf", {"rotation": True}), ("enkf", {}), ("enkf", {"localization": WIDE})])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("etkf", {}), ("etkf", {"rotation": True}), ("enkf", {}), ("enkf", {"localization": WIDE})],
+)
 def test_chi_square_is_the_innovation_in_its_own_covariance(kind, options):
     case = problem(9)
     _, _, freedom, chi = kalman(*case)
@@ -113,21 +116,27 @@ def test_the_etkf_transform_is_the_symmetric_root():
 
 def test_the_letkf_with_a_wide_taper_equals_the_etkf_member_by_member():
     case = problem(5)
-    etkf, letkf = (method(kind, members=5, **options)(case[0], observed(*case), seeded()).ensemble
-                   for kind, options in (("etkf", {}), ("letkf", {"localization": WIDE})))
+    etkf, letkf = (
+        method(kind, members=5, **options)(case[0], observed(*case), seeded()).ensemble
+        for kind, options in (("etkf", {}), ("letkf", {"localization": WIDE}))
+    )
     assert torch.allclose(etkf, letkf, atol=1e-9, rtol=0)
 
 
 def test_the_letkf_at_a_point_is_the_etkf_with_tapered_errors():
     radius = {"kind": "gaspari_cohn", "radius": 2.0, "radius_kind": "half_support"}
     ensemble, index, value, variance = problem(5)
-    local = method("letkf", members=5, localization=radius)(ensemble, observed(ensemble, index, value, variance), seeded())
+    local = method("letkf", members=5, localization=radius)(
+        ensemble, observed(ensemble, index, value, variance), seeded()
+    )
     # Around point 1 the observed points 0, 2, 3 are at the distances 1, 1, 2: r = 1/2, 1/2, 1.
     half = 1 - 5 / 3 / 4 + 5 / 8 / 8 + 1 / 2 / 16 - 1 / 4 / 32
     taper = torch.tensor([half, half, 5 / 24]).double()
     tapered = observed(ensemble, index, value, variance / taper)
     assert torch.allclose(
-        local.ensemble[..., 1], method("etkf", members=5)(ensemble, tapered, seeded()).ensemble[..., 1], atol=1e-10
+        local.ensemble[..., 1],
+        method("etkf", members=5)(ensemble, tapered, seeded()).ensemble[..., 1],
+        atol=1e-10,
     )
 
 
@@ -149,7 +158,9 @@ def test_channels_of_a_point_share_its_local_analysis():
     etkf = method("etkf", members=5)(case[0], observed(*case), seeded()).ensemble
     assert torch.allclose(wide, etkf, atol=1e-9)
     near = {"kind": "gaspari_cohn", "radius": 1.0, "radius_kind": "support"}
-    local = method("letkf", setting, members=5, localization=near)(case[0], observed(*case), seeded()).ensemble
+    local = method("letkf", setting, members=5, localization=near)(
+        case[0], observed(*case), seeded()
+    ).ensemble
     changed = (local - case[0]).abs().amax(dim=(0, 1)) > 1e-9
     assert changed.tolist() == [True] * 4 + [False] * 2  # cells 0 and 3 lie at the points 0 and 1
 
@@ -182,7 +193,9 @@ def test_a_missing_observation_is_an_absent_one(kind, options):
     gap = value.clone()
     gap[:, 1] = torch.nan
     keep = [0, 2]
-    with_gap = method(kind, members=6, **options)(ensemble, observed(ensemble, index, gap, variance), seeded())
+    with_gap = method(kind, members=6, **options)(
+        ensemble, observed(ensemble, index, gap, variance), seeded()
+    )
     without = method(kind, members=6, **options)(
         ensemble, observed(ensemble, index[:, keep], value[:, keep], variance[:, keep]), seeded()
     )
@@ -195,13 +208,17 @@ def test_a_missing_observation_is_an_absent_one(kind, options):
 def test_a_missing_observation_does_not_move_the_mean_of_the_enkf(options):
     ensemble, index, value, variance = problem(6)
     value[:, 1] = torch.nan
-    after = method("enkf", members=6, **options)(ensemble, observed(ensemble, index, value, variance), seeded())
+    after = method("enkf", members=6, **options)(
+        ensemble, observed(ensemble, index, value, variance), seeded()
+    )
     keep = [0, 2]
     mean, *_ = kalman(ensemble, index[:, keep], value[:, keep], variance[:, keep])
     assert torch.allclose(after.ensemble.mean(1), mean, atol=1e-9)
 
 
-@pytest.mark.parametrize(("kind", "options"), [case for case in ALL if case[0] != "enkf" and not case[1].get("rotation")])
+@pytest.mark.parametrize(
+    ("kind", "options"), [case for case in ALL if case[0] != "enkf" and not case[1].get("rotation")]
+)
 def test_a_batch_of_experiments_equals_each_alone(kind, options):
     case = problem(6, batch=3)
     together = method(kind, members=6, **options)(case[0], observed(*case), seeded()).ensemble
@@ -216,8 +233,14 @@ def test_experiments_may_have_sites_of_their_own():
     index = torch.tensor([[0, 2, 3], [5, 1, 4]])
     for kind in ("letkf", "enkf", "optimal_interpolation"):
         setting = Setting(domain=DOMAIN, climatology=Climatology(ensemble[0], ensemble[0]))
-        options = {} if kind == "optimal_interpolation" else {"members": 6, "localization": {"kind": "gaspari_cohn", "radius": 1.0}}
-        both = method(kind, setting, **options)(ensemble, observed(ensemble, index, value, variance), seeded()).ensemble
+        options = (
+            {}
+            if kind == "optimal_interpolation"
+            else {"members": 6, "localization": {"kind": "gaspari_cohn", "radius": 1.0}}
+        )
+        both = method(kind, setting, **options)(
+            ensemble, observed(ensemble, index, value, variance), seeded()
+        ).ensemble
         rows = slice(0, 1)
         first = (ensemble[rows], index[rows], value[rows], variance[rows])
         alone = method(kind, setting, **options)(first[0], observed(*first), seeded())
@@ -230,7 +253,10 @@ def test_rotations_differ_and_keep_mean_and_covariance():
     plain = method("etkf", members=7)(case[0], observed(*case), seeded()).ensemble
     for inflation in ("none", {"kind": "rtps", "factor": 0.4}, {"kind": "multiplicative", "factor": 1.1}):
         first, second = (
-            method("etkf", members=7, rotation=True, inflation=inflation)(case[0], observed(*case), seeded(s)).ensemble for s in (1, 2)
+            method("etkf", members=7, rotation=True, inflation=inflation)(
+                case[0], observed(*case), seeded(s)
+            ).ensemble
+            for s in (1, 2)
         )
         assert not torch.allclose(first, second, atol=1e-3)
         assert torch.allclose(covariance(first), covariance(second), atol=1e-11)
@@ -243,7 +269,9 @@ def test_optimal_interpolation_is_the_kalman_update_of_climatology_and_forgets_t
     setting = Setting(climatology=Climatology(records, records))
     mean, P, freedom, chi = kalman(*case)
     for background in (case[0][:, :1], case[0][:, 1:2] + 7):
-        analysis = method("optimal_interpolation", setting)(background, observed(background, *case[1:]), seeded())
+        analysis = method("optimal_interpolation", setting)(
+            background, observed(background, *case[1:]), seeded()
+        )
         assert torch.allclose(analysis.ensemble[:, 0], mean, atol=1e-10)
         assert torch.allclose(analysis.std, P.diagonal(dim1=1, dim2=2).sqrt(), atol=1e-10)
         assert torch.allclose(analysis.figures["degrees_of_freedom"], freedom, atol=1e-10)

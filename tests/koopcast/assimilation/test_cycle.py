@@ -45,9 +45,16 @@ def start(dynamics, truth, members, repeats=1, kind="climatology", seed=2):
 
 
 def experiment(method, observations=None, repeats=1, dynamics=None, noise=None, truth=TRUTH):
-    observed = build(AnyObservations, observations or {"kind": "synthetic", "every": 2}).observe(truth, repeats, seeded(3))
+    observed = build(AnyObservations, observations or {"kind": "synthetic", "every": 2}).observe(
+        truth, repeats, seeded(3)
+    )
     return Experiment(
-        dynamics or SystemDynamics(SETUP), build(AnyAnalysis, method), observed, truth, truth, noise or ModelNoise()
+        dynamics or SystemDynamics(SETUP),
+        build(AnyAnalysis, method),
+        observed,
+        truth,
+        truth,
+        noise or ModelNoise(),
     )
 
 
@@ -56,7 +63,12 @@ def cycle(trial, members, repeats=1, **options):
     return joined(run(trial, state, **options))
 
 
-ETKF = {"kind": "etkf", "members": 14, "rotation": True, "inflation": {"kind": "multiplicative", "factor": 1.05}}
+ETKF = {
+    "kind": "etkf",
+    "members": 14,
+    "rotation": True,
+    "inflation": {"kind": "multiplicative", "factor": 1.05},
+}
 
 
 class LinearModel(Dynamics):
@@ -116,10 +128,14 @@ def test_figures_are_what_their_names_say():
     error = cycles.analysis.double().mean(1) - truth
     assert torch.allclose(cycles.figures["rmse"], error.square().mean((2, 3)).sqrt(), atol=1e-5)
     assert torch.allclose(cycles.analysis_spread, cycles.analysis.double().std(1).float(), atol=1e-5)
-    assert torch.allclose(cycles.figures["spread"], cycles.analysis_spread.double().square().mean((2, 3)).sqrt(), atol=1e-6)
+    assert torch.allclose(
+        cycles.figures["spread"], cycles.analysis_spread.double().square().mean((2, 3)).sqrt(), atol=1e-6
+    )
     innovation = trial.observations.value - cycles.observed_background
     assert torch.allclose(cycles.figures["innovation_rms"], innovation.square().mean(2).sqrt(), atol=1e-9)
-    assert torch.allclose(cycles.observed_background, cycles.background.double().mean(1).flatten(2), atol=1e-5)
+    assert torch.allclose(
+        cycles.observed_background, cycles.background.double().mean(1).flatten(2), atol=1e-5
+    )
     assert (cycles.figures["observations"] == 12).all()
     assert ((cycles.figures["degrees_of_freedom"] > 0) & (cycles.figures["degrees_of_freedom"] < 1)).all()
     assert (cycles.figures["chi_square"] > 0).all()
@@ -168,7 +184,9 @@ def test_times_without_observations_carry_the_forecast_on():
 def test_an_observation_of_the_first_record_is_analysed_before_any_forecast():
     cycles = cycle(experiment(ETKF, {"kind": "synthetic", "first": 0}), 14)
     assert cycles.record[0] == 0
-    assert torch.allclose(cycles.background[:, :, 0, :, 0].double(), start(SystemDynamics(SETUP), TRUTH, 14), atol=1e-5)
+    assert torch.allclose(
+        cycles.background[:, :, 0, :, 0].double(), start(SystemDynamics(SETUP), TRUTH, 14), atol=1e-5
+    )
 
 
 def test_a_latent_state_gives_the_same_cycle_as_the_fields_it_encodes():
@@ -197,7 +215,9 @@ def test_an_ensemble_that_is_not_finite_names_the_cycle_and_the_experiment():
     model = LinearModel(TRUTH.info)
     ensemble = start(model, TRUTH, 14)
     ensemble[1, 3, 4] = torch.inf
-    with pytest.raises(Diverged, match=r"observation time 1 of 15 \(experiments \[1\] of 2\); raise `inflation`"):
+    with pytest.raises(
+        Diverged, match=r"observation time 1 of 15 \(experiments \[1\] of 2\); raise `inflation`"
+    ):
         next(run(experiment(ETKF, dynamics=model), CycleState(ensemble, seeded())))
 
 
@@ -205,17 +225,17 @@ def test_model_noise_has_the_stated_covariance():
     F = torch.tensor([[2.0, 0.0], [1.0, 1.0]], dtype=torch.float64)
     F = torch.cat((F, torch.zeros(10, 2, dtype=torch.float64)))
     members = 20_000
-    observed = ObservationSet(torch.tensor([1]), torch.zeros(1, 1, 1, dtype=torch.int64), torch.zeros(1, 1, 1), torch.ones(1, 1, 1))
+    observed = ObservationSet(
+        torch.tensor([1]), torch.zeros(1, 1, 1, dtype=torch.int64), torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
+    )
     for noise, expected in (
         (ModelNoise(), F @ F.T),
         (ModelNoise(scale=0.5), F @ F.T / 4),
         (ModelNoise(std=3.0), 9 * torch.eye(12).double()),
         (ModelNoise(scale=0), torch.zeros(12, 12).double()),
     ):
-        trial = Experiment(
-            LinearModel(TRUTH.info, 0.5, F), build(AnyAnalysis, {"kind": "free_run", "members": members}), observed,
-            fields(ring(samples=1, steps=2)), TRUTH, noise,
-        )  # fmt: skip
+        method, truth = build(AnyAnalysis, {"kind": "free_run", "members": members}), fields(ring(1, 2))
+        trial = Experiment(LinearModel(TRUTH.info, 0.5, F), method, observed, truth, TRUTH, noise)
         ensemble = torch.ones(1, members, 12).double()
         after = next(run(trial, CycleState(ensemble, seeded(5)))).background[0, :, 0, :, 0].double()
         variance = expected.diagonal()
@@ -250,7 +270,9 @@ def test_the_perturbed_start_spreads_members_and_centre_by_the_same_amount():
     count = 400 * 12
     assert float(ensemble.var(1).mean()) == pytest.approx(0.04, rel=6 * (2 / (29 * count)) ** 0.5)
     # The mean of the members lies around the truth with the variance of the centre plus 1/30 of theirs.
-    assert float((ensemble.mean(1) - truth).square().mean()) == pytest.approx(0.04 * 31 / 30, rel=6 * (2 / count) ** 0.5)
+    assert float((ensemble.mean(1) - truth).square().mean()) == pytest.approx(
+        0.04 * 31 / 30, rel=6 * (2 / count) ** 0.5
+    )
 
 
 def test_a_perturbed_start_needs_the_history_of_its_first_state():
@@ -273,7 +295,9 @@ def test_observations_bring_a_filter_nearer_to_the_truth_than_baselines():
 def test_optimal_interpolation_states_a_spread_near_its_error():
     trial = experiment({"kind": "optimal_interpolation"}, {"kind": "synthetic"}, repeats=4)
     cycles = cycle(trial, 1, 4)
-    assert float(cycles.figures["spread"].mean()) == pytest.approx(float(cycles.figures["rmse"].mean()), rel=0.25)
+    assert float(cycles.figures["spread"].mean()) == pytest.approx(
+        float(cycles.figures["rmse"].mean()), rel=0.25
+    )
 
 
 def test_progress_is_reported_to_the_last_cycle():

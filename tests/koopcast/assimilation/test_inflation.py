@@ -13,7 +13,8 @@ def relaxed(options, anomalies, background):
     return ADAPTER.validate_python(options).relax(anomalies, background, torch.Generator().manual_seed(0))
 
 
-# Three members of two components: σ_b = (2, 3), σ_a = (1, 1) by hand: anomalies (-1, 0, 1) have the variance 1.
+# Three members of two components: σ_b = (2, 3), σ_a = (1, 1) by hand: anomalies (-1, 0, 1) have the variance
+# 1.
 ANOMALIES = torch.tensor([[[-1.0, 1.0], [0.0, 0.0], [1.0, -1.0]]]).double()
 BACKGROUND = torch.tensor([[[-2.0, 3.0], [0.0, 0.0], [2.0, -3.0]]]).double() + 5
 
@@ -51,13 +52,25 @@ def test_additive_inflation_adds_its_variance_and_keeps_the_mean():
     assert not after[..., 2].any()
 
 
-@pytest.mark.parametrize("neutral", [
-    {"kind": "multiplicative", "factor": 1.0}, {"kind": "multiplicative", "factor": 1.0, "when": "prior"},
-    {"kind": "rtps", "factor": 0}, {"kind": "rtpp", "factor": 0}, {"kind": "additive", "std": 0}])
+@pytest.mark.parametrize(
+    "neutral",
+    [
+        {"kind": "multiplicative", "factor": 1.0},
+        {"kind": "multiplicative", "factor": 1.0, "when": "prior"},
+        {"kind": "rtps", "factor": 0},
+        {"kind": "rtpp", "factor": 0},
+        {"kind": "additive", "std": 0},
+    ],
+)
 @pytest.mark.parametrize("rotation", [False, True])
 @pytest.mark.parametrize("kind", ["etkf", "enkf", "letkf"])
 def test_a_neutral_inflation_is_bit_identical_to_none(neutral, rotation, kind):
-    options = {"kind": kind, "members": 5, "rotation": rotation, **({"localization": "none"} if kind == "letkf" else {})}
+    options = {
+        "kind": kind,
+        "members": 5,
+        "rotation": rotation,
+        **({"localization": "none"} if kind == "letkf" else {}),
+    }
     ensemble = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(2)).double()
     seen = Observed.of(torch.zeros(2, 4).double(), torch.ones(2, 4).double(), ensemble)
     results = []
@@ -93,7 +106,8 @@ def test_contrasts_are_an_orthonormal_basis_of_what_the_mean_leaves():
 def test_haar_matrices_are_orthogonal_and_uniform():
     Q = haar(20_000, 3, torch.Generator().manual_seed(0))
     assert torch.allclose(Q @ Q.mT, torch.eye(3).double().expand_as(Q), atol=1e-13)
-    # Under the uniform law E q = 0, E q² = 1/3 with variance E q⁴ - 1/9 = 1/5 - 1/9, and det = ±1 equally often.
+    # Under the uniform law E q = 0, E q² = 1/3 with variance E q⁴ - 1/9 = 1/5 - 1/9, and det = ±1 equally
+    # often.
     count = Q.shape[0]
     assert Q.mean(0).abs().max() < 6 * (1 / 3 / count) ** 0.5
     assert (Q.square().mean(0) - 1 / 3).abs().max() < 6 * ((1 / 5 - 1 / 9) / count) ** 0.5

@@ -1,7 +1,8 @@
 """The Lorenz-96 twin of Sakov and Oke (2008): analysis errors as published in the DAPPER benchmark suite.
 
-40 cells, F = 8, dt = 0.05, all cells observed at every step with R = I, X0 covariance 0.001; the first 400 cycles (20
-time units) are left out. A score is the time mean of the spatial root mean square error of the ensemble mean.
+40 cells, F = 8, dt = 0.05, all cells observed at every step with R = I, X0 covariance 0.001; the first 400
+cycles (20 time units) are left out. A score is the time mean of the spatial root mean square error of the
+ensemble mean.
 """
 
 import pytest
@@ -52,8 +53,8 @@ def inflation(factor):
 )  # fmt: skip
 def test_a_filter_scores_what_is_published(method, published):
     found = scores(method)
-    # At these small inflations a filter loses the truth for good once in a while (about one ETKF run in twenty, here
-    # as in the reference code): such runs do not count, and there must be few.
+    # At these small inflations a filter loses the truth for good once in a while (about one ETKF run in
+    # twenty, here as in the reference code): such runs do not count, and there must be few.
     kept = found[found < 1]
     assert len(kept) >= EXPERIMENTS - 3
     assert float(kept.mean()) == pytest.approx(published, rel=0.15)

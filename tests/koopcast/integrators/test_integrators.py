@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ CPU = torch.device("cpu")
 
 
 def orders(errors):
-    return [math.log2(a / b) for a, b in zip(errors, errors[1:], strict=False)]
+    return [math.log2(a / b) for a, b in pairwise(errors)]
 
 
 def run(step, x, count):
@@ -30,7 +31,8 @@ def test_rk4_has_fourth_order_on_a_rotation_whose_solution_is_known():
     x = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
     counts = (40, 80, 160)
     errors = [
-        (run(RK4Spec().build(Tendency(lambda s: s @ J.T), 2 * math.pi / n), x, n) - x).norm().item() for n in counts
+        (run(RK4Spec().build(Tendency(lambda s: s @ J.T), 2 * math.pi / n), x, n) - x).norm().item()
+        for n in counts
     ]
     assert orders(errors) == pytest.approx([4, 4], abs=0.1)
 
@@ -38,7 +40,9 @@ def test_rk4_has_fourth_order_on_a_rotation_whose_solution_is_known():
 def test_rk4_multiplies_a_linear_state_by_its_stability_polynomial():
     # x' = λx: one step is 1 + z + z²/2 + z³/6 + z⁴/24, also for a right-hand side that returns its argument.
     step = RK4Spec().build(Tendency(lambda s: s), 0.5)
-    assert step(torch.ones(1, dtype=torch.float64)).item() == pytest.approx(1 + 0.5 + 0.125 + 0.125 / 6 + 0.0625 / 24)
+    assert step(torch.ones(1, dtype=torch.float64)).item() == pytest.approx(
+        1 + 0.5 + 0.125 + 0.125 / 6 + 0.0625 / 24
+    )
 
 
 def test_rk4_has_fourth_order_on_lorenz63():
@@ -62,8 +66,8 @@ def soliton(points, speed):
 
 
 def test_etdrk4_keeps_a_kdv_soliton_to_fourth_order_with_complex_coefficients():
-    # After one period, 2 / speed, the soliton is back. With the real parts of the coefficients alone the order is 1
-    # and the error at these steps is above 1e-2.
+    # After one period, 2 / speed, the soliton is back. With the real parts of the coefficients alone the
+    # order is 1 and the error at these steps is above 1e-2.
     points, speed = 192, 0.25
     problem, start = kdv(points), soliton(points, speed)
     errors = []

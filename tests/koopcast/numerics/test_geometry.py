@@ -26,9 +26,12 @@ def test_distances_are_in_the_units_of_each_axis():
 
 def test_distances_on_the_sphere_are_arcs_in_degrees():
     axes = (Axis("latitude", 3, "latitude"), Axis("longitude", 4, "longitude", periodic=True))
-    globe = Domain(axes, (torch.tensor([0.0, 60.0, 90.0]).double(), torch.tensor([0.0, 90, 180, 350]).double()))
+    globe = Domain(
+        axes, (torch.tensor([0.0, 60.0, 90.0]).double(), torch.tensor([0.0, 90, 180, 350]).double())
+    )
     gaps = distances(globe, torch.tensor([0, 4]), torch.tensor([1, 3, 8, 11, 6]))
-    # From (0, 0): a quarter, 10 degrees the short way, a quarter to the pole twice; 120 over the pole to (60, 180).
+    # From (0, 0): a quarter, 10 degrees the short way, a quarter to the pole twice; 120 over the pole to (60,
+    # 180).
     assert gaps[0].tolist() == pytest.approx([90, 10, 90, 90, 120])
     # From (60, 0) to (0, 90): cos = cos 60 · cos 0 · cos 90 = 0; to the pole 30; to (60, 180) 60.
     assert gaps[1, [0, 2, 4]].tolist() == pytest.approx([90, 30, 60])

@@ -20,7 +20,11 @@ def fields(samples=2, times=9, masked=False, channels=("a", "b"), moving=False):
     """Fields on a small globe whose values name their cell: 1000 sample + 100 time + cell."""
     latitude, longitude = np.array([-10.0, 0.0, 10.0]), np.arange(0, 360, 90.0)
     cells = np.arange(3 * 4 * len(channels)).reshape(3, 4, len(channels))
-    values = 1000 * np.arange(samples)[:, None, None, None, None] + 100 * np.arange(times)[:, None, None, None] + cells
+    values = (
+        1000 * np.arange(samples)[:, None, None, None, None]
+        + 100 * np.arange(times)[:, None, None, None]
+        + cells
+    )
     dims = ("sample", "time", "latitude", "longitude")
     data = {name: (dims, values[..., i].astype(float)) for i, name in enumerate(channels)}
     if masked:
@@ -30,7 +34,7 @@ def fields(samples=2, times=9, masked=False, channels=("a", "b"), moving=False):
             mask[::2, 1, 2] = 1
         data["mask"] = (("time", "latitude", "longitude") if moving else ("latitude", "longitude"), mask)
     axes = (Axis("latitude", 3, "latitude"), Axis("longitude", 4, "longitude", periodic=True))
-    info = FieldsInfo({name: "K" for name in channels}, axes, TimeAxis(times, 1.0), samples, is_masked=masked)
+    info = FieldsInfo(dict.fromkeys(channels, "K"), axes, TimeAxis(times, 1.0), samples, is_masked=masked)
     coords = {"latitude": latitude, "longitude": longitude, "time": np.arange(times, dtype=float)}
     return FieldData(xr.Dataset(data, coords=coords), info)
 
@@ -88,7 +92,7 @@ def test_random_sites_are_distinct_valid_and_stay_unless_redrawn():
 
 
 def test_more_sites_than_valid_cells_are_refused():
-    with pytest.raises(EmptySelection, match="12 sites .* only 11"):
+    with pytest.raises(EmptySelection, match=r"12 sites .* only 11"):
         observe(fields(masked=True), locations={"kind": "random", "count": 12})
     problems = list(spec(locations={"kind": "random", "count": 13}).check(fields().info))
     assert [problem.path for problem in problems] == [("locations", "count")]

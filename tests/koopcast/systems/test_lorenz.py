@@ -18,9 +18,7 @@ def tendency(system, x):
 def test_lorenz63_is_at_rest_at_its_three_fixed_points():
     # x = y = ±√(β(ρ-1)) = ±√72, z = ρ - 1 = 27, and the origin.
     root = 72.0**0.5
-    points = torch.tensor(
-        [[0, 0, 0], [root, root, 27], [-root, -root, 27]], dtype=torch.float64
-    )
+    points = torch.tensor([[0, 0, 0], [root, root, 27], [-root, -root, 27]], dtype=torch.float64)
     assert tendency(Lorenz63Spec(), points).abs().max() < 1e-13
 
 
