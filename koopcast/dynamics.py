@@ -14,9 +14,9 @@ from koopcast.grids import FieldsInfo
 class Dynamics(ABC):
     """A discrete-time model of fields. One step is one record interval of the data it describes.
 
-    A *frame* is a field at one time, `(*space, channel)`, in physical units. A *state* is the flat vector that
-    the model carries from step to step; for a physical model it is the frame, for a latent one an encoding of
-    `history` frames.
+    A *frame* is a field at one time, `(*space, channel)`, in physical units. A *state* is the flat vector
+    that the model carries from step to step; for a physical model it is the frame, for a latent one an
+    encoding of `history` frames.
     """
 
     info: FieldsInfo
@@ -47,8 +47,8 @@ class Dynamics(ABC):
     def noise_std(self) -> Float[Tensor, " state"] | None:
         """Return the standard deviation of independent one-step errors, per entry of the state.
 
-        The diagonal form of `noise_factor`, for states too large for a factor. A driver adds `noise_factor` where
-        it is given, else this, else nothing.
+        The diagonal form of `noise_factor`, for states too large for a factor. A driver adds `noise_factor`
+        where it is given, else this, else nothing.
         """
         return None
 

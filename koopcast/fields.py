@@ -22,8 +22,9 @@ MASK = "mask"
 class FieldData:
     """A dataset, its contract, and the window of it that one reader may see.
 
-    `dataset` holds one variable a channel with dims `([sample,] time, *space)`, and `mask` with dims `(*space)`
-    or `(time, *space)` where `info.is_masked`. It may be lazy: only `tensor` and `valid` read numbers.
+    `dataset` holds one variable a channel with dims `([sample,] time, *space)`, and `mask` with dims
+    `(*space)` or `(time, *space)` where `info.is_masked`. It may be lazy: only `tensor` and `valid` read
+    numbers.
     """
 
     dataset: xr.Dataset

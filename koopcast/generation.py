@@ -79,10 +79,11 @@ class SystemDynamics(Dynamics):
             return self._problem.to_physical(coefficients).flatten(1)
         is_small = state.device.type == "cpu" and state.numel() <= SMALL
         if self._takes_arrays and is_small and not state.requires_grad:
-            with np.errstate(over="ignore", invalid="ignore"):
-                return torch.from_numpy(self._stepped(state.numpy()))
-        stepped: Tensor = self._stepped(state)
-        return stepped
+            # Column-major: what one component does for all members is one loop.
+            stepped: np.ndarray = self._stepped(np.asfortranarray(state.numpy()))
+            return torch.from_numpy(np.ascontiguousarray(stepped))
+        result: Tensor = self._stepped(state)
+        return result
 
     def _stepped(self, x: Any) -> Any:
         for _ in range(self._every):
@@ -101,7 +102,7 @@ def generate(run: Run, generator: torch.Generator) -> Iterator[Float[Tensor, "sa
     dynamics = SystemDynamics(run, generator.device)
     fields = run.system.initial(run.samples, generator)
     state, total = fields.flatten(1), run.burn_in + run.steps
-    with torch.no_grad():
+    with torch.no_grad(), np.errstate(over="ignore", invalid="ignore"):
         for record in range(run.burn_in):
             state = _advanced(dynamics, state, run, record + 1, total)
         check_step(run, _spun_up(run, state[:CHECKED_SAMPLES]))
