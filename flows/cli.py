@@ -1,7 +1,10 @@
 """The command `koopcast`; exit codes: 0 done, 1 failed, 2 invalid input, 3 an expectation did not hold."""
 
+import gc
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
@@ -35,10 +38,22 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print exactly one JSON obj
 Step = Annotated[str, typer.Argument(metavar="STEP", help="Name of a step.", show_default=False)]
 
 
+@contextmanager
+def _importing() -> Iterator[None]:
+    """Import without the garbage collector, which would walk a million new objects many times for nothing."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 @app.command()
 def validate(files: Files, overrides: Overrides) -> None:
     """Check pipelines whole, without running anything; print every fault with its place."""
-    from flows.inspect import validate_all
+    with _importing():
+        from flows.inspect import validate_all
 
     raise typer.Exit(validate_all(files, overrides))
 
@@ -52,7 +67,8 @@ def graph(
     ] = "text",
 ) -> None:
     """Draw the steps of a pipeline and what flows between them."""
-    from flows.inspect import draw
+    with _importing():
+        from flows.inspect import draw
 
     typer.echo(draw(file, overrides, format))
 
@@ -60,7 +76,8 @@ def graph(
 @app.command()
 def plan(file: File, overrides: Overrides, store: StoreRoot = None, as_json: AsJson = False) -> None:
     """Show what would run, what the store has already, and why; predict time, memory and disk."""
-    from flows.inspect import show_plan
+    with _importing():
+        from flows.inspect import show_plan
 
     show_plan(file, overrides, store, as_json=as_json)
 
@@ -68,7 +85,8 @@ def plan(file: File, overrides: Overrides, store: StoreRoot = None, as_json: AsJ
 @app.command()
 def why(file: File, step: Step, overrides: Overrides, store: StoreRoot = None) -> None:
     """Say which option, input, file, seed or code makes a step run again."""
-    from flows.inspect import explain_step
+    with _importing():
+        from flows.inspect import explain_step
 
     typer.echo(explain_step(file, step, overrides, store))
 
@@ -94,8 +112,9 @@ def run(
     debug: Annotated[bool, typer.Option("--debug", help="Print the traceback of a failed step.")] = False,
 ) -> None:
     """Run what changed, survive a kill at any moment, and write a report. The same command resumes."""
-    from flows.command import run as run_pipeline
-    from flows.request import Request
+    with _importing():
+        from flows.command import run as run_pipeline
+        from flows.request import Request
 
     request = Request(
         pipeline=str(file),
@@ -116,7 +135,8 @@ def diff(
     store: StoreRoot = None,
 ) -> None:
     """Compare two runs (`sst/latest`, `sst/<id>`): options, digests, versions, scores."""
-    from flows.inspect import compare
+    with _importing():
+        from flows.inspect import compare
 
     typer.echo(compare(first, second, store))
 
@@ -128,7 +148,8 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Print the steps, scores and expectations of a run and where its report is."""
-    from flows.inspect import show_run
+    with _importing():
+        from flows.inspect import show_run
 
     show_run(run, store, as_json=as_json)
 
@@ -150,7 +171,8 @@ def schema(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
 ) -> None:
     """Print the JSON Schema of pipelines, for completion in an editor."""
-    from flows.inspect import write_schema
+    with _importing():
+        from flows.inspect import write_schema
 
     write_schema(output)
 
@@ -165,14 +187,15 @@ def init(directory: Annotated[Path, typer.Argument(metavar="DIR", show_default=F
     typer.echo(f"next: koopcast run {directory / 'lorenz96.yaml'}")
 
 
-@app.command()
-def gc(
+@app.command("gc")
+def collect_garbage(
     store: StoreRoot = None,
     keep: Annotated[int, typer.Option("--keep", min=1, help="Runs kept of each pipeline.")] = 5,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
 ) -> None:
     """Remove artefacts that no kept run refers to, and what dead runs left behind."""
-    from flows.inspect import collect
+    with _importing():
+        from flows.inspect import collect
 
     collect(store, keep, dry_run=dry_run)
 
@@ -180,7 +203,8 @@ def gc(
 @app.command()
 def doctor(store: StoreRoot = None) -> None:
     """Report versions, devices and the server; check every artefact of the store against its digests."""
-    from flows.inspect import examine
+    with _importing():
+        from flows.inspect import examine
 
     raise typer.Exit(examine(store))
 

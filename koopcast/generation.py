@@ -97,27 +97,28 @@ def generate(run: Run, generator: torch.Generator) -> Iterator[Float[Tensor, "sa
     Raises:
         Diverged: A sample is not finite; the message names sample and time.
         Underresolved: Halving the step changes the result by more than `verify_tol`, or the grid cuts the
-        spectrum. ShapeMismatch: The integrator does not solve problems of the system's form.
+            spectrum.
+        ShapeMismatch: The integrator does not solve problems of the system's form.
     """
     dynamics = SystemDynamics(run, generator.device)
-    fields = run.system.initial(run.samples, generator)
-    state, total = fields.flatten(1), run.burn_in + run.steps
-    with torch.no_grad(), np.errstate(over="ignore", invalid="ignore"):
-        for record in range(run.burn_in):
-            state = _advanced(dynamics, state, run, record + 1, total)
-        check_step(run, _spun_up(run, state[:CHECKED_SAMPLES]))
-        size = max(1, min(run.steps, BLOCK_BYTES // state.nbytes))
-        block: list[Tensor] = []
-        for record in range(run.steps):
-            if record > 0:
-                state = _advanced(dynamics, state, run, run.burn_in + record, total)
-            block.append(dynamics.decode(state))
-            if len(block) == size or record + 1 == run.steps:
-                _check_resolution(run, block[-1])
-                yield torch.stack(block, dim=1)
-                block = []
+    state, total = run.system.initial(run.samples, generator).flatten(1), run.burn_in + run.steps
+    for record in range(run.burn_in):
+        state = _advanced(dynamics, state, run, record + 1, total)
+    check_step(run, _spun_up(run, state[:CHECKED_SAMPLES]))
+    size = max(1, min(run.steps, BLOCK_BYTES // state.nbytes))
+    block: list[Tensor] = []
+    for record in range(run.steps):
+        if record > 0:
+            state = _advanced(dynamics, state, run, run.burn_in + record, total)
+        block.append(dynamics.decode(state))
+        if len(block) == size or record + 1 == run.steps:
+            _check_resolution(run, block[-1])
+            yield torch.stack(block, dim=1)
+            block = []
 
 
+@torch.no_grad()
+@np.errstate(over="ignore", invalid="ignore")
 def _advanced(dynamics: SystemDynamics, state: Tensor, run: Run, record: int, total: int) -> Tensor:
     state = dynamics.step(state)
     finite = torch.isfinite(state.sum(dim=1))
@@ -133,6 +134,7 @@ def _advanced(dynamics: SystemDynamics, state: Tensor, run: Run, record: int, to
     return state
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def _spun_up(run: Run, state: Float[Tensor, "sample state"]) -> Float[Tensor, "sample state"]:
     """Return the state after what the burn-in lacks to the system's own spin-up: steps are judged on the
     attractor.
@@ -141,6 +143,7 @@ def _spun_up(run: Run, state: Float[Tensor, "sample state"]) -> Float[Tensor, "s
     return SystemDynamics(replace(run, record_every=max(0, round(lacking))), state.device).step(state)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def check_step(run: Run, state: Float[Tensor, "sample state"]) -> float:
     """Return the error of the integration step by step halving, as a share of the standard deviation of the
     fields.

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-PACKAGE = "koopcast"
+PACKAGE, PACKAGE_FILE = "koopcast", "__init__.py"
 WITHOUT_EFFECT = frozenset({"koopcast.errors", "koopcast.progress"})
 """Modules that cannot change a result."""
 
@@ -46,10 +46,10 @@ def versions(modules: Iterable[str]) -> dict[str, str]:
 @cache
 def read_source(module: str) -> Source | None:
     """Return what matters of a module; None where it is no Python file of ours or of a plug-in."""
-    spec = find_spec(module)
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+    path = _locate(module)
+    if path is None:
         return None
-    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     imports = tuple(_imports(tree))
     return Source(
         digest=hashlib.sha256(canonical(tree).encode()).hexdigest(),
@@ -58,7 +58,7 @@ def read_source(module: str) -> Source | None:
         definitions=frozenset(
             node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))
         ),
-        is_package=spec.submodule_search_locations is not None,
+        is_package=path.name == PACKAGE_FILE,
     )
 
 
@@ -110,7 +110,7 @@ def _targets(module: str, name: str | None) -> Iterator[str]:
         return
     if not source.is_package or name is None:
         yield module
-    elif _is_module(f"{module}.{name}"):
+    elif _locate(f"{module}.{name}") is not None:
         yield f"{module}.{name}"
     elif name in source.definitions:
         yield module
@@ -119,8 +119,19 @@ def _targets(module: str, name: str | None) -> Iterator[str]:
 
 
 @cache
-def _is_module(name: str) -> bool:
-    try:
-        return find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False
+def _locate(module: str) -> Path | None:
+    """Return the file of a module without importing the packages above it."""
+    top, *below = module.split(".")
+    spec = find_spec(top)
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return None
+    path = Path(spec.origin)
+    for name in below:
+        if path.name != PACKAGE_FILE:
+            return None
+        candidates = (path.parent / name / PACKAGE_FILE, path.parent / f"{name}.py")
+        found = next((file for file in candidates if file.is_file()), None)
+        if found is None:
+            return None
+        path = found
+    return path

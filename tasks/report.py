@@ -4,12 +4,16 @@ import hashlib
 import shutil
 from pathlib import Path
 
+import koopcast
 from koopcast.stores import Run, Store
+from schemas.digests import digest
 from schemas.keys import canonical_json
 from schemas.plan import Plan
 from schemas.version import versions as code_versions
 from tasks.ending import Ending
 
+PACKAGE = "koopcast.report"
+TEMPLATES = Path(koopcast.__file__).parent / "report" / "templates"
 KIND, PAGE, FIGURES = "report", "report.html", "figures"
 
 
@@ -36,6 +40,7 @@ def _key(plan: Plan, ending: Ending) -> str:
         "pipeline": plan.loaded.pipeline.model_dump(mode="json"),
         "keys": {step.name: [step.key, ending.steps[step.name].state] for step in plan.steps},
         "ending": [ending.state, *ending.expectations],
-        "code": code_versions(["koopcast.report"]),
+        "code": code_versions([PACKAGE, "tasks.page"]),
+        "templates": digest(TEMPLATES),
     }
     return hashlib.sha256(canonical_json(parts).encode()).hexdigest()

@@ -17,7 +17,7 @@ from koopcast.observations.base import ObservationSet
 if TYPE_CHECKING:
     from koopcast.assimilation.cycle import CycleState
 
-BLOCK_BYTES = 64 * 2**20
+BLOCK_BYTES = 8 * 2**20
 """Memory of the ensembles that wait to be summed up."""
 BLOCK_CYCLES = 128
 """Cycles that are summed up at once, at most."""

@@ -23,9 +23,9 @@ def stacked(parts: Sequence[AnyArray]) -> AnyArray:
 
 
 class Ring:
-    """Shifted views of a ring `(..., state)`: the ring is laid out twice, and a neighbour is a window of that.
+    """Shifted views of a ring `(..., state)`: it is laid out twice, and a neighbour is a window of that.
 
-    The layout of an array is kept while its shape stays, and is column-major, so that each window is one block.
+    The layout of an array is kept while its shape stays; it is column-major, so that a window is one block.
     """
 
     def __init__(self, *offsets: int) -> None:

@@ -69,10 +69,10 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(version, "PACKAGE", "science")
     monkeypatch.setattr(version, "WITHOUT_EFFECT", frozenset({"science.errors"}))
     version.read_source.cache_clear()
-    version._is_module.cache_clear()
+    version._locate.cache_clear()
     yield tmp_path / "science"
     version.read_source.cache_clear()
-    version._is_module.cache_clear()
+    version._locate.cache_clear()
     for name in [name for name in sys.modules if name.split(".")[0] == "science"]:
         del sys.modules[name]
 
