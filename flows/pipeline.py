@@ -184,12 +184,20 @@ def pipeline(
     with _handed_back() as kept:
         prepared = prepare(request)
         with _task_runner(prepared.plan.loaded.pipeline.runner) as runner:
-            result = carry_out(prepared, PrefectEngine(runner), _display.get() or Silent())
+            result = carry_out(prepared, PrefectEngine(runner), _shown_on())
         kept["result"] = result.model_dump(mode="json")
     _leave_artifacts(result)
     if result.state == "done":
         return Completed(message=f"run {result.run}", data=kept["result"])
     return Failed(message=result.explanation())
+
+
+def _shown_on() -> Display:
+    """Return the display of who called the flow in this process.
+
+    A function of its own: Dask sends the flow's function by value, and a context variable cannot be sent.
+    """
+    return _display.get() or Silent()
 
 
 @contextmanager

@@ -77,7 +77,7 @@ class SystemDynamics(Dynamics):
         if self._problem is not None:
             coefficients = self._stepped(self._problem.to_spectral(self.decode(state)))
             return self._problem.to_physical(coefficients).flatten(1)
-        is_small = state.device.type == "cpu" and state.numel() <= SMALL
+        is_small = state.is_cpu and state.numel() <= SMALL
         if self._takes_arrays and is_small and not state.requires_grad:
             # Column-major: what one component does for all members is one loop.
             stepped: np.ndarray = self._stepped(np.asfortranarray(state.numpy()))

@@ -1,5 +1,6 @@
 """The stochastic ensemble Kalman filter with perturbed observations."""
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Literal
 
@@ -11,8 +12,10 @@ from torch import Tensor
 from koopcast.assimilation.base import Analysis, Observed, Setting
 from koopcast.assimilation.ensemble import EnsembleSpec, Finish, Transform, whitened
 from koopcast.assimilation.localization import AnyLocalization, Taper
+from koopcast.grids import FieldsInfo
 from koopcast.numerics.arrays import normal
 from koopcast.numerics.ensembles import split
+from koopcast.spec import Problem
 
 
 class EnKFSpec(EnsembleSpec):
@@ -37,6 +40,10 @@ class EnKFSpec(EnsembleSpec):
     def needs_physical_state(self) -> bool:
         """Return whether covariances are tapered."""
         return not self.localization.is_global()
+
+    def check(self, fields: FieldsInfo) -> Iterator[Problem]:
+        """Yield what the taper finds wrong with the axes."""
+        yield from (problem.below("localization") for problem in self.localization.check(fields))
 
 
 def _innovations(observed: Observed, generator: torch.Generator) -> Float[Tensor, "batch member obs"]:

@@ -50,10 +50,6 @@ class ObservationSet:
             self.record[keep], self.index[:, keep], self.value[:, keep], self.variance[:, keep]
         )
 
-    def experiments(self, batch: slice) -> "ObservationSet":
-        """Return a slice of the experiments."""
-        return ObservationSet(self.record, self.index[batch], self.value[batch], self.variance[batch])
-
 
 class ObservationsSpec(MethodSpec):
     """Options of an observing system."""
