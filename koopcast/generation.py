@@ -179,7 +179,7 @@ def _check_resolution(run: Run, fields: Float[Tensor, "sample *space channel"]) 
         raise Underresolved(
             f"sample {sample} of {run.system.kind} has {float(tail[sample]):.2g} of its energy in the finest "
             f"tenth of the modes, above {run.tail_tol:g}: its grid cuts the spectrum",
-            "raise `points`",
+            "raise `points`, or `tail_tol` if that is good enough",
         )
 
 

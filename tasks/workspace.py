@@ -94,6 +94,8 @@ def integration(step: GenerateStep) -> Run:
         dt=step.dt,
         record_every=step.record_every,
         burn_in=step.burn_in,
+        verify_tol=step.verify_tol,
+        tail_tol=step.tail_tol,
     )
 
 
