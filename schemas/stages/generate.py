@@ -46,7 +46,7 @@ class GenerateStep(Step):
     dtype: Literal["float32", "float64"] = "float32"
     """Of the stored fields; integration is in float64."""
     verify_tol: Annotated[float, Field(gt=0)] = 1e-2
-    """Most that halving dt may change over one Lyapunov time, as a share of the fields' standard deviation."""
+    """Most that halving dt may change over a Lyapunov time, as a share of the fields' standard deviation."""
     tail_tol: Annotated[float, Field(gt=0)] = 1e-6
     """Most of the energy that the finest tenth of the modes may hold; above it the grid is too coarse."""
     split: Split | None = None
