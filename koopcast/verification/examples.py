@@ -34,7 +34,7 @@ def analysis_example(
     """Return truth, background, analysis and spread of the first experiment, and the sites that it observed.
 
     Dims are `(source, time, lead, *space)` with lead 0; `site_<axis>` and `site_channel` have `(time, obs)`,
-    NaN or -1 where nothing was observed.
+    NaN or -1 where nothing was observed; the attribute `flag_meanings` names the channels in order.
     """
     keep = slice(-_num_times(setting), None)
     stack = {"truth": setting.truth[0, keep], "analysis": after.frames[0, keep]}
@@ -86,11 +86,13 @@ def _with_sites(
     cell, channel = np.divmod(first["index"].values.astype(np.int64), data.info.num_channels)
     known = np.isfinite(first["value"].values)
     places = np.unravel_index(np.where(known, cell, 0), data.info.shape)
-    sites = {"site_channel": (("time", "obs"), np.where(known, channel, -1))}
+    names = " ".join(data.info.variables)
+    sites = {"site_channel": (("time", "obs"), np.where(known, channel, -1), {"flag_meanings": names})}
     for axis, place in zip(data.info.axes, places, strict=True):
         along = data.dataset[axis.name].values if axis.name in data.dataset.coords else np.arange(axis.size)
         sites[f"site_{axis.name}"] = (
             ("time", "obs"),
             np.where(known, along[place].astype(np.float64), np.nan),
+            {},
         )
     return dataset.assign(sites)

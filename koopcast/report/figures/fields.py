@@ -88,3 +88,9 @@ def _quantiles(fields: Sequence[xr.DataArray]) -> tuple[float, float]:
         return -1.0, 1.0
     low, high = np.quantile(values, [0.005, 0.995])
     return (float(low), float(high)) if high > low else (float(low) - 0.5, float(high) + 0.5)
+
+
+def is_observed(example: xr.Dataset, variable: str) -> np.ndarray:
+    """Return which sites of an example, dims `(time, obs)` or `(obs)`, are observations of the variable."""
+    channel = example["site_channel"]
+    return np.asarray(channel.values == channel.attrs["flag_meanings"].split().index(variable))

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.markers import TICKLEFT
 
 from koopcast.report.clock import Clock, numbers
-from koopcast.report.figures.fields import Panel, panels
+from koopcast.report.figures.fields import Panel, is_observed, panels
 from koopcast.report.style import INK, SERIES, SURFACE, Picture, draw, readable, sentence, with_units
 
 FEW = 8
@@ -58,7 +58,7 @@ def space_time(example: xr.Dataset, variable: str, clock: Clock, subject: str, n
     lead_text = {int(lead): clock.text(int(lead)) for lead in example["lead"].values}
     shown = panels(fields, is_forecast=is_forecast, lead_text=lead_text)
     time, time_label = numbers(example["time"])
-    sites = _sites(example, axis, list(example.data_vars).index(variable), time)
+    sites = _sites(example, axis, variable, time)
 
     def plot(figure: Figure) -> None:
         grid = figure.subplots(len(shown), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
@@ -134,11 +134,11 @@ def _component_lines(example: xr.Dataset, variable: str, what: str, title: str, 
     return Picture(name, title, caption, title, draw(plot, width="wide", height=height), "wide")
 
 
-def _sites(example: xr.Dataset, axis: str, channel: int, time: np.ndarray) -> Sites | None:
+def _sites(example: xr.Dataset, axis: str, variable: str, time: np.ndarray) -> Sites | None:
     """Return where the variable was observed; None where many sites move about."""
     if "site_channel" not in example:
         return None
-    own = example["site_channel"].values == channel
+    own = is_observed(example, variable)
     place = np.where(own, example[f"site_{axis}"].values, np.nan)
     if np.array_equal(place, np.broadcast_to(place[0], place.shape), equal_nan=True):
         fixed = place[0][own[0]]

@@ -7,7 +7,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
 from koopcast.report.clock import Clock, moment
-from koopcast.report.figures.fields import Panel, panels
+from koopcast.report.figures.fields import Panel, is_observed, panels
 from koopcast.report.style import (
     INK,
     LABELS,
@@ -43,7 +43,7 @@ def field_maps(example: xr.Dataset, variable: str, clock: Clock, subject: str, n
     for extra in space[:-2]:
         fields = fields.isel({extra: fields.sizes[extra] // 2}, drop=True)
     shown = panels(fields, is_forecast=is_forecast, lead_text=lead_text)
-    sites = _sites(last, space[-2:], list(example.data_vars).index(variable))
+    sites = _sites(last, space[-2:], variable)
     units = str(example[variable].attrs.get("units", "1"))
     rows, columns, height = _layout(shown, fields.sizes[space[-2]] / fields.sizes[space[-1]])
 
@@ -115,9 +115,9 @@ def _coordinate(values: xr.DataArray, dim: str) -> np.ndarray:
     return np.asarray(values[dim].values if dim in values.coords else np.arange(values.sizes[dim]))
 
 
-def _sites(example: xr.Dataset, space: list[str], channel: int) -> tuple[np.ndarray, np.ndarray] | None:
+def _sites(example: xr.Dataset, space: list[str], variable: str) -> tuple[np.ndarray, np.ndarray] | None:
     """Return the places where the variable was observed, horizontal first."""
     if "site_channel" not in example:
         return None
-    own = example["site_channel"].values == channel
+    own = is_observed(example, variable)
     return example[f"site_{space[1]}"].values[own], example[f"site_{space[0]}"].values[own]

@@ -27,7 +27,8 @@ def example(shape, sources=("truth", "forecast"), leads=(1, 3), times=1, sites=F
     )
     dataset["t"].attrs["units"] = "K"
     if sites:
-        dataset["site_channel"] = (("time", "obs"), np.tile([0, 0, -1], (times, 1)))
+        channel = np.tile([0, 0, -1], (times, 1))
+        dataset["site_channel"] = (("time", "obs"), channel, {"flag_meanings": "t"})
         for name in names:
             dataset[f"site_{name}"] = (("time", "obs"), np.tile([1.0, 2.0, np.nan], (times, 1)))
     return dataset
@@ -145,3 +146,16 @@ def test_of_many_leads_the_first_the_middle_and_the_last_are_shown():
 )
 def test_powers_of_units_are_raised(units, text):
     assert raised(units) == text
+
+
+@pytest.mark.parametrize("shape", [(9, 12), (12,)])
+def test_sites_are_drawn_whatever_the_order_of_the_variables(shape):
+    # Stores give variables back by name, so that the sites come before a field named `t`.
+    def drawn(given):
+        times = 9 if len(shape) == 1 else 1
+        dataset = example(shape, ANALYSIS, (0,), times, sites=given)
+        dataset = dataset[sorted(dataset.data_vars)]
+        draw = figures.field_maps if len(shape) == 2 else figures.space_time
+        return draw(dataset, "t", CLOCK, "m", "p").svg.count("<use")
+
+    assert drawn(True) > drawn(False)
