@@ -1,13 +1,17 @@
 """The edges of a pipeline: every reference found, typed against what it names, loops refused."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from koopcast.spec import Path, Problem, Spec
 from schemas.faults import hint
-from schemas.references import Dataset, Kind, Model, Ref, wanted
+from schemas.references import PATTERN, Dataset, Kind, Model, Ref, kinds_of, wanted
 from schemas.stages import AssimilateStep, EvaluateStep, GenerateStep, Step, TrainStep
+
+FORM = re.compile(PATTERN)
+"""Of a reference."""
 
 
 @dataclass(frozen=True)
@@ -34,20 +38,40 @@ def _links_in(value: Any, path: Path) -> Iterator[Link]:
             yield from _links_in(item, (*path, index))
 
 
+def written_links(step: type[Step], written: Mapping[str, Any]) -> Iterator[Link]:
+    """Yield the references in a step that is not valid as a whole, as far as they have the form of one."""
+    for name, field in step.model_fields.items():
+        kinds, value = _kinds_in(field.annotation), written.get(name)
+        if kinds is None:
+            continue
+        places = enumerate(value) if isinstance(value, list) else [(None, value)]
+        for index, text in places:
+            if isinstance(text, str) and FORM.fullmatch(text):
+                yield Link((name,) if index is None else (name, index), Ref.parse(text, kinds))
+
+
+def _kinds_in(annotation: Any) -> tuple[type[Kind], ...] | None:
+    """Return what the references of a field may name; None for a field that holds none."""
+    if get_origin(annotation) is Ref:
+        return kinds_of(annotation)
+    found = (_kinds_in(item) for item in get_args(annotation))
+    return next((kinds for kinds in found if kinds is not None), None)
+
+
 def needs(step: Step) -> tuple[str, ...]:
     """Return the names of the steps whose output a step reads, each once."""
     return tuple(dict.fromkeys(link.ref.step for link in links(step) if link.ref.run is None))
 
 
-def broken_links(name: str, step: Step, steps: Mapping[str, Step | None]) -> Iterator[Problem]:
+def broken_links(name: str, found: Iterable[Link], steps: Mapping[str, Step | None]) -> Iterator[Problem]:
     """Yield the references of step `name` that name nothing, or the wrong thing.
 
     Args:
         name: Of the step.
-        step: Its options.
+        found: Its references.
         steps: All steps by name; None for one that is not valid itself, of which nothing more is known.
     """
-    for link in links(step):
+    for link in found:
         message = _broken(name, link.ref, steps)
         if message:
             yield Problem(("steps", name, *link.path), message)

@@ -1,8 +1,8 @@
 """A pipeline: its grammar, and the one way from a file to a checked pipeline."""
 
 import re
+from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as MappingType
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal, TypeAlias
@@ -21,13 +21,15 @@ from pydantic import (
 from koopcast.baselines import AnyBaseline
 from koopcast.spec import Family, MethodSpec, Path, Problem, Spec, kind_of, members
 from schemas.check import Findings, Lookup, check
+from schemas.expect import ExpectationError, parse
 from schemas.faults import Fault, PipelineInvalid
-from schemas.links import broken_links, links, loop, with_truth
+from schemas.links import Link, broken_links, links, loop, with_truth, written_links
 from schemas.merge import read_extended, with_overrides
 from schemas.positions import Mapping, mark_of, plain
 from schemas.references import NAME, SLUG
 from schemas.stages import AnyStep, Step
 from schemas.translate import translate
+from schemas.walk import alternatives
 
 LONGEST_NAME = 60
 MOST_STEPS = 200
@@ -251,8 +253,9 @@ class _Reader:
         sound: dict[str, Step] = {}
         for name, step in steps.items():
             if step is None:
+                self._note(list(broken_links(name, self._written_links(name), steps)))
                 continue
-            problems = list(broken_links(name, step, steps))
+            problems = list(broken_links(name, links(step), steps))
             self._note(problems)
             if not problems:
                 sound[name] = step
@@ -265,7 +268,26 @@ class _Reader:
         self.linked = self._with_truths(sound)
         findings = check(self.linked, lookup)
         self._note(findings.problems)
+        for name in steps.keys() - findings.contracts.keys():
+            self._note(list(self._unreadable_conditions(name)))
         return findings
+
+    def _written_links(self, name: str) -> Iterator[Link]:
+        written = self.value["steps"][name]
+        task = written.get("task") if isinstance(written, dict) else None
+        for step in alternatives(AnyStep):
+            if step.model_fields["task"].default == task:
+                yield from written_links(step, written)
+
+    def _unreadable_conditions(self, name: str) -> Iterator[Problem]:
+        """Yield the conditions that are not of the grammar, in a step whose inputs are not known."""
+        written = self.value["steps"][name]
+        conditions = written.get("expect") if isinstance(written, dict) else None
+        for index, text in enumerate(conditions if isinstance(conditions, list) else []):
+            try:
+                parse(str(text))
+            except ExpectationError as error:
+                yield Problem(("steps", name, "expect", index), str(error))
 
     def _with_truths(self, sound: MappingType[str, Step]) -> dict[str, Step]:
         result: dict[str, Step] = {}
