@@ -284,8 +284,10 @@ class _Reader:
         written = self.value["steps"][name]
         conditions = written.get("expect") if isinstance(written, dict) else None
         for index, text in enumerate(conditions if isinstance(conditions, list) else []):
+            if not isinstance(text, str):
+                continue
             try:
-                parse(str(text))
+                parse(text)
             except ExpectationError as error:
                 yield Problem(("steps", name, "expect", index), str(error))
 
