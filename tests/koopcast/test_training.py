@@ -301,6 +301,7 @@ print(kills)
 """
 
 
+@pytest.mark.slow
 def test_sigkill_at_random_moments_changes_no_bit(tmp_path: Path) -> None:
     script = KILLS.format(here=str(Path(__file__).parent), folder=str(tmp_path))
     root = Path(__file__).parents[2]
