@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import koopcast
-from koopcast.stores import Run, Store
+from koopcast.stores import Run, StepRecord, Store
 from schemas.digests import digest
 from schemas.keys import canonical_json
 from schemas.plan import Plan
@@ -15,10 +15,12 @@ from tasks.ending import Ending
 PACKAGE = "koopcast.report"
 TEMPLATES = Path(koopcast.__file__).parent / "report" / "templates"
 KIND, PAGE, FIGURES = "report", "report.html", "figures"
+STEP = "(report)"
+"""Under which the record of a run names it; no step of a pipeline can have this name."""
 
 
 def write_report(plan: Plan, store: Store, run: Run, ending: Ending) -> Path:
-    """Write the page of a run into its record; drawn once for equal results. Return its path."""
+    """Write the page of a run into its record, which names the artefact too; return the path of the page."""
     key = _key(plan, ending)
     with store.produce(KIND, key) as slot:
         if slot.existing is None:
@@ -30,6 +32,8 @@ def write_report(plan: Plan, store: Store, run: Run, ending: Ending) -> Path:
             slot.publish(inputs={step.name: step.key for step in plan.steps})
         artefact = slot.existing or slot.published
     assert artefact is not None
+    ref = artefact.ref
+    run.set_step(STEP, StepRecord(kind=KIND, key=key, state="done", digest=ref.digest))
     run.write(PAGE, artefact.file(PAGE).read_text(encoding="utf-8"))
     shutil.copytree(artefact.path / FIGURES, run.path / FIGURES, dirs_exist_ok=True)
     return run.path / PAGE

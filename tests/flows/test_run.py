@@ -7,7 +7,7 @@ import yaml
 
 from flows.request import RunResult
 from koopcast.errors import InvalidInput
-from koopcast.stores import Store, doctor
+from koopcast.stores import Store, doctor, gc
 from schemas.faults import PipelineInvalid
 
 Go = Callable[..., RunResult]
@@ -161,3 +161,19 @@ def test_the_report_needs_no_network_and_shows_every_step(go: Go) -> None:
     assert "https://" not in page
     for name in ("truth", "model", "analysis", "scores"):
         assert name in page
+
+
+def test_the_garbage_collector_keeps_what_the_last_run_shows(go: Go, tmp_path: Path) -> None:
+    go()
+    last = go("steps.model.model.rank=2")
+    store = Store.open(tmp_path / "store")
+    removed = [item.path for item in gc(store, keep_runs=1).removed]
+    assert sorted(path.split("/")[1].split("-")[0] for path in removed if path.startswith("artefacts")) == [
+        "model",
+        "report",
+        "scores",
+    ]
+    assert set(_states(go("steps.model.model.rank=2")).values()) == {"cached"}
+    assert Path(str(last.report)).is_file()
+    assert sum(path.name.startswith("report-") for path in store.artefacts.iterdir()) == 1
+    assert doctor(store).is_clean
