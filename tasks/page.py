@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Literal
 
 import xarray as xr
 import yaml
@@ -20,6 +21,13 @@ from tasks.evaluate import CURVES, EXAMPLES, SCORES
 from tasks.train import DIAGNOSTICS, TRAINING
 from tasks.workspace import MODEL_CARD
 
+STATES: dict[str, Literal["completed", "failed", "expectations not held"]] = {
+    "done": "completed",
+    "failed": "failed",
+    "expectation_failed": "expectations not held",
+}
+"""How a run ended -> what its page says."""
+
 
 def content(plan: Plan, store: Store, run: Run, ending: Ending) -> ReportContent:
     """Return what is known of a run."""
@@ -28,7 +36,7 @@ def content(plan: Plan, store: Store, run: Run, ending: Ending) -> ReportContent
     done = [(step, artefact) for step in plan.steps if (artefact := made[step.name]) is not None]
     return ReportContent(
         name=pipeline.name,
-        state={"done": "completed", "failed": "failed"}.get(ending.state, "expectations not held"),  # type: ignore[arg-type]
+        state=STATES[ending.state],
         summary=" ".join(pipeline.description.split()),
         run=run.name,
         finished=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
