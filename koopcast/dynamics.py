@@ -1,11 +1,12 @@
 """Anything that steps a batch of states; assimilation sees only this."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from koopcast.grids import FieldsInfo
@@ -66,6 +67,33 @@ class Dynamics(ABC):
 
 
 @dataclass(frozen=True)
+class Setting:
+    """Where and how precisely a system computes, and the parameters that differ from sample to sample."""
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    dtype: torch.dtype = torch.float64
+    """Of real numbers; complex ones have the same precision."""
+    parameters: Mapping[str, Float[Tensor, " batch"]] = field(default_factory=dict)
+    """Name of an option that the system can vary -> its value in each sample."""
+
+    @property
+    def complex_dtype(self) -> torch.dtype:
+        """The complex type of the same precision."""
+        return torch.complex64 if self.dtype == torch.float32 else torch.complex128
+
+    def value(self, name: str, default: float, axes: int = 1) -> float | Float[Tensor, "batch *axes"]:
+        """Return a parameter: the option's own value, or one a sample with `axes` axes of length 1 behind."""
+        varied = self.parameters.get(name)
+        if varied is None:
+            return default
+        return varied.to(self.device, torch.float64).reshape(-1, *[1] * axes)
+
+
+ON_CPU = Setting()
+"""Double precision on the CPU, nothing varied."""
+
+
+@dataclass(frozen=True)
 class Tendency:
     """An ordinary differential equation x' = f(x) for an integrator, batched over leading axes."""
 
@@ -76,19 +104,43 @@ class Tendency:
 
 @dataclass(frozen=True)
 class Semilinear:
-    """v' = L v + N(v) with L diagonal: v are Fourier coefficients, float64 inside.
+    """v' = L v + N(v) with L diagonal in some basis: v are Fourier, sine or cosine coefficients.
 
     `to_spectral` and `to_physical` pass between fields `(*batch, *space, channel)` and coefficients
-    `(*batch, mode)`; `linear` is the diagonal `(mode,)`.
+    `(*batch, *mode)`; `linear` is the diagonal, `(*mode)` or one a sample `(batch, *mode)`.
     """
 
-    linear: Complex[Tensor, " mode"]
-    nonlinear: Callable[[Complex[Tensor, "*batch mode"]], Complex[Tensor, "*batch mode"]]
+    linear: Tensor
+    """Real or complex, double precision: what a method makes of it is rounded to the setting's type last."""
+    nonlinear: Callable[[Tensor], Tensor]
     to_spectral: Callable[[Tensor], Tensor]
     to_physical: Callable[[Tensor], Tensor]
 
 
-Problem = Tendency | Semilinear
-"""What a system hands to an integrator."""
+@dataclass(frozen=True)
+class Flow:
+    """A system whose map over a time is known in closed form, batched over leading axes.
+
+    `advance(state, time)` returns the state `(*batch, state)` a time later; a discrete-time map takes whole
+    numbers of iterations.
+    """
+
+    advance: Callable[[Float[Tensor, "*batch state"], float], Float[Tensor, "*batch state"]]
+
+
+Problem = Tendency | Semilinear | Flow
+"""What an evolving system hands to an integrator."""
+Form = Literal["tendency", "semilinear", "flow"]
 Stepper = Callable[[Tensor], Tensor]
-"""One step of an integrator in its own variables: x for a tendency, v for a semilinear problem."""
+"""One step of an integrator in its own variables: x for a tendency or a flow, v for a semilinear problem."""
+
+
+def form_of(problem: Problem) -> Form:
+    """Return the name of a problem's form."""
+    match problem:
+        case Tendency():
+            return "tendency"
+        case Semilinear():
+            return "semilinear"
+        case Flow():
+            return "flow"

@@ -10,13 +10,13 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
-from koopcast.dynamics import Dynamics, Semilinear, Tendency
+from koopcast.dynamics import Dynamics, Semilinear, Setting, Tendency
 from koopcast.errors import Diverged, Underresolved
 from koopcast.grids import FieldsInfo, TimeAxis
 from koopcast.integrators.base import IntegratorSpec
 from koopcast.numerics.geometry import implied_coordinates
 from koopcast.progress import report
-from koopcast.systems.base import SystemSpec
+from koopcast.systems.base import EvolvingSpec
 
 BLOCK_BYTES = 64 * 2**20
 """Memory of the records that are handed out at once."""
@@ -30,7 +30,7 @@ SMALL = 2**15
 class Run:
     """What to integrate: counts of records, and steps between them."""
 
-    system: SystemSpec
+    system: EvolvingSpec
     integrator: IntegratorSpec
     samples: int = 1
     steps: int = 1000
@@ -67,7 +67,7 @@ class SystemDynamics(Dynamics):
     def __init__(self, run: Run, device: torch.device | str = "cpu") -> None:
         self.info = describe(run)
         self._every = run.record_every
-        problem = run.system.problem(torch.device(device))
+        problem = run.system.problem(Setting(torch.device(device)))
         self._stepper: Callable[[Any], Any] = run.integrator.build(problem, run.step)
         self._problem = problem if isinstance(problem, Semilinear) else None
         self._takes_arrays = isinstance(problem, Tendency) and problem.takes_arrays

@@ -1,9 +1,9 @@
 """Integrators: one step of fixed length, batched, on any device."""
 
 from abc import abstractmethod
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-from koopcast.dynamics import Problem, Stepper
+from koopcast.dynamics import Form, Problem, Stepper
 from koopcast.spec import MethodSpec
 
 
@@ -19,9 +19,9 @@ class IntegratorSpec(MethodSpec):
         variables.
 
         Raises:
-            ShapeMismatch: The problem has not the form (tendency or semilinear) that the method needs.
+            ShapeMismatch: The problem has not the form that the method needs.
         """
 
     @abstractmethod
-    def takes(self, problem_form: Literal["tendency", "semilinear"]) -> bool:
+    def takes(self, form: Form) -> bool:
         """Return whether the method solves problems of this form."""

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
-from koopcast.dynamics import Problem, Semilinear, Stepper
+from koopcast.dynamics import Form, Problem, Semilinear, Stepper
 from koopcast.errors import ShapeMismatch
 from koopcast.integrators.base import IntegratorSpec
 
@@ -46,9 +46,9 @@ class ETDRK4Spec(IntegratorSpec):
 
         return step
 
-    def takes(self, problem_form: Literal["tendency", "semilinear"]) -> bool:
+    def takes(self, form: Form) -> bool:
         """Return whether the problem is semilinear."""
-        return problem_form == "semilinear"
+        return form == "semilinear"
 
 
 def coefficients(linear: Complex[Tensor, " mode"], dt: float) -> tuple[Complex[Tensor, " mode"], ...]:

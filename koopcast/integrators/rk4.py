@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Literal
 
-from koopcast.dynamics import Problem, Stepper, Tendency
+from koopcast.dynamics import Form, Problem, Stepper, Tendency
 from koopcast.errors import ShapeMismatch
 from koopcast.integrators.base import IntegratorSpec
 from koopcast.numerics.arrays import AnyArray
@@ -39,9 +39,9 @@ class RK4Spec(IntegratorSpec):
 
         return step
 
-    def takes(self, problem_form: Literal["tendency", "semilinear"]) -> bool:
+    def takes(self, form: Form) -> bool:
         """Return whether the problem is a tendency."""
-        return problem_form == "tendency"
+        return form == "tendency"
 
 
 def _sum(x: AnyArray, factor: float, k: AnyArray) -> AnyArray:

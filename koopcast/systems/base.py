@@ -1,26 +1,36 @@
-"""Systems: what evolves. A system hands its equation to an integrator; it steps nothing itself."""
+"""Systems: what evolves, or is solved for. A system states its equation; it integrates and solves nothing."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from typing import ClassVar
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from koopcast.dynamics import Problem
+from koopcast.dynamics import ON_CPU, Problem, Setting
 from koopcast.grids import FieldsInfo
+from koopcast.linear import LinearProblem, Profile
 from koopcast.spec import MethodSpec
 
 
 class SystemSpec(MethodSpec):
-    """Options of a system. Fields are float64, `(batch, *space, channel)`."""
+    """Options of a system. It is evolving, stationary or drawn."""
+
+    varied: ClassVar[tuple[str, ...]] = ()
+    """Options, numbers all, that may differ from sample to sample."""
 
     @abstractmethod
     def describe(self) -> FieldsInfo:
         """Return axes, variables and units; one sample, one time (generation fills in the counts)."""
 
+
+class EvolvingSpec(SystemSpec):
+    """Options of a system that moves in time. Fields are float64, `(batch, *space, channel)`."""
+
     @abstractmethod
-    def problem(self, device: torch.device) -> Problem:
+    def problem(self, setting: Setting = ON_CPU) -> Problem:
         """Return the equation in the form that integrators take."""
 
     @abstractmethod
@@ -31,13 +41,13 @@ class SystemSpec(MethodSpec):
     def default_time_step(self) -> float:
         """Return an integration step that is accurate at the default parameters, in time units."""
 
-    @abstractmethod
     def spin_up_time(self) -> float:
-        """Return the time after which drawn states have reached the attractor: guidance for `burn_in`."""
+        """Return the time after which drawn states have reached the attractor; 0 where there is none."""
+        return 0.0
 
     @abstractmethod
     def lyapunov_time(self) -> float:
-        """Return the time in which a small error grows by e: the horizon of step checks."""
+        """Return the time in which a small error grows by e, or another after which the step is judged."""
 
     def default_integrator(self) -> str:
         """Return the `kind` of the integrator that suits the problem."""
@@ -49,6 +59,56 @@ class SystemSpec(MethodSpec):
         """Return the quantities that the exact flow keeps, by name."""
         return {}
 
+    def exact(
+        self, initial: Float[Tensor, "batch *space channel"], time: float
+    ) -> Float[Tensor, "batch *space channel"] | None:
+        """Return the exact fields `time` after `initial` (drawn by this spec); None where not known."""
+        return None
+
     def tail_energy(self, fields: Float[Tensor, "batch *space channel"]) -> Float[Tensor, " batch"]:
         """Return the share of energy in the finest tenth of the modes; 0 without a grid to refine."""
         return fields.new_zeros(fields.shape[0])
+
+
+class StationarySpec(SystemSpec):
+    """Options of an equation A x = b, one for each sample. Fields are float64, `(*space)` per variable.
+
+    `describe` lists what is given first (coefficients, sources), then the solution.
+    """
+
+    @abstractmethod
+    def draw(
+        self, generator: torch.Generator, parameters: Mapping[str, float]
+    ) -> dict[str, Float[np.ndarray, "*space"]]:
+        """Draw the given fields of one sample, by variable.
+
+        Args:
+            generator: The sample's own stream.
+            parameters: Values of the varied options in this sample.
+        """
+
+    @abstractmethod
+    def problem(
+        self, given: Mapping[str, Float[np.ndarray, "*space"]], parameters: Mapping[str, float]
+    ) -> LinearProblem:
+        """Return the linear system of one sample."""
+
+    @abstractmethod
+    def solution(
+        self, given: Mapping[str, Float[np.ndarray, "*space"]], x: Float[np.ndarray, " unknown"]
+    ) -> dict[str, Float[np.ndarray, "*space"]]:
+        """Return the fields that unknowns stand for, boundary values included, by variable."""
+
+    @abstractmethod
+    def profile(self) -> Profile:
+        """Return what all matrices of a sequence have in common."""
+
+
+class DrawnSpec(SystemSpec):
+    """Options of data that are drawn and neither evolve nor solve an equation."""
+
+    @abstractmethod
+    def draw(
+        self, generator: torch.Generator, parameters: Mapping[str, float]
+    ) -> dict[str, Float[np.ndarray, "*space"]]:
+        """Draw the fields of one sample, by variable."""

@@ -9,12 +9,12 @@ from jaxtyping import Complex, Float
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
-from koopcast.dynamics import Semilinear
+from koopcast.dynamics import ON_CPU, Semilinear, Setting
 from koopcast.grids import Axis, FieldsInfo, TimeAxis
 from koopcast.numerics.arrays import normal
 from koopcast.numerics.fourier import kept_modes, quadratic_flux, spectral_maps
 from koopcast.spec import Spec
-from koopcast.systems.base import SystemSpec
+from koopcast.systems.base import EvolvingSpec
 
 
 class RandomCosines(Spec):
@@ -26,7 +26,7 @@ class RandomCosines(Spec):
     """Standard deviation of the field in space, on average."""
 
 
-class KuramotoSivashinskySpec(SystemSpec):
+class KuramotoSivashinskySpec(EvolvingSpec):
     """Kuramoto-Sivashinsky: u_t + u u_x + u_xx + u_xxxx = 0, periodic."""
 
     kind: Literal["kuramoto_sivashinsky"] = "kuramoto_sivashinsky"
@@ -54,9 +54,9 @@ class KuramotoSivashinskySpec(SystemSpec):
         axis = Axis("x", self.points, periodic=True, length=self.length)
         return FieldsInfo({"u": "1"}, (axis,), TimeAxis(1, self.default_time_step()))
 
-    def problem(self, device: torch.device) -> Semilinear:
+    def problem(self, setting: Setting = ON_CPU) -> Semilinear:
         """Return L = k² - k⁴ and N(v) = -(ik/2) F[(F⁻¹v)²]."""
-        k = self._wave_numbers(device)
+        k = self._wave_numbers(setting.device)
         to_spectral, to_physical = spectral_maps(self.points)
         return Semilinear(
             linear=(k**2 - k**4).to(torch.complex128),

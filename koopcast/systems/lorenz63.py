@@ -7,13 +7,13 @@ from jaxtyping import Float
 from pydantic import PositiveFloat
 from torch import Tensor
 
-from koopcast.dynamics import Tendency
+from koopcast.dynamics import ON_CPU, Setting, Tendency
 from koopcast.grids import Axis, FieldsInfo, TimeAxis
 from koopcast.numerics.arrays import AnyArray, normal, stacked
-from koopcast.systems.base import SystemSpec
+from koopcast.systems.base import EvolvingSpec
 
 
-class Lorenz63Spec(SystemSpec):
+class Lorenz63Spec(EvolvingSpec):
     """Lorenz-63: x' = σ(y - x), y' = x(ρ - z) - y, z' = xy - βz."""
 
     kind: Literal["lorenz63"] = "lorenz63"
@@ -32,7 +32,7 @@ class Lorenz63Spec(SystemSpec):
             {"X": "1"}, (Axis("state", 3, geometry="index"),), TimeAxis(1, self.default_time_step())
         )
 
-    def problem(self, device: torch.device) -> Tendency:
+    def problem(self, setting: Setting = ON_CPU) -> Tendency:
         """Return the three rates of change."""
         return Tendency(self._tendency, takes_arrays=True)
 

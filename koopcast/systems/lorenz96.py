@@ -7,13 +7,13 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from koopcast.dynamics import Tendency
+from koopcast.dynamics import ON_CPU, Setting, Tendency
 from koopcast.grids import Axis, FieldsInfo, TimeAxis
 from koopcast.numerics.arrays import AnyArray, Ring, normal
-from koopcast.systems.base import SystemSpec
+from koopcast.systems.base import EvolvingSpec
 
 
-class Lorenz96Spec(SystemSpec):
+class Lorenz96Spec(EvolvingSpec):
     """Lorenz-96: x_k' = (x_{k+1} - x_{k-2}) x_{k-1} - x_k + F on a ring."""
 
     kind: Literal["lorenz96"] = "lorenz96"
@@ -29,7 +29,7 @@ class Lorenz96Spec(SystemSpec):
         axis = Axis("state", self.points, geometry="index", periodic=True)
         return FieldsInfo({"X": "1"}, (axis,), TimeAxis(1, self.default_time_step()))
 
-    def problem(self, device: torch.device) -> Tendency:
+    def problem(self, setting: Setting = ON_CPU) -> Tendency:
         """Return the tendency."""
         ring, forcing = Ring(1, -1, -2), self.forcing
 

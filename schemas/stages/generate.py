@@ -5,10 +5,9 @@ from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-import torch
 from pydantic import Field, NonNegativeInt, PositiveInt, TypeAdapter
 
-from koopcast.dynamics import Semilinear
+from koopcast.dynamics import form_of
 from koopcast.grids import FieldsInfo
 from koopcast.integrators import AnyIntegrator, IntegratorSpec
 from koopcast.spec import Problem
@@ -86,10 +85,7 @@ class GenerateStep(Step):
 
     def rules(self, inputs: Inputs) -> Iterator[Problem]:
         """Refuse an integrator that cannot solve the system's equation."""
-        problem = self.system.problem(torch.device("cpu"))
-        form: Literal["semilinear", "tendency"] = (
-            "semilinear" if isinstance(problem, Semilinear) else "tendency"
-        )
+        form = form_of(self.system.problem())
         integrator = self.chosen_integrator()
         if not integrator.takes(form):
             suits = self.system.default_integrator()

@@ -47,7 +47,7 @@ def test_rk4_multiplies_a_linear_state_by_its_stability_polynomial():
 
 def test_rk4_has_fourth_order_on_lorenz63():
     x = torch.tensor([[1.0, 1.0, 25.0]], dtype=torch.float64)
-    problem = Lorenz63Spec().problem(CPU)
+    problem = Lorenz63Spec().problem()
     exact = run(RK4Spec().build(problem, 0.2 / 1024), x, 1024)
     errors = [(run(RK4Spec().build(problem, 0.2 / n), x, n) - exact).norm().item() for n in (32, 64, 128)]
     assert orders(errors) == pytest.approx([4, 4], abs=0.2)
@@ -97,9 +97,9 @@ def test_etdrk4_weights_sum_to_those_of_a_constant_forcing():
 
 def test_integrators_refuse_problems_of_the_other_form():
     with pytest.raises(ShapeMismatch, match="rk4"):
-        ETDRK4Spec().build(Lorenz63Spec().problem(CPU), 0.01)
+        ETDRK4Spec().build(Lorenz63Spec().problem(), 0.01)
     with pytest.raises(ShapeMismatch, match="etdrk4"):
-        RK4Spec().build(KuramotoSivashinskySpec().problem(CPU), 0.01)
+        RK4Spec().build(KuramotoSivashinskySpec().problem(), 0.01)
     assert RK4Spec().takes("tendency")
     assert not RK4Spec().takes("semilinear")
     assert ETDRK4Spec().takes("semilinear")

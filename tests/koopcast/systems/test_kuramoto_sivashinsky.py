@@ -12,7 +12,7 @@ CPU = torch.device("cpu")
 
 
 def integrate(system, dt, time, seed=0, samples=2):
-    problem = system.problem(CPU)
+    problem = system.problem()
     step = ETDRK4Spec().build(problem, dt)
     v = problem.to_spectral(system.initial(samples, torch.Generator().manual_seed(seed)))
     for _ in range(round(time / dt)):
@@ -23,7 +23,7 @@ def integrate(system, dt, time, seed=0, samples=2):
 def test_ks_linear_growth_matches_its_dispersion_relation():
     # Infinitesimal cos(kx) grows as exp((k² - k⁴) t).
     system = KuramotoSivashinskySpec()
-    k, problem = 2 * math.pi * 3 / 22, system.problem(CPU)
+    k, problem = 2 * math.pi * 3 / 22, system.problem()
     x = torch.arange(64, dtype=torch.float64) * 22 / 64
     u = 1e-9 * torch.cos(k * x)[None, :, None]
     v = ETDRK4Spec().build(problem, 0.5)(problem.to_spectral(u))
@@ -34,7 +34,7 @@ def test_ks_linear_growth_matches_its_dispersion_relation():
 def test_ks_nonlinear_term_is_minus_u_ux():
     # u = cos(kx): -u u_x = k/2 sin(2kx).
     system = KuramotoSivashinskySpec()
-    k, problem = 2 * math.pi * 2 / 22, system.problem(CPU)
+    k, problem = 2 * math.pi * 2 / 22, system.problem()
     x = torch.arange(64, dtype=torch.float64) * 22 / 64
     flux = problem.to_physical(problem.nonlinear(problem.to_spectral(torch.cos(k * x)[:, None])))[:, 0]
     assert torch.allclose(flux, k / 2 * torch.sin(2 * k * x), atol=1e-13)
@@ -42,7 +42,7 @@ def test_ks_nonlinear_term_is_minus_u_ux():
 
 def test_ks_conserves_its_mean_to_round_off():
     system = KuramotoSivashinskySpec()
-    problem = system.problem(CPU)
+    problem = system.problem()
     step = ETDRK4Spec().build(problem, 0.1)
     u = system.initial(4, torch.Generator().manual_seed(1)) + 0.3
     v = problem.to_spectral(u)
@@ -78,7 +78,7 @@ def test_dealiasing_keeps_a_product_of_the_highest_modes_out_of_the_kept_ones():
     # cos²(Kx) = (1 + cos 2Kx)/2; on n points the mode 2K folds to n - 2K, which must not be kept.
     for points in (8, 16, 30, 64):
         system = KuramotoSivashinskySpec.model_validate({"points": points, "initial_state": {"modes": 2}})
-        problem = system.problem(CPU)
+        problem = system.problem()
         v = torch.zeros_like(problem.linear)
         v[-1] = points / 2
         assert problem.nonlinear(v).abs().max() < 1e-12

@@ -10,7 +10,7 @@ CPU = torch.device("cpu")
 
 
 def tendency(system, x):
-    problem = system.problem(CPU)
+    problem = system.problem()
     assert isinstance(problem, Tendency)
     return problem.function(x)
 
@@ -44,7 +44,7 @@ def test_lorenz96_conserves_energy_but_for_forcing_and_damping():
 
 
 def test_lorenz96_gives_gradients_and_keeps_no_memory_of_other_shapes():
-    problem = Lorenz96Spec().problem(CPU)
+    problem = Lorenz96Spec().problem()
     assert isinstance(problem, Tendency)
     f = problem.function
     x = torch.randn(2, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
@@ -59,7 +59,7 @@ def test_initial_states_of_a_system_repeat_with_the_seed_and_reach_the_attractor
     first, again = (system.initial(3, torch.Generator().manual_seed(4)) for _ in range(2))
     assert torch.equal(first, again)
     assert first.shape == (3, *system.describe().shape, 1)
-    step = RK4Spec().build(system.problem(CPU), system.default_time_step())
+    step = RK4Spec().build(system.problem(), system.default_time_step())
     x = first[..., 0]
     for _ in range(round(system.spin_up_time() / system.default_time_step())):
         x = step(x)
