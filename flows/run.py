@@ -15,7 +15,7 @@ from koopcast.errors import KoopcastError
 from koopcast.stores import Run, StepRecord
 from schemas.expect import parse
 from schemas.plan import Planned
-from schemas.stages import EvaluateStep
+from schemas.stages import GatedStep
 from tasks.ending import Ending, StepFacts
 from tasks.report import write_report
 from tasks.scores import Scores, read_scores
@@ -134,11 +134,11 @@ class _Steps:
 
 
 def _gate(prepared: Prepared, steps: Mapping[str, StepResult]) -> tuple[Scores, list[Gate]]:
-    """Return the scores of all `evaluate` steps together, and what became of their conditions."""
+    """Return the scores of all steps that have some together, and what became of their conditions."""
     scores: Scores = {}
     gates: list[Gate] = []
     for planned in prepared.plan.steps:
-        if not isinstance(planned.step, EvaluateStep) or steps[planned.name].state != "done":
+        if not isinstance(planned.step, GatedStep) or steps[planned.name].state != "done":
             continue
         artefact = prepared.store.find(planned.kind, planned.key)
         assert artefact is not None

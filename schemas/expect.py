@@ -6,14 +6,14 @@ comparison = sum ("<" | "<=" | ">" | ">=") sum | sum "in" "[" sum "," sum "]"
 sum        = product {("+" | "-") product}
 product    = factor {("*" | "/") factor}
 factor     = "-" factor | "(" sum ")" | number | score
-score      = metric "(" subject {"," ("lead" "=" whole | "variable" "=" name)} ")"
+score      = metric "(" subject {"," (("lead" | "n") "=" whole | "variable" "=" name)} ")"
 """
 
 import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from schemas.faults import hint
 
@@ -24,8 +24,11 @@ TOKEN = re.compile(
     r"|(?P<mark><=|>=|==|!=|[-+*/()\[\],<>=]))"
 )
 ORDERS = ("<=", "<", ">=", ">")
+Key: TypeAlias = Literal["lead", "n"]
+NOUNS: dict[Key, tuple[str, str]] = {"lead": ("lead", "leads"), "n": ("size", "sizes")}
+"""What a key counts, singular and plural."""
 Scores: TypeAlias = Mapping[str, Mapping[str, Mapping[str, float]]]
-"""metric -> subject -> lead, or `all` -> value; `metric[variable]` where there are several variables."""
+"""metric -> subject -> lead or size, or `all` -> value; `metric[variable]` for several variables."""
 
 
 class ExpectationError(ValueError):
@@ -38,8 +41,10 @@ class Vocabulary:
 
     metrics: Sequence[str]
     subjects: Mapping[str, Sequence[int]]
-    """Name -> leads at which it is scored; empty where it has one score alone."""
+    """Name -> leads, or sizes, at which it is scored; empty where it has one score alone."""
     variables: Sequence[str] = ()
+    key: Key = "lead"
+    """How a condition names one of them."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class Score:
     metric: str
     subject: str
     lead: int | None = None
+    """Or size."""
     variable: str | None = None
 
     def value(self, scores: Scores) -> float:
@@ -239,33 +245,47 @@ class _Parser:
         options: dict[str, str] = {}
         while self._takes(","):
             name = self._name("lead=N or variable=NAME")
-            if name not in ("lead", "variable") or name in options:
-                raise ExpectationError(f"'{name}' cannot stand here; use lead=N or variable=NAME, each once")
+            if name not in self._options() or name in options:
+                allowed = " or ".join(f"{key}={value}" for key, value in self._options().items())
+                raise ExpectationError(f"'{name}' cannot stand here; use {allowed}, each once")
             self._expect("=")
-            options[name] = self._lead() if name == "lead" else self._name("the name of a variable")
+            options[name] = self._name("the name of a variable") if name == "variable" else self._whole()
         self._expect(")")
+        place = options.get("lead", options.get("n"))
         return self._checked(
-            Score(
-                metric, subject, int(options["lead"]) if "lead" in options else None, options.get("variable")
-            )
+            Score(metric, subject, None if place is None else int(place), options.get("variable"))
         )
+
+    def _options(self) -> dict[str, str]:
+        key = self.vocabulary.key if self.vocabulary else None
+        return {
+            "lead": {"lead": "N", "variable": "NAME"},
+            "n": {"n": "N"},
+            None: {"lead": "N", "n": "N", "variable": "NAME"},
+        }[key]
 
     def _checked(self, score: Score) -> Score:
         if self.vocabulary is None:
             return score
         leads = self.vocabulary.subjects[score.subject]
         if score.lead is not None and score.lead not in leads:
+            key = self.vocabulary.key
+            noun, nouns = NOUNS[key]
             known = (
-                f"its leads are {', '.join(map(str, leads))}" if leads else "it has one score and no leads"
+                f"its {nouns} are {', '.join(map(str, leads))}"
+                if leads
+                else f"it has one score and no {nouns}"
             )
-            remedy = f"use one of them or add {score.lead} to `leads`" if leads else "remove `lead`"
-            raise ExpectationError(f"'{score.subject}' has no score at lead {score.lead}, {known}; {remedy}")
+            remedy = f"use one of them or add {score.lead} to `{nouns}`" if leads else f"remove `{key}`"
+            raise ExpectationError(
+                f"'{score.subject}' has no score at {noun} {score.lead}, {known}; {remedy}"
+            )
         if score.variable is not None and score.variable not in self.vocabulary.variables:
             known = hint(score.variable, self.vocabulary.variables, "variables")
             raise ExpectationError(f"unknown variable '{score.variable}'{known}")
         return score
 
-    def _lead(self) -> str:
+    def _whole(self) -> str:
         kind, word, _ = self.tokens[self.place]
         if kind != "number" or not word.isdigit():
             self._refuse("a whole number")

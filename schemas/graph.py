@@ -12,6 +12,7 @@ COLOURS = {
     "evaluate": ("#ffedd5", "#c2410c"),
     "generate": ("#dcfce7", "#15803d"),
     "ingest": ("#dbeafe", "#1d4ed8"),
+    "study": ("#fce7f3", "#be185d"),
     "train": ("#fef9c3", "#a16207"),
 }
 """Fill and line of each task."""
@@ -75,7 +76,13 @@ def _gathered(edges: list[Edge]) -> tuple[Edge, ...]:
 def _node(name: str, step: Step | None, contract: Contract | None, layer: int) -> Node:
     if step is None:
         return Node(name, "earlier run", "", "", layer)
-    methods = {"ingest": "source", "generate": "system", "train": "model", "assimilate": "method"}
+    methods = {
+        "ingest": "source",
+        "generate": "system",
+        "train": "model",
+        "assimilate": "method",
+        "study": "study",
+    }
     task = str(getattr(step, "task", ""))
     metrics = [metric.kind for metric in getattr(step, "metrics", ())]
     more = f" + {len(metrics) - MOST_METRICS}" if len(metrics) > MOST_METRICS else ""

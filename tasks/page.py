@@ -14,10 +14,12 @@ from koopcast.stores.files import read_json, read_table
 from schemas.drawing import to_svg
 from schemas.graph import graph_of
 from schemas.plan import Plan, Planned
+from schemas.stages import EvaluateStep, StudyStep
 from tasks.assimilate import CYCLES
 from tasks.ending import Ending, StepFacts
 from tasks.environment import hardware, versions
 from tasks.evaluate import CURVES, EXAMPLES, SCORES
+from tasks.study import FINDINGS
 from tasks.train import DIAGNOSTICS, TRAINING
 from tasks.workspace import MODEL_CARD
 
@@ -48,7 +50,14 @@ def content(plan: Plan, store: Store, run: Run, ending: Ending) -> ReportContent
         steps=[_row(step, ending.steps[step.name]) for step in plan.steps],
         graph_svg=to_svg(graph_of(plan.loaded)),
         evaluations={
-            step.name: _evaluation(step, artefact) for step, artefact in done if step.kind == "scores"
+            step.name: _evaluation(step, artefact)
+            for step, artefact in done
+            if isinstance(step.step, EvaluateStep)
+        },
+        studies={
+            step.name: read_table(artefact.file(FINDINGS))
+            for step, artefact in done
+            if isinstance(step.step, StudyStep)
         },
         models={step.name: _model(step, artefact) for step, artefact in done if step.kind == "model"},
         chains={step.name: _chain(step, artefact) for step, artefact in done if step.kind == "analysis"},

@@ -5,16 +5,17 @@ from typing import assert_never
 import torch
 
 from koopcast.stores import Store
-from schemas.stages import AssimilateStep, EvaluateStep, GenerateStep, IngestStep, TrainStep
+from schemas.stages import AssimilateStep, EvaluateStep, GenerateStep, IngestStep, StudyStep, TrainStep
 from tasks.assimilate import assimilate
 from tasks.evaluate import evaluate
 from tasks.generate import generate
 from tasks.ingest import ingest
 from tasks.job import Job, Outcome
+from tasks.study import study
 from tasks.train import train
 from tasks.workspace import Workspace
 
-STAGES = ("ingest", "generate", "train", "assimilate", "evaluate")
+STAGES = ("ingest", "generate", "train", "assimilate", "evaluate", "study")
 
 
 def perform(job: Job) -> Outcome:
@@ -57,5 +58,7 @@ def _call_stage(workspace: Workspace) -> None:
             assimilate(step, workspace)
         case EvaluateStep() as step:
             evaluate(step, workspace)
+        case StudyStep() as step:
+            study(step, workspace)
         case _:
             assert_never(workspace.job.step)

@@ -87,6 +87,8 @@ class ReportContent:
     graph_svg: str | None = None
     """A trusted drawing of the graph; default: drawn from `steps`."""
     evaluations: Mapping[str, EvaluationPart] = field(default_factory=dict)
+    studies: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    """Columns `metric`, `subject`, `n` (missing where there is one score alone), `value`, `units`."""
     models: Mapping[str, ModelPart] = field(default_factory=dict)
     chains: Mapping[str, CyclePart] = field(default_factory=dict)
     warnings: Sequence[str] = ()

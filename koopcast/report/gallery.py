@@ -10,6 +10,7 @@ import xarray as xr
 from koopcast.report import figures
 from koopcast.report.clock import Clock
 from koopcast.report.content import CyclePart, EvaluationPart, ModelPart, ReportContent
+from koopcast.report.studies import study_pictures
 from koopcast.report.style import Picture
 from koopcast.report.tables import without_components
 
@@ -23,11 +24,12 @@ class Gallery:
 
     forecasts: tuple[Picture, ...] = ()
     analyses: tuple[Picture, ...] = ()
+    studies: tuple[Picture, ...] = ()
     models: tuple[Picture, ...] = ()
 
     def all(self) -> tuple[Picture, ...]:
         """Return every picture once."""
-        return self.forecasts + self.analyses + self.models
+        return self.forecasts + self.analyses + self.studies + self.models
 
 
 def gallery(content: ReportContent) -> Gallery:
@@ -43,7 +45,8 @@ def gallery(content: ReportContent) -> Gallery:
         example for evaluation in content.evaluations.values() for example in evaluation.examples.values()
     ]
     models = [picture for name, part in content.models.items() for picture in _models(name, part, examples)]
-    return Gallery(tuple(forecasts), tuple(analyses), tuple(models))
+    studies = [picture for name, table in content.studies.items() for picture in study_pictures(name, table)]
+    return Gallery(tuple(forecasts), tuple(analyses), tuple(studies), tuple(models))
 
 
 def _forecasts(step: str, part: EvaluationPart) -> Iterator[Picture]:

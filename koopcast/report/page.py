@@ -13,6 +13,7 @@ from koopcast.report.clock import Clock
 from koopcast.report.content import EvaluationPart, ReportContent, StepRow
 from koopcast.report.gallery import Gallery, gallery
 from koopcast.report.graph import draw_graph
+from koopcast.report.studies import study_tables
 from koopcast.report.style import raised, with_units
 from koopcast.report.tables import TIE, ScoreTable, analysis_tables, forecast_tables, number
 
@@ -48,6 +49,9 @@ def render(content: ReportContent, pictures: Gallery | None = None) -> str:
             key_figures=key_figures(content),
             forecast_tables=_tables(content, forecasts=True),
             analysis_tables=_tables(content, forecasts=False),
+            study_tables=[
+                table for name, rows in content.studies.items() for table in study_tables(name, rows)
+            ],
             state=_state(content),
             held=sum(row.holds for row in content.expectations),
             longest=max((step.seconds or 0.0 for step in content.steps), default=0.0),

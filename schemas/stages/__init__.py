@@ -7,12 +7,15 @@ from pydantic import Field
 from schemas.stages.assimilate import AssimilateStep
 from schemas.stages.base import Contract, Step
 from schemas.stages.evaluate import EvaluateStep
+from schemas.stages.gated import GatedStep
 from schemas.stages.generate import GenerateStep
 from schemas.stages.ingest import IngestStep
+from schemas.stages.study import StudyStep
 from schemas.stages.train import AnyModel, TrainStep
 
 AnyStep: TypeAlias = Annotated[
-    AssimilateStep | EvaluateStep | GenerateStep | IngestStep | TrainStep, Field(discriminator="task")
+    AssimilateStep | EvaluateStep | GenerateStep | IngestStep | StudyStep | TrainStep,
+    Field(discriminator="task"),
 ]
 
 __all__ = [
@@ -21,8 +24,10 @@ __all__ = [
     "AssimilateStep",
     "Contract",
     "EvaluateStep",
+    "GatedStep",
     "GenerateStep",
     "IngestStep",
     "Step",
+    "StudyStep",
     "TrainStep",
 ]

@@ -8,15 +8,16 @@ from pydantic import Field, PositiveInt
 from koopcast.baselines import AnyBaseline
 from koopcast.metrics import AnyMetric
 from koopcast.spec import Problem
-from schemas.expect import ExpectationError, Vocabulary, parse
+from schemas.expect import Vocabulary
 from schemas.references import Analysis, Dataset, Kind, Model, Ref, Scores
-from schemas.stages.base import NOT_IN_KEY, Contract, Inputs, Step, mismatch
+from schemas.stages.base import Contract, Inputs, mismatch
+from schemas.stages.gated import GatedStep
 
 BACKGROUND = "background"
 """`<analysis>.background` is scored beside each analysis."""
 
 
-class EvaluateStep(Step):
+class EvaluateStep(GatedStep):
     """Score models (forecasts) and analyses beside baselines, and gate the run on the result."""
 
     yields: ClassVar[type[Kind]] = Scores
@@ -31,11 +32,6 @@ class EvaluateStep(Step):
     """Forecast lengths in record steps."""
     metrics: list[AnyMetric] = Field(default=["rmse"], validate_default=True, min_length=1)
     """What is measured."""
-    expect: list[str] = Field(default=[], json_schema_extra=NOT_IN_KEY)
-    """Conditions such as `rmse(dynamics, lead=3) <= 0.5 * rmse(persistence, lead=3)`.
-
-    One that fails ends the run with exit code 3.
-    """
 
     def modules(self) -> tuple[str, ...]:
         """Return the verification."""
@@ -67,12 +63,7 @@ class EvaluateStep(Step):
         yield from self._truth_fits(inputs)
         yield from self._metrics_apply(inputs)
         yield from self._baselines_apply(inputs)
-        vocabulary = self.vocabulary(inputs)
-        for index, text in enumerate(self.expect):
-            try:
-                parse(text, vocabulary)
-            except ExpectationError as error:
-                yield Problem(("expect", index), str(error))
+        yield from self.faulty_conditions(inputs)
 
     def _subjects_differ(self) -> Iterator[Problem]:
         lists: dict[str, list[str]] = {

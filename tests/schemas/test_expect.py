@@ -92,6 +92,29 @@ def test_what_is_no_condition_is_refused_with_a_reason(text: str, words: str) ->
     assert words in str(caught.value)
 
 
+STUDY = Vocabulary(("iterations", "error"), {"skr": (), "iid": (20, 40)}, key="n")
+
+
+def test_a_condition_on_a_study_names_sizes() -> None:
+    scores = {"error": {"iid": {"20": 3.0, "40": 1.5}}, "iterations": {"skr": {"all": 9.0}}}
+    assert parse("error(iid, n=40) <= 0.5 * error(iid, n=20)", STUDY).outcome(scores).holds
+    assert not parse("iterations(skr) < 9", STUDY).outcome(scores).holds
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("error(iid, n=30) < 1", "its sizes are 20, 40; use one of them or add 30 to `sizes`"),
+        ("iterations(skr, n=20) < 1", "it has one score and no sizes; remove `n`"),
+        ("error(iid, lead=20) < 1", "'lead' cannot stand here; use n=N, each once"),
+    ],
+)  # fmt: skip
+def test_what_a_study_does_not_have_is_refused(text: str, words: str) -> None:
+    with pytest.raises(ExpectationError) as caught:
+        parse(text, STUDY)
+    assert words in str(caught.value)
+
+
 @given(st.text(alphabet="rmse(model)and in[]<>=,.0123456789+-*/ $", max_size=60))
 def test_any_text_is_a_condition_or_refused(text: str) -> None:
     try:

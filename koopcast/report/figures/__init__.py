@@ -7,6 +7,7 @@ from koopcast.report.figures.leads import error_against_lead
 from koopcast.report.figures.maps import field_maps
 from koopcast.report.figures.modes import mode_maps
 from koopcast.report.figures.ranks import rank_histograms
+from koopcast.report.figures.sizes import value_against_size
 from koopcast.report.figures.spectrum import energy_spectra
 from koopcast.report.figures.training import training_curve
 
@@ -20,4 +21,5 @@ __all__ = [
     "space_time",
     "training_curve",
     "unit_circle",
+    "value_against_size",
 ]

@@ -66,6 +66,10 @@ SCORES = pd.DataFrame(
     }
 )  # fmt: skip
 CYCLES = pd.DataFrame({"time": range(600), "rmse": 0.5, "spread": 0.4, "background_rmse": 0.7})
+SIZES = pd.DataFrame(
+    {"metric": "error", "subject": ["a", "a", "b", "b"], "n": [20, 40] * 2, "value": [9.0, 0.1, 2.0, np.inf],
+     "units": "1"}
+)  # fmt: skip
 TRAINING = pd.DataFrame({"epoch": [1, 2, 3], "train_loss": [1.0, 0.5, 0.2], "valid_loss": [1.1, 0.6, 0.9]})
 ANALYSIS = ("truth", "analysis", "background", "spread")
 
@@ -83,6 +87,7 @@ PICTURES = {
     "circle": lambda: figures.unit_circle(EIGENVALUES, CLOCK, "m", "p"),
     "modes": lambda: figures.mode_maps(EIGENVALUES, CLOCK, "m", "p"),
     "cycles": lambda: figures.cycle_series(CYCLES, {"climatology": 1.0}, "K", "a", "p"),
+    "sizes": lambda: figures.value_against_size(SIZES, "comparison", "p"),
     "training": lambda: figures.training_curve(TRAINING, "m", "p"),
 }
 

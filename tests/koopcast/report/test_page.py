@@ -19,6 +19,7 @@ from koopcast.report import (
     write,
 )
 from koopcast.report.gallery import _placed as placed
+from koopcast.report.studies import study_tables
 from koopcast.verification.table import COLUMNS
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -74,6 +75,17 @@ def scores():
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"lead": "Int64"})
 
 
+def study():
+    rows = [
+        ("iterations", "gmres", None, 41.2, "1"),
+        ("iterations", "recycled", None, 9.5, "1"),
+        ("seconds", "gmres", None, 0.25, "s"),
+        ("error_ratio", "iid", 20, 31.0, "1"),
+        ("error_ratio", "iid", 40, 2.0, "1"),
+    ]
+    return pd.DataFrame(rows, columns=["metric", "subject", "n", "value", "units"]).astype({"n": "Int64"})
+
+
 @pytest.fixture(scope="module")
 def content():
     time = TimeAxis(54, "P1M", "", "standard")
@@ -97,6 +109,7 @@ def content():
                 time=time,
             )
         },
+        studies={"comparison": study()},
         models={"model": ModelPart({"rank": 8, "training_error": 0.25})},
         chains={"analysis": CyclePart(pd.DataFrame({"time": range(12), "rmse": 0.5}), units="K")},
         yaml="name: sst\nsteps: {a: <b>}\n",
@@ -145,7 +158,13 @@ def test_the_header_compares_with_the_best_baseline_and_calls_a_tie_a_tie(page):
 def test_figures_are_on_the_page_and_saved_as_files(page):
     html = page.read_text(encoding="utf-8")
     files = sorted(path.stem for path in (page.parent / "figures").iterdir())
-    assert files == ["analysis-cycles", "scores-analysis-fields-t", "scores-model-fields-t", "scores-rmse-t"]
+    assert files == [
+        "analysis-cycles",
+        "comparison-error_ratio",
+        "scores-analysis-fields-t",
+        "scores-model-fields-t",
+        "scores-rmse-t",
+    ]
     assert all(f'<figure id="{name}"' in html for name in files)
     assert html.count("<figcaption>") == len(files)
 
@@ -193,3 +212,14 @@ def test_mode_fields_take_the_coordinates_of_the_fields_they_were_learned_from()
     assert placed(bare, [example])["y"].values.tolist() == [10.0, 20.0]
     other = xr.Dataset(coords={"y": [10.0], "x": [1.0, 2.0, 3.0]})
     xr.testing.assert_identical(placed(bare, [other]), bare)
+
+
+def test_a_study_has_a_table_of_single_scores_one_for_each_metric_by_size_and_a_figure(page):
+    single, by_size = study_tables("comparison", study())
+    assert [head.label for head in single.columns] == ["iterations", "seconds (s)"]
+    assert [[cell.text for cell in row.cells] for row in single.rows] == [["41.2", "0.250"], ["9.50", "–"]]
+    assert [head.label for head in by_size.columns] == ["20", "40"]
+    assert by_size.title == "Comparison: error ratio"
+    html = page.read_text()
+    assert 'id="studies"' in html
+    assert 'id="comparison-error_ratio"' in html
