@@ -10,7 +10,7 @@ import yaml
 from koopcast.report import CyclePart, EvaluationPart, ExpectationRow, ModelPart, ReportContent, StepRow
 from koopcast.stores import Artefact, Run, Store
 from koopcast.stores.arrays import open_fields
-from koopcast.stores.files import read_json, read_table
+from koopcast.stores.files import open_data, read_json, read_table
 from schemas.drawing import to_svg
 from schemas.graph import graph_of
 from schemas.plan import Plan, Planned
@@ -19,6 +19,7 @@ from tasks.assimilate import CYCLES
 from tasks.ending import Ending, StepFacts
 from tasks.environment import hardware, versions
 from tasks.evaluate import CURVES, EXAMPLES, SCORES
+from tasks.examples import data_part
 from tasks.study import FINDINGS
 from tasks.train import DIAGNOSTICS, TRAINING
 from tasks.workspace import MODEL_CARD
@@ -53,6 +54,11 @@ def content(plan: Plan, store: Store, run: Run, ending: Ending) -> ReportContent
             step.name: _evaluation(step, artefact)
             for step, artefact in done
             if isinstance(step.step, EvaluateStep)
+        },
+        datasets={
+            step.name: data_part(open_data(artefact.path))
+            for step, artefact in done
+            if step.kind == "dataset"
         },
         studies={
             step.name: read_table(artefact.file(FINDINGS))

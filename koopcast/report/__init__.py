@@ -3,6 +3,7 @@
 from koopcast.report.clock import Clock
 from koopcast.report.content import (
     CyclePart,
+    DataPart,
     EvaluationPart,
     ExpectationRow,
     ModelPart,
@@ -17,6 +18,7 @@ from koopcast.report.style import Picture
 __all__ = [
     "Clock",
     "CyclePart",
+    "DataPart",
     "EvaluationPart",
     "ExpectationRow",
     "Gallery",

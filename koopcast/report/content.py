@@ -61,6 +61,15 @@ class ModelPart:
 
 
 @dataclass(frozen=True)
+class DataPart:
+    """A dataset: what it holds, in numbers, and a few of its fields."""
+
+    facts: Mapping[str, float | int | str] = field(default_factory=dict)
+    example: xr.Dataset = field(default_factory=xr.Dataset)
+    """Variables with dims `([sample,] [time,] *space)`: few samples and times."""
+
+
+@dataclass(frozen=True)
 class CyclePart:
     """A chain of analyses: its table of cycles, and levels to compare its error with."""
 
@@ -87,6 +96,7 @@ class ReportContent:
     graph_svg: str | None = None
     """A trusted drawing of the graph; default: drawn from `steps`."""
     evaluations: Mapping[str, EvaluationPart] = field(default_factory=dict)
+    datasets: Mapping[str, DataPart] = field(default_factory=dict)
     studies: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     """Columns `metric`, `subject`, `n` (missing where there is one score alone), `value`, `units`."""
     models: Mapping[str, ModelPart] = field(default_factory=dict)

@@ -26,10 +26,11 @@ class Gallery:
     analyses: tuple[Picture, ...] = ()
     studies: tuple[Picture, ...] = ()
     models: tuple[Picture, ...] = ()
+    datasets: tuple[Picture, ...] = ()
 
     def all(self) -> tuple[Picture, ...]:
         """Return every picture once."""
-        return self.forecasts + self.analyses + self.studies + self.models
+        return self.forecasts + self.analyses + self.studies + self.models + self.datasets
 
 
 def gallery(content: ReportContent) -> Gallery:
@@ -46,7 +47,16 @@ def gallery(content: ReportContent) -> Gallery:
     ]
     models = [picture for name, part in content.models.items() for picture in _models(name, part, examples)]
     studies = [picture for name, table in content.studies.items() for picture in study_pictures(name, table)]
-    return Gallery(tuple(forecasts), tuple(analyses), tuple(studies), tuple(models))
+    return Gallery(
+        tuple(forecasts), tuple(analyses), tuple(studies), tuple(models), tuple(_datasets(content))
+    )
+
+
+def _datasets(content: ReportContent) -> Iterator[Picture]:
+    for name, part in content.datasets.items():
+        space = {str(dim) for dim in part.example.dims} - {"sample", "time"}
+        if part.example and len(space) in (1, 2):
+            yield figures.sample_fields(part.example, name, _slug(name, "fields"))
 
 
 def _forecasts(step: str, part: EvaluationPart) -> Iterator[Picture]:

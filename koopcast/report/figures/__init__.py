@@ -7,6 +7,7 @@ from koopcast.report.figures.leads import error_against_lead
 from koopcast.report.figures.maps import field_maps
 from koopcast.report.figures.modes import mode_maps
 from koopcast.report.figures.ranks import rank_histograms
+from koopcast.report.figures.samples import sample_fields
 from koopcast.report.figures.sizes import value_against_size
 from koopcast.report.figures.spectrum import energy_spectra
 from koopcast.report.figures.training import training_curve
@@ -18,6 +19,7 @@ __all__ = [
     "field_maps",
     "mode_maps",
     "rank_histograms",
+    "sample_fields",
     "space_time",
     "training_curve",
     "unit_circle",

@@ -34,6 +34,13 @@ def example(shape, sources=("truth", "forecast"), leads=(1, 3), times=1, sites=F
     return dataset
 
 
+def samples(**sizes):
+    coords = {name: np.arange(float(size)) for name, size in sizes.items() if name != "sample"}
+    shape = tuple(sizes.values())
+    variables = {name: (tuple(sizes), RNG.normal(size=shape), {"units": "m"}) for name in ("a", "u")}
+    return xr.Dataset(variables, coords=coords)
+
+
 EIGENVALUES = xr.Dataset(
     {
         "eigenvalue_real": ("mode", np.cos([np.pi / 6, -np.pi / 6, 0.0]) * [0.9, 0.9, 1.2]),
@@ -87,6 +94,12 @@ PICTURES = {
     "circle": lambda: figures.unit_circle(EIGENVALUES, CLOCK, "m", "p"),
     "modes": lambda: figures.mode_maps(EIGENVALUES, CLOCK, "m", "p"),
     "cycles": lambda: figures.cycle_series(CYCLES, {"climatology": 1.0}, "K", "a", "p"),
+    "samples_of_maps": lambda: figures.sample_fields(samples(sample=3, y=6, x=8), "darcy", "p"),
+    "times_of_maps": lambda: figures.sample_fields(samples(sample=1, time=4, y=6, x=8), "flow", "p"),
+    "strips": lambda: figures.sample_fields(samples(sample=2, time=30, x=16), "waves", "p"),
+    "sample_components": lambda: figures.sample_fields(samples(sample=2, time=30, state=3), "lorenz", "p"),
+    "profiles": lambda: figures.sample_fields(samples(sample=2, x=16), "profile", "p"),
+    "real_maps": lambda: figures.sample_fields(samples(time=2, latitude=6, longitude=8), "sst", "p"),
     "sizes": lambda: figures.value_against_size(SIZES, "comparison", "p"),
     "training": lambda: figures.training_curve(TRAINING, "m", "p"),
 }
