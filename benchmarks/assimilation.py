@@ -32,7 +32,8 @@ from koopcast.assimilation.inflation import MultiplicativeSpec
 from koopcast.assimilation.letkf import LETKFSpec
 from koopcast.assimilation.localization import GaspariCohnSpec
 from koopcast.fields import FieldData
-from koopcast.generation import Run, SystemDynamics, dataset, describe
+from koopcast.generation import Run, SystemDynamics, describe
+from koopcast.generation.provenance import empty
 from koopcast.integrators.rk4 import RK4Spec
 from koopcast.observations import ObservationSet
 from koopcast.systems.lorenz96 import Lorenz96Spec
@@ -75,8 +76,8 @@ def experiment(
     """Return our experiments on truths `(batch, record, cell)`, and a first ensemble drawn as theirs is."""
     batch, records, cells = truth.shape
     setup = Run(Lorenz96Spec(), RK4Spec(), samples=batch, steps=records, dt=0.05)
-    values = torch.from_numpy(truth)[..., None]
-    fields = FieldData(dataset(setup, values, dtype="float64"), describe(setup))
+    template = empty(setup.system, describe(setup), "float64")
+    fields = FieldData(template.assign(X=template["X"].copy(data=truth)), describe(setup))
     times = observed.shape[1]
     index = torch.arange(cells).expand(batch, times, -1)
     observations = ObservationSet(

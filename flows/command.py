@@ -66,15 +66,17 @@ def show(result: RunResult) -> None:
         table = Table(title=metric, title_justify="left", title_style="bold", box=None, pad_edge=False)
         table.add_column("")
         for lead in leads:
-            table.add_column("all" if lead == "all" else f"lead {lead}", justify="right")
+            table.add_column(f"lead {lead}" if lead.isdigit() else lead, justify="right")
         for subject, values in subjects.items():
             table.add_row(subject, *(_number(values, lead) for lead in leads))
         console.print(table)
         console.print()
+    gated = {gate.step for gate in result.expect}
     for gate in result.expect:
+        where = f"{gate.step}: " if len(gated) > 1 else ""
         mark = "[green]holds[/]" if gate.holds else "[red]FAILS[/]"
         value = "no value" if gate.value is None else f"{gate.value:.4g}"
-        console.print(f"{mark}  {gate.text}  (left side: {value})", soft_wrap=True)
+        console.print(f"{mark}  {where}{gate.text}  (left side: {value})", soft_wrap=True)
     console.print(f"run {result.run}: {result.state.replace('_', ' ')}")
     if result.report:
         console.print(f"report: {result.report}", soft_wrap=True)

@@ -46,6 +46,8 @@ class StepResult(Spec):
 class Gate(Spec):
     """A condition on the scores, and what became of it."""
 
+    step: str
+    """Whose scores it speaks of."""
     text: str
     holds: bool
     value: float | None
@@ -64,7 +66,8 @@ class RunResult(Spec):
     state: Literal["done", "failed", "expectation_failed"]
     steps: dict[str, StepResult]
     scores: dict[str, dict[str, dict[str, float | None]]] = {}
-    """metric -> subject -> lead, or `all` -> value; null where it is not finite."""
+    """metric -> subject -> lead `3`, size `n=40` or `all` -> value; null where it is not finite. A subject
+    that several steps score the same way is `step.subject`."""
     expect: list[Gate] = []
     report: str | None = None
     """Path of the page."""
@@ -81,7 +84,11 @@ class RunResult(Spec):
             for name, step in self.steps.items()
             if step.state == "failed"
         ]
-        broken = [f"`{gate.text}` does not hold: {gate.value}" for gate in self.expect if not gate.holds]
+        broken = [
+            f"{gate.step}: `{gate.text}` does not hold: {gate.value}"
+            for gate in self.expect
+            if not gate.holds
+        ]
         return "; ".join(failed + broken)
 
 

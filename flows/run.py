@@ -1,7 +1,8 @@
 """A run: carry out the plan step by step, gate on the scores, report; the same for both engines."""
 
 import traceback
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -51,8 +52,13 @@ def _ending(prepared: Prepared, result: RunResult) -> Ending:
         name: StepFacts(step.state, step.cached, step.seconds, step.message)
         for name, step in result.steps.items()
     }
-    gates = [(gate.text, gate.holds, gate.value) for gate in result.expect]
+    gates = [(_shown(gate, result.expect), gate.holds, gate.value) for gate in result.expect]
     return Ending(result.state, steps, gates, prepared.request.command)
+
+
+def _shown(gate: Gate, gates: Sequence[Gate]) -> str:
+    """Return a condition, with the name of its step where several steps have some."""
+    return f"{gate.step}: {gate.text}" if len({other.step for other in gates}) > 1 else gate.text
 
 
 def _state(
@@ -135,17 +141,29 @@ class _Steps:
 
 def _gate(prepared: Prepared, steps: Mapping[str, StepResult]) -> tuple[Scores, list[Gate]]:
     """Return the scores of all steps that have some together, and what became of their conditions."""
-    scores: Scores = {}
+    found: dict[str, Scores] = {}
     gates: list[Gate] = []
     for planned in prepared.plan.steps:
         if not isinstance(planned.step, GatedStep) or steps[planned.name].state != "done":
             continue
         artefact = prepared.store.find(planned.kind, planned.key)
         assert artefact is not None
-        found = read_scores(artefact)
-        for metric, subjects in found.items():
-            scores.setdefault(metric, {}).update(subjects)
+        found[planned.name] = read_scores(artefact)
         for text in planned.step.expect:
-            outcome = parse(text).outcome(found)
-            gates.append(Gate(text=text, holds=outcome.holds, value=outcome.value))
-    return scores, gates
+            outcome = parse(text).outcome(found[planned.name])
+            gates.append(Gate(step=planned.name, text=text, holds=outcome.holds, value=outcome.value))
+    return _together(found), gates
+
+
+def _together(found: Mapping[str, Scores]) -> Scores:
+    """Return the scores of all steps in one table; what two of them score has the step's name in front."""
+    times = Counter(
+        (metric, subject) for table in found.values() for metric, row in table.items() for subject in row
+    )
+    scores: Scores = {}
+    for step, table in found.items():
+        for metric, row in table.items():
+            for subject, values in row.items():
+                name = f"{step}.{subject}" if times[metric, subject] > 1 else subject
+                scores.setdefault(metric, {})[name] = values
+    return scores

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from koopcast.errors import EmptySelection
@@ -54,10 +54,21 @@ class Runs:
         self.count = view.num_samples * self.starts
         frame = data.info.num_cells * data.info.num_channels * NUMBER_BYTES
         self.blocks = _blocks(view, self.starts, length, max(1, BLOCK_BYTES // frame))
+        self._weights: Float[np.ndarray, " run"] | None = None
         self._held: dict[int, Tensor] = {}
         self._blocks_in_buffer = max(
             1, BUFFER_BYTES // max(1, max(_frames(block) for block in self.blocks) * frame)
         )
+
+    def keep(self, numbers: Int[np.ndarray, " chosen"], weights: Float[np.ndarray, " chosen"]) -> None:
+        """Leave these runs alone, numbered by sample and then by first frame, each with its weight.
+
+        A run that is named more than once is kept once, with the sum of its weights; weights are scaled so
+        that a mean over the runs that are left stands for the weighted mean over those that were named.
+        """
+        total = np.bincount(numbers, weights, minlength=self.count)
+        kept = int((total > 0).sum())
+        self._weights, self.count = total * (kept / len(numbers)), kept
 
     def num_batches(self, size: int) -> int:
         """Return the number of batches in an epoch."""
@@ -66,7 +77,13 @@ class Runs:
     def batches(
         self, size: int, *, seed: int | None = None, position: Position = Position(0, 0)
     ) -> Iterator[Float[Tensor, "batch frame *space channel"]]:
-        """Yield the batches of one epoch from `position` on.
+        """Yield the batches of one epoch from `position` on, without their weights."""
+        return (frames for frames, _ in self.weighted_batches(size, seed=seed, position=position))
+
+    def weighted_batches(
+        self, size: int, *, seed: int | None = None, position: Position = Position(0, 0)
+    ) -> Iterator[tuple[Float[Tensor, "batch frame *space channel"], Float[Tensor, " batch"] | None]]:
+        """Yield the batches of one epoch from `position` on, and the weights of their runs; None: all 1.
 
         The order depends on the seed and the epoch alone: blocks are shuffled, then the runs of as many
         blocks as fit into the buffer. Without a seed the runs come in order.
@@ -78,7 +95,7 @@ class Runs:
             chosen = order[start : start + size]
             first, last = np.searchsorted(ends, [start, start + len(chosen) - 1], side="right")
             self._hold({block for group in groups[first : last + 1] for block in group})
-            yield self._gather(chosen)
+            yield self._gather(chosen), self._weights_of(chosen)
 
     def statistics(self, valid: Bool[Tensor, "*space"]) -> FieldStatistics:
         """Return mean and spread of fields and of their increments, block by block, over the cells in
@@ -114,7 +131,21 @@ class Runs:
         samples, starts = np.meshgrid(
             np.arange(block.num_samples), np.arange(block.num_times - self.length + 1), indexing="ij"
         )
-        return np.stack([np.full(samples.size, index), samples.ravel(), starts.ravel()], axis=1)
+        rows = np.stack([np.full(samples.size, index), samples.ravel(), starts.ravel()], axis=1)
+        return rows if self._weights is None else rows[self._weights[self._numbers(rows)] > 0]
+
+    def _numbers(self, rows: np.ndarray) -> np.ndarray:
+        """Return the numbers of runs (block, sample, time) among all runs of the window."""
+        view = self.data.view
+        origins = np.array([(block.samples[0], block.times[0]) for block in self.blocks])[rows[:, 0]]
+        places = rows[:, 1:] + origins - (view.samples[0], view.times[0])
+        return np.asarray(places[:, 0] * self.starts + places[:, 1])
+
+    def _weights_of(self, rows: np.ndarray) -> Float[Tensor, " batch"] | None:
+        if self._weights is None:
+            return None
+        weights = self._weights[self._numbers(rows)]
+        return None if (weights == 1).all() else torch.from_numpy(weights)
 
     def _hold(self, wanted: set[int]) -> None:
         for block in self._held.keys() - wanted:

@@ -100,6 +100,8 @@ class Tendency:
     function: Callable[[Float[Tensor, "*batch state"]], Float[Tensor, "*batch state"]]
     takes_arrays: bool = False
     """Whether `function` takes NumPy arrays as well: a few numbers are then stepped several times faster."""
+    bandwidth: int | None = None
+    """Distance from the diagonal beyond which the Jacobian is zero, for implicit methods; None: not known."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import xarray as xr
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from koopcast.errors import EmptySelection, NotFinite
+from koopcast.errors import DataError, EmptySelection, NotFinite
 from koopcast.grids import FieldsInfo, Window
 
 DIMENSION_ORDER = ("sample", "member", "time", "lead", "channel")
@@ -22,9 +22,10 @@ MASK = "mask"
 class FieldData:
     """A dataset, its contract, and the window of it that one reader may see.
 
-    `dataset` holds one variable a channel with dims `([sample,] time, *space)`, and `mask` with dims
-    `(*space)` or `(time, *space)` where `info.is_masked`. It may be lazy: only `tensor` and `valid` read
-    numbers.
+    `dataset` holds one variable a channel with dims `([sample,] [time,] *space)`, and `mask` with dims
+    `(*space)` or `(time, *space)` where `info.is_masked`. Fields without time count as one record. Other
+    variables (parameters of samples, residuals) are no channels and are left alone. It may be lazy: only
+    `tensor` and `valid` read numbers.
     """
 
     dataset: xr.Dataset
@@ -58,7 +59,13 @@ class FieldData:
         return self.part(name) if name in self.info.parts else self
 
     def times(self, *, before: int = 0) -> xr.DataArray:
-        """Return the time coordinate of the window, with up to `before` earlier records in front."""
+        """Return the time coordinate of the window, with up to `before` earlier records in front.
+
+        Raises:
+            DataError: The fields have no time.
+        """
+        if "time" not in self.dataset.dims:
+            raise DataError("these fields have no time", "take data of an evolving system")
         start, stop = self.view.times
         return self.dataset["time"].isel(time=slice(max(0, start - before), stop))
 
@@ -112,9 +119,10 @@ class FieldData:
         valid: np.ndarray,
         dtype: torch.dtype,
     ) -> Tensor:
-        array = self.dataset[name].isel(time=slice(*times))
+        array = self.dataset[name]
+        array = array.isel(time=slice(*times)) if "time" in array.dims else array.expand_dims("time")
         array = array.isel(sample=slice(*samples)) if "sample" in array.dims else array.expand_dims("sample")
-        values = np.asarray(array.values)
+        values = np.asarray(array.transpose("sample", "time", ...).values)
         faulty = ~np.isfinite(values) & valid
         if faulty.any():
             where = tuple(int(i) for i in np.argwhere(faulty)[0])

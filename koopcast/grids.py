@@ -85,6 +85,11 @@ class FieldsInfo:
         return int(_product(self.shape))
 
     @property
+    def is_stationary(self) -> bool:
+        """Whether samples have no time: one field each, with none before or after it."""
+        return self.time.size == 1 and self.time.step == ""
+
+    @property
     def whole(self) -> Window:
         """The window that holds everything."""
         return Window((0, self.samples), (0, self.time.size))

@@ -36,6 +36,8 @@ class Profile:
     """Whether one matrix serves all samples, and only right-hand sides differ."""
     box: Box | None = None
     """Set where the matrix has constant coefficients on a box and is shared."""
+    has_boxes: bool = False
+    """Whether every problem states its own matrix as a box operator."""
 
     @property
     def size(self) -> int:

@@ -14,6 +14,7 @@ from koopcast.fields import FieldData
 from koopcast.grids import FieldsInfo
 from koopcast.layers.normaliser import FieldStatistics
 from koopcast.spec import MethodSpec
+from koopcast.subsets import SubsetSpec
 
 
 class Model(Dynamics):
@@ -80,8 +81,14 @@ class FittedModelSpec(ModelSpec):
     is_trained_by_gradient = False
 
     @abstractmethod
-    def fit(self, data: FieldData, generator: torch.Generator) -> Model:
-        """Return the model of the fields in the window of `data`; no pair crosses a sample's boundary."""
+    def fit(self, data: FieldData, generator: torch.Generator, subset: SubsetSpec | None = None) -> Model:
+        """Return the model of the fields in the window of `data`; no pair crosses a sample's boundary.
+
+        Args:
+            data: Fields to learn from.
+            generator: Of whatever is drawn.
+            subset: Which pairs the regression uses; None: all. Projections see all frames.
+        """
 
 
 class NetworkModelSpec(ModelSpec):

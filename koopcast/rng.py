@@ -29,3 +29,9 @@ def torch_generator(seed: int, *names: str | int, device: str = "cpu") -> torch.
 def numpy_generator(seed: int, *names: str | int) -> np.random.Generator:
     """Return a numpy generator for the stream of `names`."""
     return np.random.default_rng(seed_sequence(seed, *names))
+
+
+def numpy_from(generator: torch.Generator) -> np.random.Generator:
+    """Return a numpy generator whose stream the next number of a torch generator decides."""
+    seed = torch.randint(2**63 - 1, (), generator=generator, device=generator.device)
+    return np.random.default_rng(int(seed))

@@ -4,6 +4,7 @@ import math
 import sys
 import time
 from dataclasses import asdict, dataclass, field
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from koopcast.grids import FieldsInfo
 from koopcast.layers.normaliser import FieldStatistics
 from koopcast.losses import Measure
 from koopcast.models import Model, NetworkModel, NetworkModelSpec
-from koopcast.rng import torch_generator
+from koopcast.rng import numpy_generator, torch_generator
+from koopcast.subsets import SubsetSpec
 from koopcast.training_spec import EarlyStopping, TrainingSpec
 
 __all__ = ["EarlyStopping", "TrainedResult", "Trainer", "TrainingSpec", "runs_at_once", "train"]
@@ -49,18 +51,20 @@ def train(
     seed: int,
     device: torch.device,
     scratch: Path,
+    subset: SubsetSpec | None = None,
 ) -> TrainedResult:
     """Train a model on the `train` part of `data`, or on its window, or on all of it.
 
     A training that was killed goes on from its last checkpoint in `scratch` and ends with the weights of an
     unbroken one, bit for bit (same machine, same number of threads). The folder may be deleted afterwards.
+    With a `subset` the steps see its runs alone; normalisers and the `valid` part are those of all data.
 
     Raises:
         Diverged: The loss is no longer finite.
         EmptySelection: A part is shorter than one run of frames.
         StoreNotWritable: A checkpoint cannot be written.
     """
-    trainer = Trainer(spec, training, data, seed=seed, device=device, scratch=scratch)
+    trainer = Trainer(spec, training, data, seed=seed, device=device, scratch=scratch, subset=subset)
     trainer.resume()
     trainer.run()
     return trainer.result()
@@ -92,6 +96,7 @@ class Trainer:
         seed: int,
         device: torch.device,
         scratch: Path,
+        subset: SubsetSpec | None = None,
     ) -> None:
         self.training, self.seed, self.device = training, seed, device
         self.history = spec.num_history()
@@ -101,6 +106,8 @@ class Trainer:
         has_valid = "valid" in data.info.parts and data.info.parts["valid"] != train_data.view
         self.valid_runs = Runs(data.part("valid"), length, "the validation data") if has_valid else None
         statistics = self.runs.statistics(_valid_cells(data))
+        if subset is not None:
+            subset.limit(self.runs, self.history, statistics, numpy_generator(seed, "subset"))
         network = spec.build(data.info, torch_generator(seed, "weights"))
         self.model: NetworkModel = spec.assemble(network, data.info, statistics).to(device)
         self.measure = _measure(data.info, statistics).to(device)
@@ -110,15 +117,16 @@ class Trainer:
         self.state = State()
         self.best = self._weights()
         identity = f"{spec!r} {training!r} {seed} {data.info!r} {train_data.view!r} {_exact(statistics)}"
-        self.checkpoints = Checkpoints(scratch, identity)
+        self.checkpoints = Checkpoints(scratch, identity if subset is None else f"{identity} {subset!r}")
 
     def run(self) -> None:
         """Train to the last epoch, or until early stopping."""
         saved, started = time.monotonic(), time.monotonic() - self.state.seconds
         while self.state.epoch < self.training.epochs and not self._is_stopped():
             position = Position(self.state.epoch, self.state.batch)
-            for frames in self.runs.batches(self.training.batch_size, seed=self.seed, position=position):
-                self.state.loss_sum += self._step(frames.to(self.device)) * len(frames)
+            batches = self.runs.weighted_batches(self.training.batch_size, seed=self.seed, position=position)
+            for frames, weights in batches:
+                self.state.loss_sum += self._step(frames.to(self.device), weights) * len(frames)
                 self.state.batch += 1
                 self.state.seconds = time.monotonic() - started
                 if self.state.batch == self.num_batches:
@@ -163,7 +171,9 @@ class Trainer:
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
         self.state = State(**found.facts)
 
-    def _step(self, frames: Float[Tensor, "batch frame *space channel"]) -> float:
+    def _step(
+        self, frames: Float[Tensor, "batch frame *space channel"], weights: Float[Tensor, " batch"] | None
+    ) -> float:
         """Make one step of the optimizer; return the loss before it."""
         rate = self._learning_rate()
         for group in self.optimizer.param_groups:
@@ -171,8 +181,10 @@ class Trainer:
         self.model.network.train()
         self.optimizer.zero_grad(set_to_none=True)
         value = 0.0
-        for part in self._noisy(frames).split(self.micro_batch):
-            loss = self._loss(part) * (len(part) / len(frames))
+        parts = self._noisy(frames).split(self.micro_batch)
+        shares = repeat(None) if weights is None else weights.to(frames).split(self.micro_batch)
+        for part, share in zip(parts, shares, strict=False):
+            loss = self._loss(part, share) * (len(part) / len(frames))
             loss.backward()
             value += float(loss.detach())
         if not math.isfinite(value):
@@ -186,15 +198,32 @@ class Trainer:
         self.optimizer.step()
         return value
 
-    def _loss(self, frames: Float[Tensor, "batch frame *space channel"]) -> Float[Tensor, ""]:
+    def _loss(
+        self,
+        frames: Float[Tensor, "batch frame *space channel"],
+        weights: Float[Tensor, " batch"] | None = None,
+    ) -> Float[Tensor, ""]:
         known = frames[:, : self.history]
         total = torch.zeros((), device=frames.device)
         for step in range(self.training.rollout):
             following = self.model.advance(known)
             target = frames[:, self.history + step]
-            total = total + self.training.loss.measure(following, target, self.measure)
+            total = total + self._compared(following, target, weights)
             known = torch.cat([known[:, 1:], following[:, None]], dim=1)
         return total / self.training.rollout
+
+    def _compared(
+        self,
+        prediction: Float[Tensor, "batch *space channel"],
+        target: Float[Tensor, "batch *space channel"],
+        weights: Float[Tensor, " batch"] | None,
+    ) -> Float[Tensor, ""]:
+        """Return the loss, the mean over the batch, with weights each member's loss times its own."""
+        if weights is None:
+            return self.training.loss.measure(prediction, target, self.measure)
+        members = zip(prediction.split(1), target.split(1), strict=True)
+        losses = [self.training.loss.measure(one, other, self.measure) for one, other in members]
+        return (weights * torch.stack(losses)).mean()
 
     def _noisy(
         self, frames: Float[Tensor, "batch frame *space channel"]
@@ -250,10 +279,12 @@ class Trainer:
         self.model.network.eval()
         runs = self.valid_runs or self.runs
         total = torch.zeros(runs.data.info.num_channels, dtype=torch.float64)
-        for frames in runs.batches(self.training.batch_size):
+        for frames, weights in runs.weighted_batches(self.training.batch_size):
             frames = frames.to(self.device)
             error = self.model.advance(frames[:, : self.history]) - frames[:, self.history]
-            total += self.measure.mean_square(error).sum(0).cpu().double()
+            squares = self.measure.mean_square(error)
+            squares = squares if weights is None else squares * weights.to(squares)[:, None]
+            total += squares.sum(0).cpu().double()
         return (total / runs.count).sqrt()
 
     def _weights(self) -> dict[str, Tensor]:

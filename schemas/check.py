@@ -41,21 +41,25 @@ class Findings:
     """Paths from the top of the document."""
 
 
-def check(steps: Mapping[str, Step], lookup: Lookup | None = None) -> Findings:
+def check(steps: Mapping[str, Step], lookup: Lookup | None = None, workers: int = 2) -> Findings:
     """Return contracts, costs and broken rules of linked steps without loops.
 
+    `workers` blocks of samples are made side by side.
     Steps below one that is faulty, or below an earlier run that cannot be looked up, are left out.
     """
     findings = Findings()
     for name in ordered(steps):
         problems = [
-            problem.below("steps", name) for problem in _check_step(name, steps[name], findings, lookup)
+            problem.below("steps", name)
+            for problem in _check_step(name, steps[name], findings, lookup, workers)
         ]
         findings.problems.extend(problems)
     return findings
 
 
-def _check_step(name: str, step: Step, findings: Findings, lookup: Lookup | None) -> Iterator[Problem]:
+def _check_step(
+    name: str, step: Step, findings: Findings, lookup: Lookup | None, workers: int
+) -> Iterator[Problem]:
     yield from _device(step)
     inputs = yield from _inputs(step, findings.contracts, lookup)
     if inputs is None:
@@ -66,7 +70,7 @@ def _check_step(name: str, step: Step, findings: Findings, lookup: Lookup | None
     except KoopcastError as error:
         yield Problem(step.faulty_option(error), str(error))
         return
-    cost = predict(step, inputs, outline)
+    cost = predict(step, inputs, outline, workers)
     too_big = list(_memory(cost))
     yield from too_big
     if too_big:

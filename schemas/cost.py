@@ -7,7 +7,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from koopcast.generation import Sizes
+from koopcast.generation.trajectories import STAGE_BYTES
 from koopcast.grids import FieldsInfo
+from koopcast.systems.base import DrawnSpec, StationarySpec, SystemSpec
 from koopcast.training_spec import TrainingSpec
 from schemas.references import Model
 from schemas.stages import (
@@ -24,6 +27,14 @@ from schemas.stages.base import Inputs
 SINGLE, DOUBLE = 4, 8
 STREAMED = 256 * 2**20
 """Bytes that a step which streams its fields holds of them at once."""
+METADATA, ENTRY = 15_000, 140
+"""Bytes of descriptions beside the fields, and of what a manifest says of a file."""
+ASSEMBLED, FACTORS = 16, 200
+"""Numbers of an assembled system, and of the factors of one, for each number of a sample."""
+STAGES_OF_STEP, STAGED = 40, 8
+"""Copies of a state that a step works with, and of the records that are checked together."""
+MARK = 32 * 2**20
+"""Bytes that Dask, zarr and marks take."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +56,14 @@ class Cost:
         return self.work / measured if measured > 0 else None
 
 
-def predict(step: Step, inputs: Inputs, outline: Contract) -> Cost:
-    """Return what a step will take, from shapes alone."""
+def predict(step: Step, inputs: Inputs, outline: Contract, workers: int = 2) -> Cost:
+    """Return what a step will take, from shapes alone; `workers` make blocks of samples side by side."""
     match step:
         case IngestStep():
             size = num_values(outline.fields)
             return Cost(size * SINGLE, min(3 * size * DOUBLE, STREAMED), size, f"ingest:{step.source.kind}")
         case GenerateStep():
-            return _generate(step, outline.fields)
+            return _generate(step, outline.fields, workers)
         case TrainStep():
             return _train(step, inputs)
         case AssimilateStep():
@@ -87,11 +98,28 @@ def human(size: float) -> str:
     return f"{size / 1024**power:.3g} {('B', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"
 
 
-def _generate(step: GenerateStep, fields: FieldsInfo) -> Cost:
-    size = num_values(fields)
-    updates = fields.samples * (step.steps + step.burn_in) * step.record_every * state_size(fields)
-    itemsize = SINGLE if step.dtype == "float32" else DOUBLE
-    return Cost(size * itemsize, 2 * size * itemsize, updates, f"generate:{step.system.kind}")
+def _generate(step: GenerateStep, fields: FieldsInfo, workers: int) -> Cost:
+    sizes = Sizes.of(fields, step.dtype, step.block)
+    at_once = min(workers, sizes.num_blocks)
+    figures = fields.samples * (len(step.parameters) + _num_figures(step.system)) * DOUBLE
+    coordinates = DOUBLE * sum(fields.shape) + (0 if fields.is_stationary else DOUBLE * fields.time.size)
+    disk = sizes.stored + figures + coordinates + METADATA + ENTRY * sizes.num_chunks
+    state = sizes.block * state_size(fields) * DOUBLE
+    if fields.is_stationary:
+        # Systems of a block are assembled before the first is solved.
+        working, updates = ASSEMBLED * state + FACTORS * state // sizes.block, num_values(fields)
+    else:
+        working = STAGES_OF_STEP * state + STAGED * STAGE_BYTES
+        updates = fields.samples * (step.steps + step.burn_in) * step.record_every * state_size(fields)
+    memory = at_once * (sizes.buffered + working) + figures + MARK
+    return Cost(disk, memory, updates, f"generate:{step.system.kind}")
+
+
+def _num_figures(system: SystemSpec) -> int:
+    """Return how many numbers are kept of each sample: residual, iterations and applications, or a defect."""
+    if isinstance(system, DrawnSpec):
+        return 0
+    return 3 if isinstance(system, StationarySpec) else 1
 
 
 def _train(step: TrainStep, inputs: Inputs) -> Cost:

@@ -28,7 +28,14 @@ Key: TypeAlias = Literal["lead", "n"]
 NOUNS: dict[Key, tuple[str, str]] = {"lead": ("lead", "leads"), "n": ("size", "sizes")}
 """What a key counts, singular and plural."""
 Scores: TypeAlias = Mapping[str, Mapping[str, Mapping[str, float]]]
-"""metric -> subject -> lead or size, or `all` -> value; `metric[variable]` for several variables."""
+"""metric -> subject -> lead `3`, size `n=40` or `all` -> value; `metric[variable]` for several variables."""
+
+
+def column(key: Key, place: int | None) -> str:
+    """Return under which name a table of scores holds what belongs to a lead or a size."""
+    if place is None:
+        return "all"
+    return str(place) if key == "lead" else f"{key}={place}"
 
 
 class ExpectationError(ValueError):
@@ -62,15 +69,16 @@ class Score:
 
     metric: str
     subject: str
-    lead: int | None = None
-    """Or size."""
+    place: int | None = None
+    """A lead or a size."""
+    key: Key = "lead"
     variable: str | None = None
 
     def value(self, scores: Scores) -> float:
         """Return the number, NaN where the table does not hold it."""
         name = f"{self.metric}[{self.variable}]" if self.variable is not None else self.metric
         table = scores.get(name, scores.get(self.metric, {}))
-        return table.get(self.subject, {}).get("all" if self.lead is None else str(self.lead), math.nan)
+        return table.get(self.subject, {}).get(column(self.key, self.place), math.nan)
 
 
 @dataclass(frozen=True)
@@ -251,10 +259,9 @@ class _Parser:
             self._expect("=")
             options[name] = self._name("the name of a variable") if name == "variable" else self._whole()
         self._expect(")")
-        place = options.get("lead", options.get("n"))
-        return self._checked(
-            Score(metric, subject, None if place is None else int(place), options.get("variable"))
-        )
+        key: Key = "n" if "n" in options else "lead"
+        place = int(options[key]) if key in options else None
+        return self._checked(Score(metric, subject, place, key, options.get("variable")))
 
     def _options(self) -> dict[str, str]:
         key = self.vocabulary.key if self.vocabulary else None
@@ -268,7 +275,7 @@ class _Parser:
         if self.vocabulary is None:
             return score
         leads = self.vocabulary.subjects[score.subject]
-        if score.lead is not None and score.lead not in leads:
+        if score.place is not None and score.place not in leads:
             key = self.vocabulary.key
             noun, nouns = NOUNS[key]
             known = (
@@ -276,9 +283,9 @@ class _Parser:
                 if leads
                 else f"it has one score and no {nouns}"
             )
-            remedy = f"use one of them or add {score.lead} to `{nouns}`" if leads else f"remove `{key}`"
+            remedy = f"use one of them or add {score.place} to `{nouns}`" if leads else f"remove `{key}`"
             raise ExpectationError(
-                f"'{score.subject}' has no score at {noun} {score.lead}, {known}; {remedy}"
+                f"'{score.subject}' has no score at {noun} {score.place}, {known}; {remedy}"
             )
         if score.variable is not None and score.variable not in self.vocabulary.variables:
             known = hint(score.variable, self.vocabulary.variables, "variables")

@@ -197,7 +197,8 @@ def load(file: str | FilePath, overrides: Sequence[str] = (), lookup: Lookup | N
     reader = _Reader(root)
     steps = reader.steps()
     pipeline = reader.pipeline({name: step for name, step in steps.items() if step is not None})
-    findings = reader.findings(steps, lookup) if len(steps) <= MOST_STEPS else Findings()
+    workers = pipeline.threads if pipeline is not None else 2
+    findings = reader.findings(steps, lookup, workers) if len(steps) <= MOST_STEPS else Findings()
     if reader.faults or pipeline is None:
         raise PipelineInvalid(reader.faults)
     return Loaded(
@@ -248,7 +249,7 @@ class _Reader:
             self.faults.extend(fault for fault in faults if not (hides_steps and fault.path == "steps"))
             return None
 
-    def findings(self, steps: dict[str, Step | None], lookup: Lookup | None) -> Findings:
+    def findings(self, steps: dict[str, Step | None], lookup: Lookup | None, workers: int) -> Findings:
         """Link the steps that are valid, and check their shapes."""
         sound: dict[str, Step] = {}
         for name, step in steps.items():
@@ -266,7 +267,7 @@ class _Reader:
                 valid.pop(name, None)
                 sound.pop(name, None)
         self.linked = self._with_truths(sound)
-        findings = check(self.linked, lookup)
+        findings = check(self.linked, lookup, workers)
         self._note(findings.problems)
         for name in steps.keys() - findings.contracts.keys():
             self._note(list(self._unreadable_conditions(name)))

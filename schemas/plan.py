@@ -172,7 +172,7 @@ def _planned(
     lookup: Lookup | None,
     memory: MutableMapping[str, str] | None,
 ) -> Planned:
-    seed = loaded.pipeline.seed
+    seed, stream = loaded.pipeline.seed, step.stream_name(name)
     inputs = _inputs(step, done, lookup)
     components = {
         "format": FORMAT,
@@ -181,14 +181,14 @@ def _planned(
         "inputs": {item.path: {"key": item.key, "part": item.part, "ref": item.ref} for item in inputs},
         "files": _files(step, memory),
         "code": versions(_modules(step)),
-        "seed": derived_seed(seed, name),
+        "seed": derived_seed(seed, stream),
         "observation_seed": _observation_seed(step, seed),
     }
     return Planned(
         name=name,
         step=step,
         key=key_of(components),
-        seed=derived_seed(seed, name),
+        seed=derived_seed(seed, stream),
         observation_seed=_observation_seed(step, seed),
         inputs=inputs,
         components=components,

@@ -13,7 +13,7 @@ SAMPLES, MAPS, RECORDS = 3, 4, 400
 MOST_VARIABLES = 3
 SAID = ("solver", "integrator", "reason")
 """Attributes of generated data that are facts, where they are short."""
-LONGEST = 60
+LONGEST = 90
 
 
 def data_part(data: FieldData) -> DataPart:
@@ -51,4 +51,5 @@ def _facts(data: FieldData) -> Iterator[tuple[str, float | int | str]]:
     for name, values in data.dataset.data_vars.items():
         if values.dims == ("sample",) and values.dtype.kind in "if":
             low, high = float(values.min()), float(values.max())
-            yield str(name), high if low == high else f"{low:.3g} to {high:.3g}"
+            alike = int(low) if low.is_integer() else low
+            yield str(name), alike if low == high else f"{low:.3g} to {high:.3g}"

@@ -1,24 +1,52 @@
-"""Integrate a system into a dataset."""
+"""Make samples of a system, block by block."""
 
-import xarray as xr
+from typing import Any
 
-from koopcast.fields import FieldData
-from koopcast.generation import dataset, describe
-from koopcast.generation import generate as integrate
-from koopcast.split import apply_split
-from koopcast.stores.files import write_data
+import torch
+
+from koopcast.generation import Drawings, Draws, Made, Recipe, Sizes, Solutions, Trajectories, conclusion
+from koopcast.stores.files import CONTRACT, FIELDS, info_to_json, write_json
+from koopcast.stores.regions import Regions
+from koopcast.systems.base import DrawnSpec, EvolvingSpec, StationarySpec, SystemSpec
 from schemas.stages import GenerateStep
+from tasks.blocks import make_missing
 from tasks.workspace import Workspace, integration
+
+SCRATCH = "blocks"
 
 
 def generate(step: GenerateStep, workspace: Workspace) -> None:
-    """Draw initial states, integrate them all at once, and name the parts."""
-    run, first, blocks = integration(step), 0, []
-    for values in integrate(run, workspace.generator(device=str(workspace.device))):
-        blocks.append(dataset(run, values, first, step.dtype))
-        first += values.shape[1]
-    fields = xr.concat(blocks, "time", data_vars="minimal", join="exact") if len(blocks) > 1 else blocks[0]
-    info = describe(run)
-    if step.split is not None:
-        info = apply_split(info, step.split, fields["time"].values)
-    write_data(workspace.path, FieldData(fields, info))
+    """Lay the dataset out, make the blocks that an earlier attempt has not made, and name the parts."""
+    recipe = recipe_of(step, workspace.job.seed, workspace.device)
+    regions = Regions.lay_out(workspace.slot.scratch / SCRATCH, recipe.template(), recipe.block)
+    try:
+        make_missing(recipe, regions, workspace.job.threads)
+    finally:
+        torch.set_num_threads(workspace.job.threads)
+    made = [Made(**facts) for facts in regions.facts()]
+    regions.finish(workspace.path / FIELDS, conclusion(recipe, made))
+    contract = step.outline({}).fields
+    write_json(workspace.path / CONTRACT, info_to_json(contract))
+
+
+def recipe_of(step: GenerateStep, seed: int, device: torch.device) -> Recipe:
+    """Return how a `generate` step makes its samples."""
+    fields = step.outline({}).fields
+    sizes = Sizes.of(fields, step.dtype, step.block)
+    system: SystemSpec = step.system
+    common: dict[str, Any] = {
+        "draws": Draws(seed, step.samples, step.parameters, step.design),
+        "block": sizes.block,
+        "dtype": step.dtype,
+        "max_failed_fraction": step.max_failed_fraction,
+    }
+    if isinstance(system, EvolvingSpec):
+        reason = "as written" if step.integrator is not None else f"what suits '{system.kind}'"
+        return Trajectories(
+            run=integration(step), window=sizes.window, device=str(device), reason=reason, **common
+        )
+    if isinstance(system, StationarySpec):
+        solver = step.chosen_solver()
+        return Solutions(system=system, solver=solver, residual_tol=step.tolerance(), **common)
+    assert isinstance(system, DrawnSpec)
+    return Drawings(system=system, **common)

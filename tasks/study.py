@@ -6,6 +6,7 @@ import pandas as pd
 
 from koopcast.stores.files import write_table
 from koopcast.studies.base import ALL, Findings
+from schemas.expect import column
 from schemas.stages import StudyStep
 from tasks.workspace import Workspace
 
@@ -38,9 +39,9 @@ def _rows(findings: Findings) -> Iterator[tuple[str, str, int | None, float]]:
 
 
 def score_mapping(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
-    """Return `{metric: {subject: {n or "all": value}}}` of the rows of `to_table`."""
+    """Return `{metric: {subject: {"n=40" or "all": value}}}` of the rows of `to_table`."""
     scores: dict[str, dict[str, dict[str, float]]] = {}
     for metric, subject, size, value in table[["metric", "subject", "n", "value"]].itertuples(index=False):
-        place = ALL if pd.isna(size) else str(size)
+        place = column("n", None if pd.isna(size) else int(size))
         scores.setdefault(metric, {}).setdefault(subject, {})[place] = float(value)
     return scores

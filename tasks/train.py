@@ -18,9 +18,9 @@ def train(step: TrainStep, workspace: Workspace) -> None:
     """Fit or train the model, and write its tensors, its card and what can be drawn of it."""
     data = workspace.data(step.data)
     if isinstance(step.model, FittedModelSpec):
-        model: Model = step.model.fit(data.part_or_all("train"), workspace.generator("fit"))
+        model: Model = step.model.fit(data.part_or_all("train"), workspace.generator("fit"), step.subset)
     else:
-        model, history = _by_gradient(step.model, step.training or TrainingSpec(), data, workspace)
+        model, history = _by_gradient(step.model, step, data, workspace)
         # Wall-clock times differ from run to run, and equal results have equal bytes.
         write_table(workspace.path / TRAINING, history.drop(columns="seconds"))
     write_tensors(workspace.path / MODEL_TENSORS, model.tensors())
@@ -36,9 +36,15 @@ def train(step: TrainStep, workspace: Workspace) -> None:
 
 
 def _by_gradient(
-    spec: NetworkModelSpec, training: TrainingSpec, data: FieldData, workspace: Workspace
+    spec: NetworkModelSpec, step: TrainStep, data: FieldData, workspace: Workspace
 ) -> tuple[Model, pd.DataFrame]:
     result = train_network(
-        spec, training, data, seed=workspace.job.seed, device=workspace.device, scratch=workspace.slot.scratch
+        spec,
+        step.training or TrainingSpec(),
+        data,
+        seed=workspace.job.seed,
+        device=workspace.device,
+        scratch=workspace.slot.scratch,
+        subset=step.subset,
     )
     return result.model, result.history

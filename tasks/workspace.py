@@ -15,6 +15,7 @@ from koopcast.models import Model, ModelSpec
 from koopcast.rng import torch_generator
 from koopcast.stores import Artefact, Slot, Store
 from koopcast.stores.files import info_from_json, open_data, read_json, read_tensors
+from koopcast.systems.base import EvolvingSpec, SystemSpec
 from schemas.references import Ref
 from schemas.stages import AnyModel, GenerateStep
 from schemas.stages.generate import SYSTEM
@@ -85,10 +86,12 @@ def true_model(step: GenerateStep, device: torch.device) -> SystemDynamics:
 
 
 def integration(step: GenerateStep) -> Run:
-    """Return what a `generate` step integrates."""
+    """Return what a `generate` step integrates; its system evolves."""
+    system: SystemSpec = step.system
+    assert isinstance(system, EvolvingSpec)
     return Run(
-        system=step.system,
-        integrator=step.chosen_integrator(),
+        system=system,
+        integrator=step.chosen_integrator(system),
         samples=step.samples,
         steps=step.steps,
         dt=step.dt,
@@ -96,6 +99,8 @@ def integration(step: GenerateStep) -> Run:
         burn_in=step.burn_in,
         verify_tol=step.verify_tol,
         tail_tol=step.tail_tol,
+        defect_tol=step.tolerance(),
+        arithmetic=step.arithmetic,
     )
 
 

@@ -4,12 +4,14 @@ import math
 from typing import Literal
 
 import torch
-from jaxtyping import Complex
+from jaxtyping import Num
 from torch import Tensor
 
 from koopcast.dynamics import Form, Problem, Semilinear, Stepper
 from koopcast.errors import ShapeMismatch
 from koopcast.integrators.base import IntegratorSpec
+from koopcast.numerics.fourier import Product
+from koopcast.numerics.rounding import rounded
 
 CONTOUR_POINTS = 32
 """Points of the circle over which coefficients are averaged; 32 give round-off accuracy."""
@@ -26,23 +28,32 @@ class ETDRK4Spec(IntegratorSpec):
     order = 4
 
     def build(self, problem: Problem, dt: float) -> Stepper:
-        """Return one step in Fourier coefficients."""
+        """Return one step in the coefficients v.
+
+        With E = e^{Lh/2}: a = E v + Q N(v), b = E v + Q N(a), c = E a + Q (2 N(b) - N(v)), and the step is
+        E² v + f1 N(v) + 2 f2 (N(a) + N(b)) + f3 N(c). Here c = E² v + (E - 1) Q N(v) + 2 Q N(b), the same
+        with fewer operations, and a last factor of N is part of the weights.
+        """
         if not isinstance(problem, Semilinear):
             raise ShapeMismatch(
                 "etdrk4 solves v' = L v + N(v); this system has no linear part of its own",
                 "choose `integrator: rk4`",
             )
         N = problem.nonlinear
-        E, E2, Q, f1, f2, f3 = coefficients(problem.linear, dt)
+        E2, E, Q, f1, f2, f3 = coefficients(problem.linear, dt)
+        of_N: tuple[Tensor, ...] = (Q, (E - 1) * Q, 2 * Q, f1, 2 * f2, f3)
+        if isinstance(N, Product):
+            of_N, N = tuple(weight * N.symbol for weight in of_N), N.transform
+        weights = rounded((E, E2, *of_N))
 
-        def step(v: Complex[Tensor, "*batch mode"]) -> Complex[Tensor, "*batch mode"]:
-            Nv, half = N(v), E2 * v
-            a = torch.addcmul(half, Q, Nv)
-            Na = N(a)
-            b = torch.addcmul(half, Q, Na)
-            Nb = N(b)
-            c = torch.addcmul(E2 * a, Q, 2 * Nb - Nv)
-            return E * v + f1 * Nv + f2 * (Na + Nb) + f3 * N(c)
+        def step(v: Num[Tensor, "*batch mode"]) -> Num[Tensor, "*batch mode"]:
+            E, E2, Q, R, Q2, f1, f2, f3 = weights(v)
+            Nv, b = N(v), E * v
+            Na = N(torch.addcmul(b, Q, Nv))
+            Nb = N(b.addcmul_(Q, Na))
+            result = E2 * v
+            Nc = N(torch.addcmul(result, R, Nv).addcmul_(Q2, Nb))
+            return result.addcmul_(f1, Nv).addcmul_(f2, Na + Nb).addcmul_(f3, Nc)
 
         return step
 
@@ -51,20 +62,22 @@ class ETDRK4Spec(IntegratorSpec):
         return form == "semilinear"
 
 
-def coefficients(linear: Complex[Tensor, " mode"], dt: float) -> tuple[Complex[Tensor, " mode"], ...]:
-    """Return e^z, e^{z/2}, Q, f1, 2 f2, f3 at z = L dt.
+def coefficients(linear: Num[Tensor, "*mode"], dt: float) -> tuple[Num[Tensor, "*mode"], ...]:
+    """Return e^z, e^{z/2}, Q, f1, f2, f3 at z = L dt, double precision.
 
-    The quotients lose all digits near z = 0, so each is the mean over a unit circle around z. They stay
-    complex: with a dispersive L (imaginary z) the imaginary parts carry the order of the method.
+    The quotients lose all digits near z = 0, so each is the mean over a unit circle around z. They are real
+    for real L alone: with a dispersive L (imaginary z) the imaginary parts carry the order of the method.
     """
     z = linear.to(torch.complex128) * dt
-    angles = (torch.arange(CONTOUR_POINTS, device=z.device, dtype=torch.float64) + 0.5) * (
-        2 * math.pi / CONTOUR_POINTS
-    )
-    r = z[:, None] + torch.polar(torch.ones_like(angles), angles)
-    exp_r = torch.exp(r)
-    Q = dt * ((torch.exp(r / 2) - 1) / r).mean(dim=1)
-    f1 = dt * ((-4 - r + exp_r * (4 - 3 * r + r**2)) / r**3).mean(dim=1)
-    f2 = dt * ((2 + r + exp_r * (r - 2)) / r**3).mean(dim=1)
-    f3 = dt * ((-4 - 3 * r - r**2 + exp_r * (4 - r)) / r**3).mean(dim=1)
-    return torch.exp(z), torch.exp(z / 2), Q, f1, 2 * f2, f3
+    Q, f1, f2, f3 = (torch.zeros_like(z) for _ in range(4))
+    # One point at a time: all at once would take 32 times the memory.
+    for j in range(CONTOUR_POINTS):
+        angle = 2 * math.pi * (j + 0.5) / CONTOUR_POINTS
+        r = z + complex(math.cos(angle), math.sin(angle))
+        exp_r, weight = torch.exp(r), dt / CONTOUR_POINTS
+        Q += weight * (torch.exp(r / 2) - 1) / r
+        f1 += weight * (-4 - r + exp_r * (4 - 3 * r + r**2)) / r**3
+        f2 += weight * (2 + r + exp_r * (r - 2)) / r**3
+        f3 += weight * (-4 - 3 * r - r**2 + exp_r * (4 - r)) / r**3
+    result = (torch.exp(z), torch.exp(z / 2), Q, f1, f2, f3)
+    return result if linear.is_complex() else tuple(part.real for part in result)

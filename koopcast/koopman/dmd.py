@@ -10,11 +10,12 @@ from torch import Tensor
 from koopcast.fields import FieldData
 from koopcast.grids import FieldsInfo
 from koopcast.koopman.base import KoopmanModel, KoopmanSpec
-from koopcast.koopman.snapshots import chosen_rank, delayed, pairs, read_snapshots
+from koopcast.koopman.snapshots import chosen_pairs, chosen_rank, delayed, pairs, read_snapshots
 from koopcast.koopman.spectrum import eigenpairs
 from koopcast.models import Model
 from koopcast.numerics.low_rank import truncated_svd
 from koopcast.numerics.ridge import covariance_factor, ridge_regression
+from koopcast.subsets import SubsetSpec
 
 
 class DMDSpec(KoopmanSpec):
@@ -28,8 +29,8 @@ class DMDSpec(KoopmanSpec):
 
     reference = "Tu et al. 2014; delays: Arbabi & Mezić 2017; centring: Hirsh et al. 2020"
 
-    def fit(self, data: FieldData, generator: torch.Generator) -> Model:
-        """Return the model of the training window."""
+    def fit(self, data: FieldData, generator: torch.Generator, subset: SubsetSpec | None = None) -> Model:
+        """Return the model of the training window; the singular directions are those of all its stacks."""
         snapshots = read_snapshots(data, self)
         X, Y = pairs(delayed(snapshots.values, self.delays), snapshots.is_present)
         wanted = self.rank if isinstance(self.rank, int) else None
@@ -38,6 +39,10 @@ class DMDSpec(KoopmanSpec):
         directions = directions[:, :rank]
         # One number brings the leading coordinate to unit variance; it cancels between encoding and decoding.
         size = singular[0] / len(X) ** 0.5
+        explained = singular[:rank].square().sum() / X.square().sum()
+        if subset is not None:
+            rows, root = chosen_pairs(snapshots, self.delays, subset, generator)
+            X, Y = root * X[rows], root * Y[rows]
         states, following = X @ directions / size, Y @ directions / size
         fit = ridge_regression(states, following, self.ridge)
         K = fit.coefficients.mT.contiguous()
@@ -49,9 +54,7 @@ class DMDSpec(KoopmanSpec):
             "noise": covariance_factor(fit.residual, fit.degrees_of_freedom),
             "basis": directions[:values].contiguous(),
             "directions": directions.contiguous(),
-            "figures": torch.stack(
-                [singular[:rank].square().sum() / X.square().sum(), torch.tensor(float(len(X))), error]
-            ).to(torch.float64),
+            "figures": torch.stack([explained, torch.tensor(float(len(X))), error]).to(torch.float64),
         }
         return DMDModel(data.info, self.delays, tensors | eigenpairs(K, states, following, rank))
 

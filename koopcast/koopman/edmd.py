@@ -14,12 +14,20 @@ from koopcast.grids import FieldsInfo
 from koopcast.koopman.base import KoopmanModel, KoopmanSpec
 from koopcast.koopman.dictionaries import AnyDictionary
 from koopcast.koopman.dictionaries.base import DictionarySpec
-from koopcast.koopman.snapshots import Snapshots, chosen_rank, delayed, pairs, read_snapshots
+from koopcast.koopman.snapshots import (
+    Snapshots,
+    chosen_pairs,
+    chosen_rank,
+    delayed,
+    pairs,
+    read_snapshots,
+)
 from koopcast.koopman.spectrum import eigenpairs
 from koopcast.models import Model
 from koopcast.numerics.low_rank import truncated_svd
 from koopcast.numerics.ridge import Ridge, covariance_factor, ridge_regression
 from koopcast.spec import Problem
+from koopcast.subsets import SubsetSpec
 
 MAX_OBSERVABLES = 5000
 _PREFIX = "dictionary."
@@ -39,12 +47,18 @@ class EDMDSpec(KoopmanSpec):
 
     reference = "Williams, Kevrekidis & Rowley 2015; departs in the copied rows"
 
-    def fit(self, data: FieldData, generator: torch.Generator) -> Model:
-        """Return the model of the training window."""
-        snapshots, explained = self._projected(read_snapshots(data, self), generator)
+    def fit(self, data: FieldData, generator: torch.Generator, subset: SubsetSpec | None = None) -> Model:
+        """Return the model of the training window; projection and dictionary see all its frames."""
+        frames = read_snapshots(data, self)
+        snapshots, explained = self._projected(frames, generator)
         X, Y = pairs(delayed(snapshots.values, self.delays), snapshots.is_present)
         chosen = self.dictionary.prepare(X, generator)
-        states, following = (torch.cat([u, self.dictionary.lift(u, chosen)], dim=1) for u in (X, Y))
+        root: Tensor | None = None
+        if subset is not None:
+            rows, root = chosen_pairs(frames, self.delays, subset, generator)
+            X, Y = X[rows], Y[rows]
+        lifted = (torch.cat([u, self.dictionary.lift(u, chosen)], dim=1) for u in (X, Y))
+        states, following = lifted if root is None else (root * u for u in lifted)
         rank, width = snapshots.tensors["basis"].shape[1], X.shape[1]
         self._refuse_underdetermined(states)
         # Regressed: the newest components, and the observables after the constant.

@@ -3,13 +3,15 @@
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from koopcast.errors import DataError, EmptySelection
 from koopcast.fields import FieldData
 from koopcast.koopman.base import KoopmanSpec, Rank
 from koopcast.numerics.low_rank import optimal_rank
+from koopcast.rng import numpy_from
+from koopcast.subsets import SubsetSpec
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,17 @@ def pairs(
             "missing times leave no pair of consecutive states", "lower `delays` or train on more"
         )
     return states[:, :-1][:, is_pair].flatten(0, 1), states[:, 1:][:, is_pair].flatten(0, 1)
+
+
+def chosen_pairs(
+    snapshots: Snapshots, delays: int, subset: SubsetSpec, generator: torch.Generator
+) -> tuple[Int[Tensor, " chosen"], Float[Tensor, "chosen 1"]]:
+    """Return which rows of `pairs` to use, and the roots of their weights: what rows of a weighted least
+    squares problem are multiplied by.
+    """
+    frames, _ = pairs(snapshots.values[:, delays - 1 :], snapshots.is_present)
+    rows = subset.choose(lambda: [frames], numpy_from(generator))
+    return torch.from_numpy(rows.index), torch.from_numpy(rows.weight).sqrt()[:, None]
 
 
 def chosen_rank(rank: Rank, singular: Float[Tensor, " rank"], matrix: Float[Tensor, "row value"]) -> int:

@@ -57,6 +57,12 @@ def implied_coordinates(axis: Axis) -> Float[Tensor, " size"]:
     return torch.arange(axis.size, dtype=torch.float64) * spacing
 
 
+def cell_centres(axis: Axis, start: float = 0.0) -> Float[Tensor, " size"]:
+    """Return start + (i + 1/2) Δ with Δ = length / size, 1 without a length."""
+    spacing = 1.0 if axis.length is None else axis.length / axis.size
+    return start + (torch.arange(axis.size, dtype=torch.float64) + 0.5) * spacing
+
+
 def period(axis: Axis) -> float | None:
     """Return the length after which coordinates repeat; None where they do not."""
     if axis.geometry == "longitude":

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from koopcast.errors import EmptySelection
 from koopcast.fields import FieldData
 from koopcast.grids import FieldsInfo
 from koopcast.spec import MethodSpec, Problem
@@ -73,3 +74,48 @@ class ObservationsSpec(MethodSpec):
     def check(self, fields: FieldsInfo) -> Iterator[Problem]:
         """Yield nothing."""
         yield from ()
+
+
+class LocationsSpec(MethodSpec):
+    """Options of a choice of sites. A site is a grid point, by its flat index over space."""
+
+    @abstractmethod
+    def draw(
+        self, truth: FieldData, count: tuple[int, int], generator: torch.Generator
+    ) -> Int[Tensor, "batch time site"]:
+        """Return the sites of `count = (batch, time)` experiments and observation times; never a masked
+        point.
+
+        Args:
+            truth: Its window is what is observed. A choice may look at its part `train`, never at the window.
+            count: Experiments and observation times.
+            generator: Of whatever is drawn.
+
+        Raises:
+            OutsideDomain: A site that was named is not on the grid or holds no data.
+            EmptySelection: There are fewer valid points than sites.
+        """
+
+    @abstractmethod
+    def num_sites(self, fields: FieldsInfo) -> int:
+        """Return how many sites there are (an upper bound where a mask may take some away)."""
+
+
+def everywhere(sites: Int[Tensor, " site"], count: tuple[int, int]) -> Int[Tensor, "batch time site"]:
+    """Return the same sites for every experiment and time."""
+    return sites.expand(*count, -1)
+
+
+def enough_points(truth: FieldData, wanted: int) -> Int[Tensor, " point"]:
+    """Return the points that always hold data.
+
+    Raises:
+        EmptySelection: There are fewer than wanted.
+    """
+    points = truth.always_valid().flatten().nonzero()[:, 0]
+    if points.shape[0] < wanted:
+        raise EmptySelection(
+            f"{wanted} sites were asked for, but only {points.shape[0]} grid points hold data",
+            "lower `locations.count`",
+        )
+    return points

@@ -1,6 +1,5 @@
 """Where a synthetic instrument stands: each way of choosing sites on a grid."""
 
-from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Annotated, Literal, TypeAlias
 
@@ -10,38 +9,13 @@ from jaxtyping import Bool, Int
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor
 
-from koopcast.errors import EmptySelection, OutsideDomain
+from koopcast.errors import OutsideDomain
+from koopcast.fields import FieldData
 from koopcast.grids import FieldsInfo
-from koopcast.numerics.geometry import Domain, nearest_point
-from koopcast.spec import Family, MethodSpec, Problem
-
-
-class LocationsSpec(MethodSpec):
-    """Options of a choice of sites. A site is a grid point, by its flat index over space."""
-
-    @abstractmethod
-    def draw(
-        self,
-        domain: Domain,
-        valid: Bool[Tensor, "*space"],
-        count: tuple[int, int],
-        generator: torch.Generator,
-    ) -> Int[Tensor, "batch time site"]:
-        """Return the sites of `count = (batch, time)` experiments and observation times; never a masked
-        point.
-
-        Raises:
-            OutsideDomain: A site that was named is not on the grid or holds no data.
-            EmptySelection: There are fewer valid points than sites.
-        """
-
-    @abstractmethod
-    def num_sites(self, fields: FieldsInfo) -> int:
-        """Return how many sites there are (an upper bound where a mask may take some away)."""
-
-
-def _everywhere(sites: Tensor, count: tuple[int, int]) -> Int[Tensor, "batch time site"]:
-    return sites.expand(*count, -1)
+from koopcast.numerics.geometry import domain_of, nearest_point
+from koopcast.observations.base import LocationsSpec, enough_points, everywhere
+from koopcast.observations.sampled import SampledSpec
+from koopcast.spec import Family, Problem
 
 
 class AllSpec(LocationsSpec):
@@ -52,14 +26,10 @@ class AllSpec(LocationsSpec):
     reference = "the usual set-up of twin experiments"
 
     def draw(
-        self,
-        domain: Domain,
-        valid: Bool[Tensor, "*space"],
-        count: tuple[int, int],
-        generator: torch.Generator,
+        self, truth: FieldData, count: tuple[int, int], generator: torch.Generator
     ) -> Int[Tensor, "batch time site"]:
         """Return all points that hold data."""
-        return _everywhere(valid.flatten().nonzero()[:, 0], count)
+        return everywhere(truth.always_valid().flatten().nonzero()[:, 0], count)
 
     def num_sites(self, fields: FieldsInfo) -> int:
         """Return the number of grid points."""
@@ -84,16 +54,13 @@ class EverySpec(LocationsSpec):
         return self
 
     def draw(
-        self,
-        domain: Domain,
-        valid: Bool[Tensor, "*space"],
-        count: tuple[int, int],
-        generator: torch.Generator,
+        self, truth: FieldData, count: tuple[int, int], generator: torch.Generator
     ) -> Int[Tensor, "batch time site"]:
         """Return the regular sub-grid without masked points."""
+        valid = truth.always_valid()
         chosen = torch.zeros_like(valid)
-        chosen[tuple(slice(self.offset, None, self.step) for _ in domain.axes)] = True
-        return _everywhere((chosen & valid).flatten().nonzero()[:, 0], count)
+        chosen[tuple(slice(self.offset, None, self.step) for _ in valid.shape)] = True
+        return everywhere((chosen & valid).flatten().nonzero()[:, 0], count)
 
     def num_sites(self, fields: FieldsInfo) -> int:
         """Return the number of points of the sub-grid."""
@@ -117,19 +84,10 @@ class RandomSpec(LocationsSpec):
     reference = "the usual set-up of twin experiments"
 
     def draw(
-        self,
-        domain: Domain,
-        valid: Bool[Tensor, "*space"],
-        count: tuple[int, int],
-        generator: torch.Generator,
+        self, truth: FieldData, count: tuple[int, int], generator: torch.Generator
     ) -> Int[Tensor, "batch time site"]:
         """Return distinct random points of each experiment."""
-        points = valid.flatten().nonzero()[:, 0]
-        if points.shape[0] < self.count:
-            raise EmptySelection(
-                f"{self.count} sites were asked for, but only {points.shape[0]} grid points hold data",
-                "lower `locations.count`",
-            )
+        points = enough_points(truth, self.count)
         batch, times = count[0], count[1] if self.redraw else 1
         rows = [
             points[torch.randperm(points.shape[0], generator=generator)[: self.count]]
@@ -157,23 +115,16 @@ class CellsSpec(LocationsSpec):
     reference = "the usual set-up of twin experiments"
 
     def draw(
-        self,
-        domain: Domain,
-        valid: Bool[Tensor, "*space"],
-        count: tuple[int, int],
-        generator: torch.Generator,
+        self, truth: FieldData, count: tuple[int, int], generator: torch.Generator
     ) -> Int[Tensor, "batch time site"]:
         """Return the points named."""
+        shape = truth.info.shape
         for index in self._tuples():
-            if len(index) != len(domain.shape) or any(
-                i >= size for i, size in zip(index, domain.shape, strict=False)
-            ):
-                raise OutsideDomain(
-                    f"cell {index} is not on the grid {domain.shape}", "correct `locations.indices`"
-                )
-        sites = torch.tensor([int(np.ravel_multi_index(index, domain.shape)) for index in self._tuples()])
-        _refuse_masked(sites, valid, [str(index) for index in self._tuples()])
-        return _everywhere(sites, count)
+            if len(index) != len(shape) or any(i >= size for i, size in zip(index, shape, strict=False)):
+                raise OutsideDomain(f"cell {index} is not on the grid {shape}", "correct `locations.indices`")
+        sites = torch.tensor([int(np.ravel_multi_index(index, shape)) for index in self._tuples()])
+        _refuse_masked(sites, truth.always_valid(), [str(index) for index in self._tuples()])
+        return everywhere(sites, count)
 
     def _tuples(self) -> list[tuple[int, ...]]:
         return [(index,) if isinstance(index, int) else tuple(index) for index in self.indices]
@@ -206,16 +157,13 @@ class PointsSpec(LocationsSpec):
     reference = "the usual set-up of twin experiments"
 
     def draw(
-        self,
-        domain: Domain,
-        valid: Bool[Tensor, "*space"],
-        count: tuple[int, int],
-        generator: torch.Generator,
+        self, truth: FieldData, count: tuple[int, int], generator: torch.Generator
     ) -> Int[Tensor, "batch time site"]:
         """Return the nearest grid points."""
+        domain = domain_of(truth)
         sites = torch.tensor([nearest_point(domain, place) for place in self.coordinates])
-        _refuse_masked(sites, valid, [str(place) for place in self.coordinates])
-        return _everywhere(sites, count)
+        _refuse_masked(sites, truth.always_valid(), [str(place) for place in self.coordinates])
+        return everywhere(sites, count)
 
     def num_sites(self, fields: FieldsInfo) -> int:
         """Return the number of places."""
@@ -242,5 +190,5 @@ def _refuse_masked(sites: Tensor, valid: Bool[Tensor, "*space"], names: list[str
 
 
 AnyLocations: TypeAlias = Annotated[
-    AllSpec | CellsSpec | EverySpec | PointsSpec | RandomSpec, Family("locations")
+    AllSpec | CellsSpec | EverySpec | PointsSpec | RandomSpec | SampledSpec, Family("locations")
 ]

@@ -11,7 +11,6 @@ from torch import Tensor
 from koopcast.errors import EmptySelection
 from koopcast.fields import FieldData
 from koopcast.grids import FieldsInfo
-from koopcast.numerics.geometry import domain_of
 from koopcast.observations.base import ObservationSet, ObservationsSpec
 from koopcast.observations.locations import AnyLocations
 from koopcast.spec import Problem, Spec
@@ -72,9 +71,7 @@ class SyntheticSpec(ObservationsSpec):
                 "lower `first` or `every`, or take a longer window",
             )
         channels = torch.tensor(self._channels(info))
-        sites = self.locations.draw(
-            domain_of(truth), truth.always_valid(), (info.samples * repeats, record.shape[0]), generator
-        )
+        sites = self.locations.draw(truth, (info.samples * repeats, record.shape[0]), generator)
         index = _cells(sites, channels, info.num_channels)
         fields = truth.tensor(dtype=torch.float64)
         exact = _at(fields[:, record], index, repeats)

@@ -34,8 +34,19 @@ class SolverSpec(MethodSpec):
             generator: For methods that draw; the others leave it alone.
         """
 
-    def order(self, features: Sequence[Float[np.ndarray, " feature"]]) -> Int[np.ndarray, " system"]:
-        """Return the order in which a sequence is best solved: a permutation; default: as it comes."""
+    def order(
+        self,
+        profile: Profile,
+        features: Sequence[Float[np.ndarray, " feature"]],
+        grid: tuple[int, ...] | None = None,
+    ) -> Int[np.ndarray, " system"]:
+        """Return the order in which a sequence is best solved: a permutation; default: as it comes.
+
+        Args:
+            profile: Of the matrices.
+            features: What fixes each matrix, in the order of the sequence.
+            grid: Shape of the features where they are a field.
+        """
         return np.arange(len(features))
 
     def reason(self, profile: Profile) -> str:
@@ -48,5 +59,6 @@ def solve_all(
 ) -> Iterator[tuple[int, Solution]]:
     """Solve a sequence in the order that the method prefers; yield (place in the sequence, solution)."""
     solver = spec.build(profile, generator)
-    for place in spec.order([problem.features for problem in problems]):
+    grid = problems[0].feature_grid if problems else None
+    for place in spec.order(profile, [problem.features for problem in problems], grid):
         yield int(place), solver.solve(problems[place])

@@ -1,7 +1,7 @@
 """How fields lie on disk: zarr 3, uncompressed chunks near 8 MB, passed through the zarrs pipeline."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +12,7 @@ import zarr
 from zarr.codecs import BloscCodec, ZstdCodec
 
 from koopcast.errors import StoreDamaged, StoreMissing
-from koopcast.stores.durable import writing
+from koopcast.stores.durable import remove, writing
 
 CHUNK_BYTES = 8_000_000
 """Bytes of a chunk that is neither slow to open nor wasteful to read in part."""
@@ -62,11 +62,52 @@ def write_fields(
     for name, variable in variables.items():
         if variable.chunks is not None:
             variables[name] = variable.chunk(dict(zip(variable.dims, encoding[name]["chunks"], strict=True)))
+    plain = _rebuilt(dataset, variables)
+    with zarrs_pipeline(), writing(path.parent.absolute()):
+        plain.to_zarr(path, group=group, mode="w", encoding=encoding, zarr_format=3, consolidated=False)
+
+
+def lay_out_fields(path: Path, template: xr.Dataset, chunks: Mapping[str, tuple[int, ...]]) -> None:
+    """Write the store of a dataset without the values of its lazy variables; the others are written whole.
+
+    Args:
+        path: Directory of the store, in place of whatever was there.
+        template: Of the whole dataset; no number of a lazy variable is ever computed.
+        chunks: Of each lazy variable.
+
+    Raises:
+        StoreNotWritable: The disk is full or read-only.
+    """
+    _write_beside(path, template, chunks, "w")
+
+
+def add_fields(path: Path, dataset: xr.Dataset) -> None:
+    """Add variables, and attributes of the whole, to a store that was laid out; those of the same name go.
+
+    Raises:
+        StoreNotWritable: The disk is full or read-only.
+    """
+    for name in dataset.data_vars:
+        remove(path / str(name))
+    _write_beside(path, dataset, {}, "a")
+
+
+def _write_beside(
+    path: Path, dataset: xr.Dataset, chunks: Mapping[str, tuple[int, ...]], mode: Literal["w", "a"]
+) -> None:
+    variables = {name: _plain(variable) for name, variable in dataset.variables.items()}
+    encoding = {name: _encoding(variable, None) for name, variable in variables.items()}
+    for name, shape in chunks.items():
+        encoding[name]["chunks"] = shape
+    plain = _rebuilt(dataset, variables)
+    with zarrs_pipeline(), writing(path.parent.absolute()):
+        plain.to_zarr(path, mode=mode, encoding=encoding, zarr_format=3, consolidated=False, compute=False)
+
+
+def _rebuilt(dataset: xr.Dataset, variables: Mapping[Hashable, xr.Variable]) -> xr.Dataset:
     data = {name: variables[name] for name in dataset.data_vars}
     coords = {name: variables[name] for name in dataset.coords}
-    plain = xr.Dataset(data, coords, dict(sorted(dataset.attrs.items())))
-    with _zarrs(), writing(path.parent.absolute()):
-        plain.to_zarr(path, group=group, mode="w", encoding=encoding, zarr_format=3, consolidated=False)
+    return xr.Dataset(data, coords, dict(sorted(dataset.attrs.items())))
 
 
 def open_fields(path: Path, *, group: str | None = None, first: Sequence[str] = ()) -> xr.Dataset:
@@ -82,7 +123,7 @@ def open_fields(path: Path, *, group: str | None = None, first: Sequence[str] = 
         StoreDamaged: A variable of `first` is not there.
     """
     try:
-        with _zarrs():
+        with zarrs_pipeline():
             found = xr.open_dataset(
                 path, engine="zarr", group=group, cache=False, zarr_format=3, consolidated=False
             )
@@ -139,4 +180,5 @@ class _Setting:
                     self._undo.close()
 
 
-_zarrs = _Setting()
+zarrs_pipeline = _Setting()
+"""The context in which arrays are read and written."""

@@ -1,1 +1,15 @@
-"""studies."""
+"""Studies: small experiments whose tables carry claims; the union is the registry."""
+
+from typing import Annotated, TypeAlias
+
+from koopcast.spec import Family
+from koopcast.studies.base import Findings as Findings
+from koopcast.studies.base import StudySpec as StudySpec
+from koopcast.studies.least_squares import LeastSquaresSpec
+from koopcast.studies.relaxation import RelaxationSpec
+from koopcast.studies.solvers import SolversSpec
+from koopcast.studies.subspace_embedding import SubspaceEmbeddingSpec
+
+AnyStudy: TypeAlias = Annotated[
+    LeastSquaresSpec | RelaxationSpec | SolversSpec | SubspaceEmbeddingSpec, Family("studies")
+]

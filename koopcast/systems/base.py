@@ -1,17 +1,18 @@
 """Systems: what evolves, or is solved for. A system states its equation; it integrates and solves nothing."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from koopcast.dynamics import ON_CPU, Problem, Setting
 from koopcast.grids import FieldsInfo
 from koopcast.linear import LinearProblem, Profile
+from koopcast.numerics.geometry import implied_coordinates
 from koopcast.spec import MethodSpec
 
 
@@ -24,6 +25,10 @@ class SystemSpec(MethodSpec):
     @abstractmethod
     def describe(self) -> FieldsInfo:
         """Return axes, variables and units; one sample, one time (generation fills in the counts)."""
+
+    def coordinates(self) -> dict[str, Float[Tensor, "_"]]:
+        """Return where the values of a field lie on each axis: at its nodes unless a system says otherwise."""
+        return {axis.name: implied_coordinates(axis) for axis in self.describe().axes}
 
 
 class EvolvingSpec(SystemSpec):
@@ -100,8 +105,16 @@ class StationarySpec(SystemSpec):
         """Return the fields that unknowns stand for, boundary values included, by variable."""
 
     @abstractmethod
-    def profile(self) -> Profile:
-        """Return what all matrices of a sequence have in common."""
+    def profile(self, varied: Collection[str] = ()) -> Profile:
+        """Return what all matrices of a sequence have in common.
+
+        Args:
+            varied: Names of the options that differ from sample to sample.
+        """
+
+    def mask(self) -> Bool[np.ndarray, "*space"] | None:
+        """Return where the domain has points, where it is no box: `describe` then says `is_masked`."""
+        return None
 
 
 class DrawnSpec(SystemSpec):

@@ -76,6 +76,10 @@ class Step(Spec):
         """Yield what the options break on these inputs, beyond what the specs below see for themselves."""
         yield from ()
 
+    def stream_name(self, name: str) -> str:
+        """Return the name of the random stream of the step `name`: its own."""
+        return name
+
     def faulty_option(self, error: Exception) -> Path:
         """Return the path of the option that an error of `outline` speaks of."""
         text = str(error)
@@ -92,6 +96,8 @@ def split_parts(split: Split | None) -> dict[str, type[Kind]]:
 
 def mismatch(model: FieldsInfo, data: FieldsInfo) -> str | None:
     """Return in what a model's fields differ from those that it meets, in words; None where they fit."""
+    if data.is_stationary:
+        return "forecasts, and the data have no time"
     if tuple(model.variables) != tuple(data.variables):
         return f"forecasts {', '.join(model.variables)}, the data hold {', '.join(data.variables)}"
     if model.shape != data.shape:

@@ -1,39 +1,64 @@
 """The step that makes data from a known system."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, NonNegativeInt, PositiveInt, TypeAdapter
+from pydantic import Field, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 
+from koopcast.distributions import AnyDistribution
+from koopcast.distributions.base import DistributionSpec
 from koopcast.dynamics import form_of
+from koopcast.generation import described
 from koopcast.grids import FieldsInfo
 from koopcast.integrators import AnyIntegrator, IntegratorSpec
+from koopcast.samplers import AnySampler
+from koopcast.solvers import AnySolver
+from koopcast.solvers.base import SolverSpec
 from koopcast.spec import Problem
 from koopcast.split import Split, apply_split
 from koopcast.systems import AnySystem
+from koopcast.systems.base import DrawnSpec, EvolvingSpec, StationarySpec, SystemSpec
 from schemas.references import Dataset, Kind, Model
-from schemas.stages.base import Contract, Inputs, Step, split_parts
+from schemas.stages.base import NOT_IN_KEY, Contract, Inputs, Step, split_parts
 
 SYSTEM = "system"
 """The part of a `generate` step that is its true model."""
+EDGE = 1e-12
+"""Share of a law beyond the values that are tried on the system."""
+EVOLVING_ALONE = (
+    "integrator",
+    "steps",
+    "dt",
+    "record_every",
+    "burn_in",
+    "verify_tol",
+    "tail_tol",
+    "arithmetic",
+)
+"""Options that only a system with a time has."""
+DEFECT, RESIDUAL = 1e-3, 1e-6
+"""Defaults of `defect_tol`."""
 
 
 class GenerateStep(Step):
-    """Integrate a system from drawn initial states.
+    """Make samples of a system: trajectories from drawn states, solutions of drawn equations, or draws alone.
 
-    Parts: those of the split, and `system` (the true model).
+    Parts: those of the split, and `system` (the true model of a system that evolves, where nothing is
+    varied).
     """
 
     yields: ClassVar[type[Kind]] = Dataset
     task: Literal["generate"] = "generate"
     system: AnySystem
-    """What evolves."""
+    """What evolves, is solved for, or is drawn."""
     integrator: AnyIntegrator | None = None
-    """Default: what suits the system."""
+    """Of a system that evolves; default: what suits the system."""
+    solver: AnySolver | None = None
+    """Of a stationary system; default: auto."""
     samples: PositiveInt = Field(1, le=10**7)
-    """Trajectories, each from an initial state of its own."""
+    """Each from random numbers of its own: fewer samples are the first ones of more."""
     steps: PositiveInt = Field(1000, le=10**7)
     """Records kept of each sample."""
     dt: Annotated[float, Field(gt=0)] | None = None
@@ -42,55 +67,155 @@ class GenerateStep(Step):
     """Integration steps between two records."""
     burn_in: NonNegativeInt = Field(0, le=10**9)
     """Records thrown away before the first that is kept."""
+    parameters: dict[str, AnyDistribution] = {}
+    """Options of the system that differ from sample to sample, and the law of each."""
+    design: AnySampler | None = None
+    """How the samples lie over the laws of `parameters`; default: iid."""
+    block: PositiveInt | None = Field(None, le=10**6)
+    """Samples made together, by one worker, on disk at once; default: by their size."""
+    arithmetic: Literal["float64", "float32"] = "float64"
+    """Precision of the integration."""
     dtype: Literal["float32", "float64"] = "float32"
-    """Of the stored fields; integration is in float64."""
+    """Of the stored fields."""
     verify_tol: Annotated[float, Field(gt=0)] = 1e-2
     """Most that halving dt may change over a Lyapunov time, as a share of the fields' standard deviation."""
     tail_tol: Annotated[float, Field(gt=0)] = 1e-6
     """Most of the energy that the finest tenth of the modes may hold; above it the grid is too coarse."""
+    defect_tol: Annotated[float, Field(gt=0)] | None = None
+    """Largest relative drift of an invariant (default 0.001), or relative residual of a linear system
+    (default 1e-6), of a sample that is kept."""
+    max_failed_fraction: float = Field(0.0, ge=0, lt=1)
+    """Share of the samples that may be refused and drawn anew; above it the run fails and says why."""
+    stream: str | None = Field(None, min_length=1, max_length=60, json_schema_extra=NOT_IN_KEY)
+    """Name of the random stream; default: the step's own name. Steps of one stream draw the same samples."""
     split: Split | None = None
     """Parts `train`, `valid` and `test`; without it the dataset stays whole."""
 
     def parts(self) -> dict[str, type[Kind]]:
-        """Return the parts of the split, and the true model."""
-        return {**split_parts(self.split), SYSTEM: Model}
+        """Return the parts of the split, and the true model where all samples have the same."""
+        has_model = isinstance(self.system, EvolvingSpec) and not self.parameters
+        return {**split_parts(self.split), **({SYSTEM: Model} if has_model else {})}
 
-    def record_step(self) -> float:
+    def stream_name(self, name: str) -> str:
+        """Return the name of the random stream of the step `name`."""
+        return self.stream or name
+
+    def record_step(self, system: EvolvingSpec) -> float:
         """Return the time between two records."""
-        return (self.dt or self.system.default_time_step()) * self.record_every
+        return float(f"{(self.dt or system.default_time_step()) * self.record_every:.12g}")
 
-    def chosen_integrator(self) -> IntegratorSpec:
+    def chosen_integrator(self, system: EvolvingSpec) -> IntegratorSpec:
         """Return the integrator, or what suits the system."""
         if self.integrator is not None:
             return self.integrator
         adapter: TypeAdapter[IntegratorSpec] = TypeAdapter(AnyIntegrator)
-        return adapter.validate_python(self.system.default_integrator())
+        return adapter.validate_python(system.default_integrator())
+
+    def chosen_solver(self) -> SolverSpec:
+        """Return the solver, or the one that chooses."""
+        if self.solver is not None:
+            return self.solver
+        adapter: TypeAdapter[SolverSpec] = TypeAdapter(AnySolver)
+        return adapter.validate_python("auto")
+
+    def tolerance(self) -> float:
+        """Return the largest defect or residual of a sample."""
+        if self.defect_tol is not None:
+            return self.defect_tol
+        return DEFECT if isinstance(self.system, EvolvingSpec) else RESIDUAL
 
     def modules(self) -> tuple[str, ...]:
-        """Return the generation and the integrator."""
-        return ("koopcast.generation", type(self.chosen_integrator()).__module__)
+        """Return the generation, and the method that is chosen."""
+        system: SystemSpec = self.system
+        if isinstance(system, EvolvingSpec):
+            return ("koopcast.generation.trajectories", type(self.chosen_integrator(system)).__module__)
+        if isinstance(system, StationarySpec):
+            return ("koopcast.generation.snapshots", type(self.chosen_solver()).__module__)
+        return ("koopcast.generation.snapshots",)
 
     def outline(self, inputs: Inputs) -> Contract:
         """Return what the system says of its fields, with the counts of this step."""
-        info = self.system.describe()
-        time = replace(info.time, size=self.steps, step=self.record_step())
-        whole = replace(info, time=time, samples=self.samples)
-        return Contract(Dataset, self._split(whole))
+        system: SystemSpec = self.system
+        if not isinstance(system, EvolvingSpec):
+            return Contract(Dataset, self._split(described(system, self.samples), np.zeros(1)))
+        info, interval = system.describe(), self.record_step(system)
+        time = replace(info.time, size=self.steps, step=interval)
+        times = np.round(interval * np.arange(self.steps), 12)
+        return Contract(Dataset, self._split(replace(info, time=time, samples=self.samples), times))
 
-    def _split(self, info: FieldsInfo) -> FieldsInfo:
-
-        if self.split is None:
+    def _split(self, info: FieldsInfo, times: np.ndarray) -> FieldsInfo:
+        if self.split is None or (info.is_stationary and self.split.time is not None):
             return info
-        return apply_split(info, self.split, self.record_step() * np.arange(self.steps))
+        return apply_split(info, self.split, times)
 
     def rules(self, inputs: Inputs) -> Iterator[Problem]:
-        """Refuse an integrator that cannot solve the system's equation."""
-        form = form_of(self.system.problem())
-        integrator = self.chosen_integrator()
+        """Refuse methods that cannot solve the equation, options without meaning, impossible parameters."""
+        system: SystemSpec = self.system
+        yield from self._options_have_meaning(system)
+        yield from self._parameters_vary(system)
+        if isinstance(system, EvolvingSpec):
+            yield from self._integrator_fits(system)
+        elif isinstance(system, StationarySpec):
+            refusal = self.chosen_solver().refusal(system.profile(tuple(self.parameters)))
+            if refusal:
+                yield Problem(("solver",), refusal)
+
+    def _integrator_fits(self, system: EvolvingSpec) -> Iterator[Problem]:
+        form, integrator = form_of(system.problem()), self.chosen_integrator(system)
         if not integrator.takes(form):
-            suits = self.system.default_integrator()
             yield Problem(
                 ("integrator",),
-                f"'{integrator.kind}' does not solve a {form} equation such as that of '{self.system.kind}'; "
-                f"use '{suits}'",
+                f"'{integrator.kind}' does not solve a {form} equation such as that of '{system.kind}'; "
+                f"use '{system.default_integrator()}'",
             )
+
+    def _options_have_meaning(self, system: SystemSpec) -> Iterator[Problem]:
+        what = {EvolvingSpec: "evolves", StationarySpec: "is stationary", DrawnSpec: "is drawn"}
+        state = next(words for form, words in what.items() if isinstance(system, form))
+        foreign: list[str] = [] if isinstance(system, EvolvingSpec) else list(EVOLVING_ALONE)
+        if not isinstance(system, StationarySpec):
+            foreign.append("solver")
+        if isinstance(system, DrawnSpec):
+            foreign.append("defect_tol")
+        for name in foreign:
+            if name in self.model_fields_set:
+                yield Problem((name,), f"'{system.kind}' {state} and takes no `{name}`; remove it")
+        if self.split is not None and self.split.time is not None and not isinstance(system, EvolvingSpec):
+            yield Problem(("split", "time"), f"'{system.kind}' {state} and has no time; split it by `sample`")
+
+    def _parameters_vary(self, system: SystemSpec) -> Iterator[Problem]:
+        for name, law in self.parameters.items():
+            if name not in type(system).varied:
+                known = ", ".join(type(system).varied) or "none"
+                yield Problem(
+                    ("parameters", name),
+                    f"'{name}' of '{system.kind}' cannot differ from sample to sample (what can: {known}); "
+                    "remove it",
+                )
+            elif fault := _beyond(system, name, law):
+                yield Problem(("parameters", name), fault)
+        if self.design is None:
+            return
+        if not self.parameters:
+            yield Problem(("design",), "there are no `parameters` to lay out; name some or remove it")
+        elif not self.design.lays_points:
+            yield Problem(("design",), f"'{self.design.kind}' chooses rows of a table; use sobol or iid")
+        else:
+            functions = self.design.num_functions(self.samples, len(self.parameters))
+            if fault := self.design.faulty_count(self.samples, functions):
+                yield Problem(("samples",), fault)
+
+
+def _beyond(system: SystemSpec, name: str, law: DistributionSpec) -> str | None:
+    """Return why the system does not take the extreme values of a law; None where it does."""
+    for value in law.quantile(np.array([EDGE, 1 - EDGE])).tolist():
+        given: Mapping[str, Any] = {**system.model_dump(), name: value}
+        try:
+            type(system).model_validate(given)
+        except ValidationError as error:
+            reason = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+            return (
+                f"the law '{law.kind}' reaches {value:g}, which '{system.kind}' does not take as '{name}' "
+                f"({reason}); narrow the law"
+            )
+    return None

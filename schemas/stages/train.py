@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 from koopcast.koopman import AnyKoopman
 from koopcast.operators import AnyOperator
 from koopcast.spec import Family, Problem
+from koopcast.subsets import SubsetSpec
 from koopcast.training import TrainingSpec
 from schemas.references import Dataset, Kind, Model, Ref
 from schemas.stages.base import Contract, Inputs, Step
@@ -29,6 +30,8 @@ class TrainStep(Step):
     """What is learned."""
     training: TrainingSpec | None = None
     """For models that are trained by gradients; default: the options of `TrainingSpec`."""
+    subset: SubsetSpec | None = None
+    """Learn from some of the training pairs alone; default: from all."""
 
     def modules(self) -> tuple[str, ...]:
         """Return the training loop where there is one."""
@@ -55,6 +58,13 @@ class TrainStep(Step):
                 f"the split of '{self.data}' has no part `train` (parts: {parts}); add one to learn from",
             )
             return
+        if dataset.fields.is_stationary:
+            yield Problem(
+                ("data",),
+                f"the samples of '{self.data}' have no time, and '{self.model.kind}' learns what follows "
+                "what; name data of a system that evolves",
+            )
+            return
         records, history = dataset.part("train").fields.time.size, self.model.num_history()
         if records <= history and not any(self.model.check(dataset.fields)):
             yield Problem(
@@ -62,6 +72,10 @@ class TrainStep(Step):
                 f"'{self.model.kind}' needs {history + 1} consecutive records ({history} make one state), "
                 f"the part it learns from has {records}; fewer delays or a longer `train` part",
             )
+        if self.subset is not None:
+            length = history + (self.training.rollout if self.training is not None else 1)
+            for problem in self.subset.faults(dataset.part("train").fields, length):
+                yield problem.below("subset")
         if self.training is not None and not self.model.is_trained_by_gradient:
             yield Problem(
                 ("training",),

@@ -16,6 +16,7 @@ from koopcast.errors import Diverged, EmptySelection, NotFinite
 from koopcast.fields import FieldData
 from koopcast.grids import Axis, FieldsInfo, TimeAxis, Window
 from koopcast.operators import FNOSpec, OperatorDynamics
+from koopcast.subsets import SubsetSpec
 from koopcast.training import TrainedResult, Trainer, TrainingSpec, runs_at_once, train
 
 CPU = torch.device("cpu")
@@ -226,18 +227,21 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing is cleaned up."""
 
 
-def test_a_kill_at_any_batch_changes_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("subset", [None, SubsetSpec(sampler="christoffel", count=40, modes=3)])
+def test_a_kill_at_any_batch_changes_no_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subset: SubsetSpec | None
+) -> None:
     training = TrainingSpec(epochs=3, noise=0.05, checkpoint_minutes=0, early_stopping={"patience": 5})
-    arguments = {"seed": 3, "device": CPU}
+    arguments = {"seed": 3, "device": CPU, "subset": subset}
     unbroken = train(TINY, training, advection(), scratch=tmp_path / "unbroken", **arguments)
     step = Trainer._step
     for kill_at in range(6):
         taken = 0
 
-        def killed(self: Trainer, frames: torch.Tensor, kill_at: int = kill_at) -> float:
+        def killed(self: Trainer, *batch: torch.Tensor | None, kill_at: int = kill_at) -> float:
             nonlocal taken
             taken += 1
-            value = step(self, frames)
+            value = step(self, *batch)
             if taken > kill_at:
                 raise Killed
             return value

@@ -96,7 +96,7 @@ STUDY = Vocabulary(("iterations", "error"), {"skr": (), "iid": (20, 40)}, key="n
 
 
 def test_a_condition_on_a_study_names_sizes() -> None:
-    scores = {"error": {"iid": {"20": 3.0, "40": 1.5}}, "iterations": {"skr": {"all": 9.0}}}
+    scores = {"error": {"iid": {"n=20": 3.0, "n=40": 1.5}}, "iterations": {"skr": {"all": 9.0}}}
     assert parse("error(iid, n=40) <= 0.5 * error(iid, n=20)", STUDY).outcome(scores).holds
     assert not parse("iterations(skr) < 9", STUDY).outcome(scores).holds
 

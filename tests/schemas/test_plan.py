@@ -254,9 +254,9 @@ def test_a_step_that_is_not_there_is_refused_with_a_suggestion(option: str) -> N
 
 
 def test_costs_follow_from_shapes() -> None:
-    # 2 samples x 300 records x 40 cells in float32
+    # 2 samples x 300 records x 40 cells in float32, coordinates and descriptions
     cost = plan()["truth"].cost
     assert cost is not None
-    assert cost.disk == 2 * 300 * 40 * 4
+    assert 0 < cost.disk - 2 * 300 * 40 * 4 < 20_000
     assert cost.seconds({}) is None
     assert cost.seconds({"generate:lorenz96": 1000.0}) == pytest.approx(2 * 300 * 40 / 1000)

@@ -9,8 +9,11 @@ SCORES = {
 }
 
 
-def test_scores_come_back_from_the_table_as_they_were() -> None:
-    assert score_mapping(to_table(Findings(SCORES), {"error": "1", "iterations": "1"})) == SCORES
+def test_scores_come_back_from_the_table_under_their_size() -> None:
+    assert score_mapping(to_table(Findings(SCORES), {"error": "1", "iterations": "1"})) == {
+        "error": {"iid": {"n=20": 3.5, "n=40": 1.25}, "dpp": {"n=20": 1.5}},
+        "iterations": {"skr": {"all": 9.0}},
+    }
 
 
 def test_every_row_has_the_units_of_its_metric() -> None:

@@ -9,8 +9,7 @@ from koopcast.assimilation.cycle import CycleState, Experiment, ModelNoise, run
 from koopcast.assimilation.records import joined
 from koopcast.dynamics import Dynamics
 from koopcast.errors import Diverged, EmptySelection
-from koopcast.fields import FieldData
-from koopcast.generation import Run, SystemDynamics, dataset, describe, generate
+from koopcast.generation import Run, SystemDynamics, evolve
 from koopcast.integrators.rk4 import RK4Spec
 from koopcast.observations import AnyObservations, ObservationSet
 from koopcast.progress import listening
@@ -32,8 +31,7 @@ def ring(samples=2, steps=CYCLES + 1):
 
 
 def fields(setup):
-    values = torch.cat(list(generate(setup, seeded(1))), dim=1)
-    return FieldData(dataset(setup, values, dtype="float64"), describe(setup))
+    return evolve(setup, seed=1, dtype="float64")
 
 
 SETUP = ring()

@@ -12,8 +12,7 @@ from pydantic import TypeAdapter
 from koopcast.assimilation import AnyAnalysis, AnyInitial
 from koopcast.assimilation.cycle import CycleState, Experiment, run
 from koopcast.assimilation.records import joined
-from koopcast.fields import FieldData
-from koopcast.generation import Run, SystemDynamics, dataset, describe, generate
+from koopcast.generation import Run, SystemDynamics, evolve
 from koopcast.integrators.rk4 import RK4Spec
 from koopcast.observations import AnyObservations
 from koopcast.systems.lorenz96 import Lorenz96Spec
@@ -24,8 +23,7 @@ EXPERIMENTS, CYCLES, BURN_IN = 16, 1000, 400
 def scores(method, cycles=CYCLES, burn_in=BURN_IN, initial=None, experiments=EXPERIMENTS):
     """Return the score of each of the independent experiments."""
     setup = Run(Lorenz96Spec(), RK4Spec(), samples=experiments, steps=cycles + 1, burn_in=400)
-    values = torch.cat(list(generate(setup, torch.Generator().manual_seed(1))), dim=1)
-    truth, dynamics = FieldData(dataset(setup, values), describe(setup)), SystemDynamics(setup)
+    truth, dynamics = evolve(setup, seed=1), SystemDynamics(setup)
     generator = torch.Generator().manual_seed(2)
     spec = TypeAdapter(AnyAnalysis).validate_python(method)
     observed = TypeAdapter(AnyObservations).validate_python("synthetic").observe(truth, 1, generator)

@@ -8,7 +8,6 @@ from koopcast.dynamics import Semilinear, Tendency
 from koopcast.errors import ShapeMismatch
 from koopcast.integrators.etdrk4 import ETDRK4Spec
 from koopcast.integrators.rk4 import RK4Spec
-from koopcast.numerics.fourier import kept_modes, quadratic_flux, spectral_maps
 from koopcast.systems.kuramoto_sivashinsky import KuramotoSivashinskySpec
 from koopcast.systems.lorenz63 import Lorenz63Spec
 
@@ -51,31 +50,6 @@ def test_rk4_has_fourth_order_on_lorenz63():
     exact = run(RK4Spec().build(problem, 0.2 / 1024), x, 1024)
     errors = [(run(RK4Spec().build(problem, 0.2 / n), x, n) - exact).norm().item() for n in (32, 64, 128)]
     assert orders(errors) == pytest.approx([4, 4], abs=0.2)
-
-
-def kdv(points):
-    """u_t + u u_x + δ² u_xxx = 0 on (-1, 1): L = i δ² k³, purely imaginary."""
-    k = math.pi * torch.arange(kept_modes(points), dtype=torch.float64)
-    to_spectral, to_physical = spectral_maps(points)
-    return Semilinear(1j * 0.022**2 * k**3, quadratic_flux(k, points), to_spectral, to_physical)
-
-
-def soliton(points, speed):
-    x = -1 + 2 * torch.arange(points, dtype=torch.float64) / points
-    return (3 * speed / torch.cosh(math.sqrt(speed) / (2 * 0.022) * x).square())[None, :, None]
-
-
-def test_etdrk4_keeps_a_kdv_soliton_to_fourth_order_with_complex_coefficients():
-    # After one period, 2 / speed, the soliton is back. With the real parts of the coefficients alone the
-    # order is 1 and the error at these steps is above 1e-2.
-    points, speed = 192, 0.25
-    problem, start = kdv(points), soliton(points, speed)
-    errors = []
-    for dt in (4e-3, 2e-3):
-        v = run(ETDRK4Spec().build(problem, dt), problem.to_spectral(start), round(2 / speed / dt))
-        errors.append(((problem.to_physical(v) - start).norm() / start.norm()).item())
-    assert errors[-1] < 2e-7
-    assert orders(errors) == pytest.approx([4.2], abs=0.4)
 
 
 def test_etdrk4_solves_a_linear_equation_exactly():

@@ -1,0 +1,102 @@
+"""Trajectories: what to integrate, and the true model that takes its steps."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from koopcast.dynamics import Dynamics, Problem, Semilinear, Setting, Tendency
+from koopcast.grids import FieldsInfo, TimeAxis
+from koopcast.integrators.base import IntegratorSpec
+from koopcast.systems.base import EvolvingSpec
+
+SMALL = 2**15
+"""Numbers up to which calls cost more than arithmetic, so that arrays are stepped in place of tensors."""
+Arithmetic = Literal["float32", "float64"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What to integrate: counts of records, and steps between them."""
+
+    system: EvolvingSpec
+    integrator: IntegratorSpec
+    samples: int = 1
+    steps: int = 1000
+    """Records kept of each sample."""
+    dt: float | None = None
+    """Integration step; default: the system's own."""
+    record_every: int = 1
+    burn_in: int = 0
+    """Records thrown away before the first that is kept."""
+    verify_tol: float = 1e-2
+    """Difference that halving the step may make over one Lyapunov time, as a share of the fields' standard
+    deviation."""
+    tail_tol: float = 1e-6
+    """Share of energy that the finest tenth of the modes may hold in a resolved field."""
+    defect_tol: float = 1e-3
+    """Relative drift that an invariant may have."""
+    arithmetic: Arithmetic = "float64"
+    """Precision of the steps."""
+
+    @property
+    def step(self) -> float:
+        """Return the integration step, in time units of the system."""
+        return self.system.default_time_step() if self.dt is None else self.dt
+
+    @property
+    def precision(self) -> torch.dtype:
+        """Return the type of real numbers."""
+        return torch.float32 if self.arithmetic == "float32" else torch.float64
+
+    def moment(self, record: int) -> float:
+        """Return the time of a record, counted from the initial state."""
+        return record * self.record_every * self.step
+
+
+def describe(run: Run) -> FieldsInfo:
+    """Return the contract of the fields that a run makes."""
+    interval = float(f"{run.step * run.record_every:.12g}")
+    return replace(run.system.describe(), samples=run.samples, time=TimeAxis(run.steps, interval, "1"))
+
+
+class SystemDynamics(Dynamics):
+    """The true model: one step is one record interval."""
+
+    keeps_tensors = False
+
+    def __init__(
+        self,
+        run: Run,
+        device: torch.device | str = "cpu",
+        parameters: Mapping[str, Float[Tensor, " batch"]] | None = None,
+    ) -> None:
+        self.info = describe(run)
+        self.dtype = run.precision
+        self._every = run.record_every
+        setting = Setting(torch.device(device), run.precision, parameters or {})
+        self.problem: Problem = run.system.problem(setting)
+        self._stepper: Callable[[Any], Any] = run.integrator.build(self.problem, run.step)
+        self._takes_arrays = isinstance(self.problem, Tendency) and self.problem.takes_arrays
+
+    def step(self, state: Float[Tensor, "batch state"]) -> Float[Tensor, "batch state"]:
+        """Return the state after the integration steps of one record interval."""
+        if isinstance(self.problem, Semilinear):
+            coefficients = self._stepped(self.problem.to_spectral(self.decode(state)))
+            return self.problem.to_physical(coefficients).flatten(1)
+        is_small = state.is_cpu and state.numel() <= SMALL and state.dtype == torch.float64
+        if self._takes_arrays and is_small and not state.requires_grad:
+            # Column-major: what one component does for all members is one loop.
+            stepped: np.ndarray = self._stepped(np.asfortranarray(state.numpy()))
+            return torch.from_numpy(np.ascontiguousarray(stepped))
+        result: Tensor = self._stepped(state)
+        return result
+
+    def _stepped(self, x: Any) -> Any:
+        for _ in range(self._every):
+            x = self._stepper(x)
+        return x

@@ -1,0 +1,34 @@
+"""Sobol points: a net that fills the cube evenly."""
+
+from typing import Literal
+
+import numpy as np
+from scipy.stats import qmc
+
+from koopcast.errors import InvalidInput
+from koopcast.samplers.base import Points, SamplerSpec, inside
+
+
+class SobolSpec(SamplerSpec):
+    """Scrambled Sobol points; their balance is complete where the count is a power of 2."""
+
+    kind: Literal["sobol"] = "sobol"
+
+    reference = "Sobol 1967; directions of Joe and Kuo 2008; scrambled as in Matoušek 1998"
+    chooses_rows = False
+
+    def points(self, count: int, dimension: int, generator: np.random.Generator) -> Points:
+        """Return the first `count` points of a net; the figure `is_power_of_two` tells whether it is whole.
+
+        Raises:
+            InvalidInput: More dimensions than the table of directions holds.
+        """
+        if dimension > qmc.Sobol.MAXDIM:
+            raise InvalidInput(
+                f"sobol: {dimension} dimensions, at most {qmc.Sobol.MAXDIM} are tabulated",
+                "choose latin_hypercube",
+            )
+        exponent = (count - 1).bit_length()
+        net = qmc.Sobol(dimension, scramble=True, rng=generator).random_base2(exponent)
+        figures = {"is_power_of_two": float(count == 2**exponent)}
+        return Points(inside(net[:count]), np.ones(count), figures)
