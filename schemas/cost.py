@@ -111,7 +111,8 @@ def _generate(step: GenerateStep, fields: FieldsInfo, workers: int) -> Cost:
     else:
         working = STAGES_OF_STEP * state + STAGED * STAGE_BYTES
         updates = fields.samples * (step.steps + step.burn_in) * step.record_every * state_size(fields)
-    memory = at_once * (sizes.buffered + working) + figures + MARK
+    # Channels lie side by side in memory and apart on disk: writing copies.
+    memory = at_once * (2 * sizes.buffered + working) + figures + MARK
     return Cost(disk, memory, updates, f"generate:{step.system.kind}")
 
 

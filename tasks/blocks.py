@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
+from dataclasses import dataclass
+from pathlib import Path
 from uuid import uuid4
 
 import torch
@@ -17,6 +19,9 @@ from koopcast.generation import Recipe
 from koopcast.generation.recipe import Advance
 from koopcast.progress import report
 from koopcast.stores.regions import Regions
+
+STOP = "stop"
+"""File beside the regions that ends the blocks which other machines make."""
 
 
 def make_missing(recipe: Recipe, regions: Regions, workers: int) -> None:
@@ -39,6 +44,7 @@ def make_missing(recipe: Recipe, regions: Regions, workers: int) -> None:
 
 def make_block(recipe: Recipe, regions: Regions, block: int, advance: Advance = lambda done: None) -> int:
     """Make one block, write it, and mark it; return its number."""
+    advance(0)
     with _one_thread():
         made = recipe.make(block, regions.write, advance)
     regions.mark(block, made.as_json())
@@ -82,16 +88,29 @@ def _is_on_cluster() -> bool:
 def _on_cluster(recipe: Recipe, regions: Regions, missing: Sequence[int], meter: "_Meter") -> None:
     from distributed import as_completed, wait, worker_client
 
+    flag = regions.folder / STOP
+    flag.unlink(missing_ok=True)
     # The client gives this thread's place back to the worker, so that one worker is enough.
     with worker_client() as client:
-        futures = client.compute(_tasks(recipe, regions, missing))
+        futures = client.compute(_tasks(recipe, regions, missing, _UnlessStopped(flag)))
         try:
             for future in as_completed(futures):
                 meter.finish(future.result())
         except BaseException:
-            client.cancel(futures)
-            wait([future for future in futures if not future.cancelled()])
+            flag.touch()
+            wait(futures)
             raise
+
+
+@dataclass(frozen=True)
+class _UnlessStopped:
+    """Hears of work on another machine, and ends it where a file says that it is in vain."""
+
+    flag: Path
+
+    def __call__(self, done: int) -> None:
+        if self.flag.exists():
+            raise EngineError("another block has failed")
 
 
 class _Meter:
@@ -111,6 +130,8 @@ class _Meter:
         with self._lock:
             if self._is_stopped:
                 raise EngineError("another block has failed")
+            if not done:
+                return
             self._done = min(self._done + done, self._total)
             self._context.run(report, self._recipe.unit, self._done, self._total)
 

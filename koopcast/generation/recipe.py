@@ -53,14 +53,14 @@ class Draws:
             return self.design.points(self.samples, len(self.names), generator)
         return Points(generator.random((self.samples, len(self.names))), np.ones(self.samples))
 
-    @property
+    @cached_property
     def is_weighted(self) -> bool:
         """Whether samples count differently in means over the laws."""
-        return bool(np.any(self.points.weight != 1))
+        return bool(self.names) and bool(np.any(self.points.weight != 1))
 
     def weight(self, sample: int, attempt: int = 0) -> float:
         """Return the weight of a sample; one drawn anew stands for itself alone."""
-        return 1.0 if attempt else float(self.points.weight[sample])
+        return 1.0 if attempt or not self.names else float(self.points.weight[sample])
 
     def parameters(self, sample: int, attempt: int = 0) -> dict[str, float]:
         """Return the parameters of a sample: the point of the design, or where that failed a draw from the

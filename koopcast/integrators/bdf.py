@@ -161,21 +161,22 @@ class _March:
         return z, found
 
     def _jacobians(self, x: Float[np.ndarray, "row state"]) -> Float[np.ndarray, "row diagonal state"]:
-        """Return ∂f_i/∂x_j at [b + i - j, j] by differences of columns that share no row."""
-        rows, size, b = len(x), x.shape[1], self.band
-        J, here = np.zeros((rows, 2 * b + 1, size)), self.f(x)
+        """Return ∂f_i/∂x_j at [b + i - j, j] by differences: columns 2b + 1 apart are moved at once."""
+        size, b, here = x.shape[1], self.band, self.f(x)
         typical = np.maximum(np.abs(x), np.sqrt(np.square(x).mean(axis=1, keepdims=True)))
         increment = math.sqrt(self.unit) * np.where(typical > 0, typical, 1.0)
         increment = (x + increment) - x  # as it is in floating point
-        for colour in range(min(2 * b + 1, size)):
-            columns = np.arange(colour, size, 2 * b + 1)
+        period = min(2 * b + 1, size)
+        changes = np.empty((period, *x.shape))
+        for first in range(period):
             moved = x.copy()
-            moved[:, columns] += increment[:, columns]
-            change = self.f(moved) - here
-            for offset in range(-b, b + 1):
-                inside = columns[(columns + offset >= 0) & (columns + offset < size)]
-                J[:, b + offset, inside] = change[:, inside + offset] / increment[:, inside]
-        return J
+            moved[:, first::period] += increment[:, first::period]
+            changes[first] = self.f(moved) - here
+        column = np.arange(size)
+        place = column + np.arange(-b, b + 1)[:, None]
+        inside = (place >= 0) & (place < size)
+        slopes = changes[column % period, :, place.clip(0, size - 1)] / increment.T
+        return np.ascontiguousarray(np.where(inside[..., None], slopes, 0.0).transpose(2, 0, 1))
 
 
 def _factored(J: Float[np.ndarray, "diagonal state"], factor: float) -> Any:

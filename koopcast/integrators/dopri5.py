@@ -83,11 +83,11 @@ class Dopri5Spec(IntegratorSpec):
         difference = _sum(ERROR, slopes)
         rtol = max(self.rtol, 10 * _epsilon(x))
         ratio = difference / (self.atol + rtol * _larger(abs(x), abs(trial)))
-        square: Any = (ratio * ratio).mean(-1)
-        if isinstance(square, Tensor):
-            square = square.detach().cpu().numpy()
-        size = h * np.sqrt(np.asarray(square, dtype=np.float64))
-        return np.where(np.isfinite(size), size, np.inf)
+        values = ratio.detach().cpu().numpy() if isinstance(ratio, Tensor) else ratio
+        # Row by row, so that a sample's sum is rounded alike in whatever batch it stands.
+        rows = np.ascontiguousarray(values, dtype=np.float64)
+        size = h * np.sqrt(np.square(rows).mean(axis=-1))
+        return np.asarray(np.where(np.isfinite(size), size, np.inf))
 
     def _check(self, h: Float[np.ndarray, "*batch"], left: Float[np.ndarray, "*batch"], dt: float) -> None:
         short = (h < self.least_step * dt) & (h < left)

@@ -39,8 +39,8 @@ class Product:
 
 @dataclass(frozen=True)
 class PeriodicLine:
-    """A grid j L/n on a periodic interval. Coefficients are those of k = 0..n/2; beyond the kept ones they
-    stay zero, which costs less than to cut them off and to fill them up at each transform.
+    """A grid j L/n on a periodic interval. Coefficients are those of e^{2πikx/L}, k = 0..n/2; beyond the kept
+    ones they stay zero, which costs less than to cut them off and to fill them up at each transform.
     """
 
     points: int
@@ -61,13 +61,13 @@ class PeriodicLine:
 
     def to_spectral(self, fields: Float[Tensor, "*batch points 1"]) -> Complex[Tensor, "*batch mode"]:
         """Return the kept coefficients and zeros."""
-        spectrum: Tensor = torch.fft.rfft(fields[..., 0].to(self.setting.dtype))
+        spectrum: Tensor = torch.fft.rfft(fields[..., 0].to(self.setting.dtype), norm="forward")
         spectrum[..., self.kept :] = 0
         return spectrum
 
     def to_physical(self, coefficients: Complex[Tensor, "*batch mode"]) -> Float[Tensor, "*batch points 1"]:
         """Return the fields."""
-        fields: Tensor = torch.fft.irfft(coefficients, n=self.points)
+        fields: Tensor = torch.fft.irfft(coefficients, n=self.points, norm="forward")
         return fields[..., None]
 
     def semilinear(self, linear: Tensor) -> Semilinear:
@@ -76,14 +76,16 @@ class PeriodicLine:
         N(v) = -(ik/2) F[(F⁻¹v)²], and 0 for modes that are not kept. The factor of mode 0 is exactly 0, so
         the mean is conserved to round-off.
         """
-        symbol = -0.5j * self.wave_numbers
+        # The transforms of the product leave out the factor 1/n, which is cheaper here.
+        symbol = -0.5j * self.wave_numbers / self.points
         symbol[self.kept :] = 0
         product = Product(symbol.to(self.setting.complex_dtype), self._square)
         return Semilinear(linear, product, self.to_spectral, self.to_physical)
 
     def _square(self, v: Complex[Tensor, "*batch mode"]) -> Complex[Tensor, "*batch mode"]:
-        u = torch.fft.irfft(v, n=self.points)
-        result: Tensor = torch.fft.rfft(u * u)
+        u = torch.fft.irfft(v, n=self.points, norm="forward")
+        # In place is faster; a gradient needs u itself.
+        result: Tensor = torch.fft.rfft(u * u if u.requires_grad else u.mul_(u))
         return result
 
     def tail_energy(self, fields: Float[Tensor, "*batch points 1"]) -> Float[Tensor, "*batch"]:

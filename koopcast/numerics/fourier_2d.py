@@ -56,19 +56,21 @@ class PeriodicSquare:
 
     def to_spectral(self, fields: Float[Tensor, "*batch y x 1"]) -> Complex[Tensor, "*batch y kept"]:
         """Return the kept coefficients of fields less their mean."""
-        return self._forward(fields[..., 0].to(self.setting.dtype)) * self.mask.to(self.setting.dtype)
+        mask = (self.mask / self.points**2).to(self.setting.dtype)
+        return self._forward(fields[..., 0].to(self.setting.dtype)) * mask
 
     def to_physical(self, coefficients: Complex[Tensor, "*batch y kept"]) -> Float[Tensor, "*batch y x 1"]:
         """Return the fields."""
         return self._backward(coefficients)[..., None]
 
     def _forward(self, fields: Float[Tensor, "*batch y x"]) -> Complex[Tensor, "*batch y kept"]:
-        # Columns that are not kept are dropped before the second transform.
+        # Columns that are not kept are dropped before the second transform. The factor 1/n² is the caller's.
         result: Tensor = torch.fft.fft(torch.fft.rfft(fields)[..., : self.kept], dim=-2)
         return result
 
     def _backward(self, coefficients: Complex[Tensor, "*batch y kept"]) -> Float[Tensor, "*batch y x"]:
-        result: Tensor = torch.fft.irfft(torch.fft.ifft(coefficients, dim=-2), n=self.points)
+        columns = torch.fft.ifft(coefficients, dim=-2, norm="forward")
+        result: Tensor = torch.fft.irfft(columns, n=self.points, norm="forward")
         return result
 
     def advection(
@@ -83,6 +85,7 @@ class PeriodicSquare:
         (ky, kx), mask, precision = self.wave_numbers, self.mask, self.setting.complex_dtype
         inverse = mask / torch.where(mask == 0, -1.0, -self.laplacian)
         to_u, to_v = (1j * ky * inverse).to(precision), (-1j * kx * inverse).to(precision)
+        mask = mask / self.points**2
         of_uv, of_squares = (mask * (kx**2 - ky**2)).to(precision), (mask * kx * ky).to(precision)
         f = None if forcing is None else self.to_spectral(forcing[..., None])
 

@@ -10,27 +10,28 @@ from koopcast.report.tables import Cell, Head, ScoreRow, ScoreTable, number
 
 
 def study_tables(step: str, table: pd.DataFrame) -> Iterator[ScoreTable]:
-    """Yield a table of what has one score, then one for each metric that has several sizes.
+    """Yield a table of what has one score or one size, then one for each metric that has several sizes.
 
     Args:
         step: Name of the step.
         table: Columns `metric`, `subject`, `n` (missing where there is one score alone), `value`, `units`.
     """
-    single = table[table["n"].isna()]
+    sizes = table["n"].dropna().unique()
+    single = table[table["n"].isna()] if len(sizes) > 1 else table
     if len(single):
         units = dict(zip(single["metric"], single["units"], strict=True))
         columns = {metric: with_units(readable(metric), units[metric]) for metric in units}
-        yield _table(readable(step), "subject", single, "metric", columns)
-    for metric, rows in table[table["n"].notna()].groupby("metric", sort=False):
+        title = f"{readable(step)}, n = {sizes[0]}" if len(sizes) == 1 else readable(step)
+        yield _table(title, "subject", single, "metric", columns)
+    for metric, rows in table[table["n"].notna()].groupby("metric", sort=False) if len(sizes) > 1 else ():
         title = f"{readable(step)}: {with_units(readable(str(metric)), str(rows['units'].iloc[0]))}"
-        sizes = sorted(rows["n"].unique())
-        yield _table(title, "n", rows, "n", {size: str(size) for size in sizes})
+        yield _table(title, "n", rows, "n", {size: str(size) for size in sorted(rows["n"].unique())})
 
 
 def study_pictures(step: str, table: pd.DataFrame) -> Iterator[Picture]:
-    """Yield a picture of each metric that has several sizes."""
+    """Yield a picture of each metric that compares several subjects at several sizes."""
     for metric, rows in table[table["n"].notna()].groupby("metric", sort=False):
-        if rows["n"].nunique() > 1:
+        if rows["n"].nunique() > 1 and rows["subject"].nunique() > 1:
             yield figures.value_against_size(rows, step, f"{step}-{metric}")
 
 

@@ -22,18 +22,12 @@ class BoxInverse:
             # The fields are real: half of the modes of the last periodic axis say it all.
             half = self._grid[periodic[-1]] // 2 + 1
             eigenvalues = np.take(eigenvalues, np.arange(half), axis=periodic[-1])
-        self._is_null = np.abs(eigenvalues) <= NULL * np.abs(eigenvalues).max()
-        self._inverse = np.where(self._is_null, 0.0, 1 / np.where(self._is_null, 1.0, eigenvalues))
+        is_null = np.abs(eigenvalues) <= NULL * np.abs(eigenvalues).max()
+        self._inverse = np.where(is_null, 0.0, 1 / np.where(is_null, 1.0, eigenvalues))
 
     def __call__(self, b: Float[np.ndarray, " unknown"]) -> Float[np.ndarray, " unknown"]:
         """Return A⁺ b."""
         return self._synthesised(self._inverse * self._analysed(b))
-
-    def compatible(self, b: Float[np.ndarray, " unknown"]) -> Float[np.ndarray, " unknown"]:
-        """Return the part of b in the range of A."""
-        if not self._is_null.any():
-            return b
-        return self._synthesised(np.where(self._is_null, 0.0, self._analysed(b)))
 
     def _analysed(self, b: np.ndarray) -> np.ndarray:
         f = b.reshape(self._grid)

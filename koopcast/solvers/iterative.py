@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -100,7 +100,10 @@ class IterativeSolver(Solver):
         if apply is None:
             return broken(problem)
         operator = Operator(problem, apply)
-        solution = self._iterated(operator, problem.rhs)
+        # Of size one, no right-hand side overflows or vanishes when it is squared.
+        size = np.abs(problem.rhs).max()
+        solution = self._iterated(operator, problem.rhs / size)
+        solution = replace(solution, value=size * solution.value)
         self._preconditioner.learn(solution.iterations)
         return solution
 

@@ -24,6 +24,8 @@ def outcome(
     problem: LinearProblem, x: Float[np.ndarray, " unknown"], tolerance: float, *, applications: int
 ) -> Solution:
     """Return the outcome of a direct method: its residual is within the tolerance, or it broke down."""
-    residual = float(np.linalg.norm(problem.rhs - problem.matrix @ x) / np.linalg.norm(problem.rhs))
+    size = np.abs(problem.rhs).max()
+    defect = problem.rhs - problem.matrix @ x
+    residual = float(np.linalg.norm(defect / size) / np.linalg.norm(problem.rhs / size))
     status = Status.CONVERGED if residual <= tolerance else Status.BROKE_DOWN
     return Solution(x, status, residual, applications=applications)

@@ -81,16 +81,20 @@ class GCROTMK(Method):
         before, size = operator.applications, len(r)
         if self._kept and len(self._kept[0][1]) != size:
             self._kept.clear()
-        x, _ = gcrotmk(
-            LinearOperator((size, size), matvec=operator.product, dtype=np.float64),
-            r,
-            rtol=0.0,
-            atol=target,
-            maxiter=max(1, budget // self._m),
-            M=LinearOperator((size, size), matvec=operator.precondition, dtype=np.float64),
-            m=self._m,
-            k=self._k,
-            CU=self._kept,
-            discard_C=True,
-        )
+        try:
+            x, _ = gcrotmk(
+                LinearOperator((size, size), matvec=operator.product, dtype=np.float64),
+                r,
+                rtol=0.0,
+                atol=target,
+                maxiter=max(1, budget // self._m),
+                M=LinearOperator((size, size), matvec=operator.precondition, dtype=np.float64),
+                m=self._m,
+                k=self._k,
+                CU=self._kept,
+                discard_C=True,
+            )
+        except (ValueError, np.linalg.LinAlgError):  # SciPy's words for numbers that are not finite.
+            self._kept.clear()
+            x = np.zeros_like(r)
         return Correction(x, max(1, operator.applications - before))

@@ -27,7 +27,7 @@ class SystemSpec(MethodSpec):
         """Return axes, variables and units; one sample, one time (generation fills in the counts)."""
 
     def coordinates(self) -> dict[str, Float[Tensor, "_"]]:
-        """Return where the values of a field lie on each axis: at its nodes unless a system says otherwise."""
+        """Return where the values of a field lie on each axis: its nodes, unless a system says otherwise."""
         return {axis.name: implied_coordinates(axis) for axis in self.describe().axes}
 
 

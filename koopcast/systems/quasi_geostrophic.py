@@ -94,9 +94,8 @@ class QuasiGeostrophicSpec(EvolvingSpec):
             rate = rate - (psi[..., 1:-1, 2:] - psi[..., 1:-1, :-2]) / (2 * spacing)
             twice = laplacian(zeta, spacing)
             rate = rate + b * twice - c * laplacian(framed(twice), spacing)
-            return framed(on_both_axes(sine_transform, on_both_axes(sine_transform, rate) * inverse)).reshape(
-                state.shape
-            )
+            inverted = on_both_axes(sine_transform, on_both_axes(sine_transform, rate) * inverse)
+            return framed(inverted).reshape(state.shape)
 
         return Tendency(tendency)
 

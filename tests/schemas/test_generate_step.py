@@ -99,7 +99,7 @@ def test_parts_of_samples_alone_divide_data_without_time(tmp_path: Path) -> None
 def test_a_dynamics_model_refuses_data_without_time(tmp_path: Path) -> None:
     fault, *_ = faults(tmp_path, generate(DARCY), "m: {task: train, data: a, model: dmd}")
     assert "steps.m.data: the samples of 'a' have no time, and 'dmd' learns what follows what" in fault
-    (fault,) = faults(
+    *_, fault = faults(
         tmp_path,
         generate(f"{RING}, {PARTS}"),
         generate(DARCY, "b"),

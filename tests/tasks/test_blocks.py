@@ -61,6 +61,12 @@ def produce(recipe: Recipe, folder: Path, make: Make) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
+def too_strict() -> Recipe:
+    recipe = RECIPES["spectral"]
+    assert isinstance(recipe, Trajectories)
+    return replace(recipe, run=replace(recipe.run, verify_tol=1e-12))
+
+
 def in_threads(workers: int) -> Make:
     return lambda recipe, regions: make_missing(recipe, regions, workers)
 
@@ -91,6 +97,11 @@ def test_a_step_on_a_cluster_hands_its_blocks_to_that_cluster(tmp_path: Path, wo
 
             one = produce(recipe, tmp_path / name / "one", in_threads(1))
             assert produce(recipe, tmp_path / name / "cluster", on_cluster) == one
+        strict = too_strict()
+        regions = Regions.lay_out(tmp_path / "refused", strict.template(), strict.block)
+        with pytest.raises(Underresolved, match="halving dt"):
+            on_cluster(strict, regions)
+        assert 0 in regions.missing()
 
 
 class Interrupted(Exception):
@@ -120,9 +131,7 @@ def test_an_attempt_that_was_interrupted_is_gone_on_with(tmp_path: Path) -> None
 
 
 def test_a_refused_sample_ends_all_blocks_and_leaves_those_that_were_made(tmp_path: Path) -> None:
-    recipe = RECIPES["spectral"]
-    assert isinstance(recipe, Trajectories)
-    strict = replace(recipe, run=replace(recipe.run, verify_tol=1e-12))
+    strict = too_strict()
     regions = Regions.lay_out(tmp_path, strict.template(), strict.block)
     with pytest.raises(Underresolved, match="halving dt"):
         make_missing(strict, regions, 2)

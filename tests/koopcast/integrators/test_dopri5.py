@@ -90,6 +90,15 @@ def test_a_sample_takes_its_own_steps_and_does_not_feel_the_others():
         assert torch.equal(step(x[sample]), together[sample])
 
 
+def test_a_sample_is_rounded_alike_in_arrays_of_any_batch_and_layout():
+    # Sums over columns and over rows are rounded differently where a sample has more than eight numbers.
+    x = np.random.default_rng(0).standard_normal((50, 40))
+    step = Dopri5Spec().build(Tendency(lambda x: np.sin(3 * x) - x**3, takes_arrays=True), 1.0)
+    together = step(np.asfortranarray(x))
+    for sample in range(50):
+        assert np.array_equal(step(x[sample : sample + 1])[0], together[sample])
+
+
 def test_a_record_depends_on_the_one_before_alone():
     step = Dopri5Spec().build(Tendency(two_bodies), 1.0)
     first = step(perihelion(0.9))

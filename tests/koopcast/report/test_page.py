@@ -82,6 +82,7 @@ def study():
         ("seconds", "gmres", None, 0.25, "s"),
         ("error_ratio", "iid", 20, 31.0, "1"),
         ("error_ratio", "iid", 40, 2.0, "1"),
+        ("error_ratio", "dpp", 20, 3.0, "1"),
     ]
     return pd.DataFrame(rows, columns=["metric", "subject", "n", "value", "units"]).astype({"n": "Int64"})
 
@@ -220,6 +221,14 @@ def test_a_study_has_a_table_of_single_scores_one_for_each_metric_by_size_and_a_
     assert [[cell.text for cell in row.cells] for row in single.rows] == [["41.2", "0.250"], ["9.50", "–"]]
     assert [head.label for head in by_size.columns] == ["20", "40"]
     assert by_size.title == "Comparison: error ratio"
+    assert [cell.text for cell in by_size.rows[1].cells] == ["3.00", "–"]
     html = page.read_text()
     assert 'id="studies"' in html
     assert 'id="comparison-error_ratio"' in html
+
+
+def test_metrics_at_one_size_stand_in_one_table():
+    rows = study()
+    (table,) = study_tables("comparison", rows[rows["n"] == 20])
+    assert table.title == "Comparison, n = 20"
+    assert [head.label for head in table.columns] == ["error ratio"]

@@ -85,6 +85,18 @@ def test_harmonic_vectors_solve_the_generalised_problem_and_never_cut_a_pair(cou
         assert np.abs(theta[: Z.shape[1]] - value).min() < 1e-9 * abs(value)
 
 
+def test_without_a_kept_space_harmonic_vectors_are_those_of_the_square_hessenberg_matrix_with_its_update():
+    # H + h² f eᵀ with f = H⁻ᵀ e: the form in which restarted methods state them.
+    H = np.triu(RNG(11).standard_normal((8, 7)), -1)
+    square, last = H[:7], np.eye(7)[6]
+    update = H[7, 6] ** 2 * np.outer(np.linalg.solve(square.T, last), last)
+    values, vectors = np.linalg.eig(square + update)
+    kept = vectors[:, np.argsort(np.abs(values))[:3]]
+    Z = harmonic_vectors(H, np.eye(8, 7), 3)
+    inside = Z @ np.linalg.lstsq(Z, kept, rcond=None)[0]
+    assert np.allclose(inside, kept, atol=1e-10)
+
+
 def test_nothing_is_carried_from_one_system_to_the_next(windy):
     profile = Profile((144,), is_symmetric=False)
     problems = [LinearProblem(windy(12, b, 0.3), RNG(8).standard_normal(144)) for b in (0.5, 0.6)]

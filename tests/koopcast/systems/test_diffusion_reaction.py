@@ -34,6 +34,12 @@ def five_points(f, h):
     return (around - 4 * inner) / h**2
 
 
+def test_values_lie_at_cell_centres_between_minus_one_and_one():
+    places = system(points=8).coordinates()
+    assert list(places) == ["y", "x"]
+    assert torch.equal(places["x"], torch.arange(-7, 8, 2, dtype=torch.float64) / 8)
+
+
 def test_diffusion_alone_damps_a_cosine_as_the_equation_says_whatever_the_grid():
     # cos(πk(x + 1)/2) cos(πl(y + 1)/2) decays as exp(-D (π/2)² (k² + l²) t).
     for points in (8, 9, 20):

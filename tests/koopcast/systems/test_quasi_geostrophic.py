@@ -141,6 +141,11 @@ def test_without_wind_and_friction_energy_is_kept_as_far_as_time_steps_keep_it()
     assert losses[0] / losses[1] > 14
 
 
+def test_nodes_lie_on_both_ends():
+    places = system(17).coordinates()
+    assert torch.equal(places["y"], torch.arange(17, dtype=torch.float64) / 16)
+
+
 def test_initial_fields_vanish_at_the_sides_have_their_amplitude_and_do_not_depend_on_the_grid():
     coarse, fine = (system(points).initial(2000, torch.Generator().manual_seed(5)) for points in (17, 33))
     assert torch.allclose(fine[:, ::2, ::2], coarse, atol=1e-12)
