@@ -63,11 +63,11 @@ def _in_threads(
             raise
 
 
-def _tasks(recipe: Recipe, regions: Regions, missing: Sequence[int], *advance: Advance) -> list[Delayed]:
+def _tasks(recipe: Recipe, regions: Regions, missing: Sequence[int], advance: Advance) -> list[Delayed]:
     """Return the blocks as tasks. Dask begins with the last name, which is that of the first block."""
     run, make = uuid4().hex, delayed(make_block, pure=False)
     return [
-        make(recipe, regions, block, *advance, dask_key_name=f"block-{run}-{len(regions) - block:07d}")
+        make(recipe, regions, block, advance, dask_key_name=f"block-{run}-{len(regions) - block:07d}")
         for block in missing
     ]
 
