@@ -19,6 +19,7 @@ from koopcast.generation import Recipe
 from koopcast.generation.recipe import Advance
 from koopcast.progress import report
 from koopcast.stores.regions import Regions
+from tasks.threads import compute_with
 
 STOP = "stop"
 """File beside the regions that ends the blocks which other machines make."""
@@ -149,7 +150,7 @@ class _Meter:
 def _one_thread() -> Iterator[None]:
     """Let torch compute in this thread alone: sums in several threads round differently."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    compute_with(1)
     try:
         yield
     finally:

@@ -2,8 +2,6 @@
 
 from typing import assert_never
 
-import torch
-
 from koopcast.stores import Store
 from schemas.stages import AssimilateStep, EvaluateStep, GenerateStep, IngestStep, StudyStep, TrainStep
 from tasks.assimilate import assimilate
@@ -12,6 +10,7 @@ from tasks.generate import generate
 from tasks.ingest import ingest
 from tasks.job import Job, Outcome
 from tasks.study import study
+from tasks.threads import compute_with
 from tasks.train import train
 from tasks.workspace import Workspace
 
@@ -24,7 +23,7 @@ def perform(job: Job) -> Outcome:
     Called twice, also at the same time by two runs, it computes once.
     """
     store = Store.open(job.store)
-    torch.set_num_threads(job.threads)
+    compute_with(job.threads)
     with store.produce(job.kind, job.key, force=job.force) as slot:
         if slot.existing is not None:
             total = slot.existing.manifest.timings["total"]

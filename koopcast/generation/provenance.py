@@ -4,7 +4,6 @@ import json
 from importlib.metadata import version
 from typing import Any
 
-import dask.array as lazy
 import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float
@@ -32,6 +31,9 @@ def empty(
     system: SystemSpec, info: FieldsInfo, dtype: str, mask: Bool[np.ndarray, "*space"] | None = None
 ) -> xr.Dataset:
     """Return the dataset of a contract with lazy fields without values; without a step it has no time."""
+    # Only what makes data needs it, and it takes a while to import.
+    import dask.array as lazy
+
     times = () if info.is_stationary else (info.time.size,)
     dims = ("sample", *(("time",) if times else ()), *(axis.name for axis in info.axes))
     shape = (info.samples, *times, *info.shape)

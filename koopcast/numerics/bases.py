@@ -8,9 +8,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import eval_legendre, ndtr, ndtri
-from scipy.stats import qmc
 
-from koopcast.errors import InvalidInput
+from koopcast.numerics.sobol import sobol_net
 
 Basis: TypeAlias = Literal["legendre", "hermite", "fourier"]
 """Polynomials for uniform parameters, polynomials of Φ⁻¹(u) for normal ones, waves for periodic ones."""
@@ -115,9 +114,5 @@ def even_net(points: int, dimension: int) -> Float[np.ndarray, "point dimension"
     Raises:
         InvalidInput: More dimensions than the net has.
     """
-    if dimension > qmc.Sobol.MAXDIM:
-        raise InvalidInput(f"{dimension} dimensions, at most {qmc.Sobol.MAXDIM} are tabulated", "vary fewer")
     exponent = (points - 1).bit_length()
-    return np.asarray(
-        qmc.Sobol(dimension, scramble=False).random_base2(exponent)[:points] + 0.5 ** (exponent + 1)
-    )
+    return sobol_net(exponent, dimension)[:points] + 0.5 ** (exponent + 1)

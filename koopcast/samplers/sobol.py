@@ -3,9 +3,8 @@
 from typing import Literal
 
 import numpy as np
-from scipy.stats import qmc
 
-from koopcast.errors import InvalidInput
+from koopcast.numerics.sobol import sobol_net
 from koopcast.samplers.base import Points, SamplerSpec, inside
 
 
@@ -23,12 +22,7 @@ class SobolSpec(SamplerSpec):
         Raises:
             InvalidInput: More dimensions than the table of directions holds.
         """
-        if dimension > qmc.Sobol.MAXDIM:
-            raise InvalidInput(
-                f"sobol: {dimension} dimensions, at most {qmc.Sobol.MAXDIM} are tabulated",
-                "choose latin_hypercube",
-            )
         exponent = (count - 1).bit_length()
-        net = qmc.Sobol(dimension, scramble=True, rng=generator).random_base2(exponent)
+        net = sobol_net(exponent, dimension, generator)
         figures = {"is_power_of_two": float(count == 2**exponent)}
         return Points(inside(net[:count]), np.ones(count), figures)
