@@ -38,6 +38,8 @@ class Profile:
     """Set where the matrix has constant coefficients on a box and is shared."""
     has_boxes: bool = False
     """Whether every problem states its own matrix as a box operator."""
+    nearby: tuple[Transform, ...] | None = None
+    """Transforms of the box operator that every problem brings as `nearby`; None where none is promised."""
 
     @property
     def size(self) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, distributions
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
@@ -116,8 +116,15 @@ def _union_members(source: Any) -> tuple[type[MethodSpec], ...]:
 @cache
 def plugins(family: str) -> tuple[type[MethodSpec], ...]:
     """Return the method specs that installed distributions add to a family, by entry-point name."""
-    found = entry_points(group=f"koopcast.{family}")
-    return tuple(entry.load() for entry in sorted(found, key=lambda entry: entry.name))
+    found = {entry.name: entry for entry in _offered() if entry.group == f"koopcast.{family}"}
+    return tuple(found[name].load() for name in sorted(found))
+
+
+@cache
+def _offered() -> tuple[EntryPoint, ...]:
+    """Return what all installed distributions offer to us: reading it takes a while."""
+    everything = (entry for package in distributions() for entry in package.entry_points)
+    return tuple(entry for entry in everything if entry.group.startswith("koopcast."))
 
 
 def members(union: Any) -> tuple[type[MethodSpec], ...]:

@@ -53,7 +53,7 @@ class SubsetSpec(Spec):
                 ("modes",), f"{self.modes} is above {min(values, runs)}, what the frames have; lower modes"
             )
         elif (fault := self.sampler.faulty_count(self.count, self._modes(values, runs))) is not None:
-            yield Problem(("count",), fault.removeprefix("count: "))
+            yield Problem(("count",), fault)
 
     def choose(self, frames: Blocks, generator: np.random.Generator) -> Rows:
         """Choose among runs, each given by one normalised frame.

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from koopcast.generation import Sizes
+from koopcast.batches import BUFFER_BYTES
 from koopcast.generation.trajectories import STAGE_BYTES
 from koopcast.grids import FieldsInfo
 from koopcast.systems.base import DrawnSpec, StationarySpec, SystemSpec
@@ -20,6 +20,7 @@ from schemas.stages import (
     GenerateStep,
     IngestStep,
     Step,
+    StudyStep,
     TrainStep,
 )
 from schemas.stages.base import Inputs
@@ -27,6 +28,8 @@ from schemas.stages.base import Inputs
 SINGLE, DOUBLE = 4, 8
 STREAMED = 256 * 2**20
 """Bytes that a step which streams its fields holds of them at once."""
+TABLES = 2**20
+"""Bytes allowed for the tables of a study."""
 METADATA, ENTRY = 15_000, 140
 """Bytes of descriptions beside the fields, and of what a manifest says of a file."""
 ASSEMBLED, FACTORS = 16, 200
@@ -41,8 +44,8 @@ MARK = 32 * 2**20
 class Cost:
     """A prediction for one step.
 
-    `work` counts updates of one grid cell (for training: forward and backward passes over one); `rate` names
-    the measured rate, in updates a second, that turns it into time.
+    `work` counts updates of one grid cell (for training: forward and backward passes over one; for a study:
+    1, the whole of it); `rate` names the measured rate, in updates a second, that turns it into time.
     """
 
     disk: int
@@ -70,6 +73,8 @@ def predict(step: Step, inputs: Inputs, outline: Contract, workers: int = 2) -> 
             return _assimilate(step, inputs)
         case EvaluateStep():
             return _evaluate(step, inputs)
+        case StudyStep():
+            return Cost(TABLES, STREAMED, 1.0, f"study:{step.study.kind}")
         case _:
             return Cost(0, 0, 0.0, step.__class__.__name__)
 
@@ -99,18 +104,18 @@ def human(size: float) -> str:
 
 
 def _generate(step: GenerateStep, fields: FieldsInfo, workers: int) -> Cost:
-    sizes = Sizes.of(fields, step.dtype, step.block)
+    sizes, computed = step.sizes(), step.computed()
     at_once = min(workers, sizes.num_blocks)
     figures = fields.samples * (len(step.parameters) + _num_figures(step.system)) * DOUBLE
     coordinates = DOUBLE * sum(fields.shape) + (0 if fields.is_stationary else DOUBLE * fields.time.size)
     disk = sizes.stored + figures + coordinates + METADATA + ENTRY * sizes.num_chunks
-    state = sizes.block * state_size(fields) * DOUBLE
+    state = sizes.block * state_size(computed) * DOUBLE
     if fields.is_stationary:
         # Systems of a block are assembled before the first is solved.
-        working, updates = ASSEMBLED * state + FACTORS * state // sizes.block, num_values(fields)
+        working, updates = ASSEMBLED * state + FACTORS * state // sizes.block, num_values(computed)
     else:
         working = STAGES_OF_STEP * state + STAGED * STAGE_BYTES
-        updates = fields.samples * (step.steps + step.burn_in) * step.record_every * state_size(fields)
+        updates = fields.samples * (step.steps + step.burn_in) * step.record_every * state_size(computed)
     # Channels lie side by side in memory and apart on disk: writing copies.
     memory = at_once * (2 * sizes.buffered + working) + figures + MARK
     return Cost(disk, memory, updates, f"generate:{step.system.kind}")
@@ -125,19 +130,19 @@ def _num_figures(system: SystemSpec) -> int:
 
 def _train(step: TrainStep, inputs: Inputs) -> Cost:
     fields = inputs[str(step.data)].part("train").fields
-    size = num_values(fields)
+    state, size = state_size(fields), num_values(fields)
+    # A choice of runs looks at every frame once, block by block.
+    chosen, looked_at = size, 0
+    if step.subset is not None:
+        chosen, looked_at = min(size, step.subset.count * state), size
+    held = min(looked_at * SINGLE, BUFFER_BYTES)
+    rate = f"train:{step.model.kind}"
     if step.model.is_trained_by_gradient:
         epochs = (step.training or TrainingSpec()).epochs
-        return Cost(
-            state_size(fields) * 2**10 * SINGLE, 3 * size * SINGLE, size * epochs, f"train:{step.model.kind}"
-        )
+        return Cost(state * 2**10 * SINGLE, 3 * chosen * SINGLE + held, chosen * epochs + looked_at, rate)
     history = step.model.num_history()
-    return Cost(
-        state_size(fields) * 2**5 * DOUBLE,
-        3 * size * history * DOUBLE,
-        size * history,
-        f"train:{step.model.kind}",
-    )
+    memory = 3 * chosen * history * DOUBLE + held
+    return Cost(state * 2**5 * DOUBLE, memory, chosen * history + looked_at, rate)
 
 
 def _assimilate(step: AssimilateStep, inputs: Inputs) -> Cost:

@@ -274,23 +274,27 @@ class _Parser:
     def _checked(self, score: Score) -> Score:
         if self.vocabulary is None:
             return score
-        leads = self.vocabulary.subjects[score.subject]
-        if score.place is not None and score.place not in leads:
-            key = self.vocabulary.key
-            noun, nouns = NOUNS[key]
-            known = (
-                f"its {nouns} are {', '.join(map(str, leads))}"
-                if leads
-                else f"it has one score and no {nouns}"
-            )
-            remedy = f"use one of them or add {score.place} to `{nouns}`" if leads else f"remove `{key}`"
-            raise ExpectationError(
-                f"'{score.subject}' has no score at {noun} {score.place}, {known}; {remedy}"
-            )
+        self._check_place(score, self.vocabulary)
         if score.variable is not None and score.variable not in self.vocabulary.variables:
             known = hint(score.variable, self.vocabulary.variables, "variables")
             raise ExpectationError(f"unknown variable '{score.variable}'{known}")
         return score
+
+    def _check_place(self, score: Score, words: Vocabulary) -> None:
+        places, (noun, nouns) = words.subjects[score.subject], NOUNS[words.key]
+        known = (
+            f"its {nouns} are {', '.join(map(str, places))}" if places else f"it has one score and no {nouns}"
+        )
+        if score.place is None and places and words.key == "n":
+            raise ExpectationError(
+                f"'{score.subject}' has a score at each size, and {known}; name one, n={places[0]}"
+            )
+        if score.place is None or score.place in places:
+            return
+        remedy = f"remove `{words.key}`"
+        if places:
+            remedy = "use one of them" + (f" or add {score.place} to `leads`" if words.key == "lead" else "")
+        raise ExpectationError(f"'{score.subject}' has no score at {noun} {score.place}, {known}; {remedy}")
 
     def _whole(self) -> str:
         kind, word, _ = self.tokens[self.place]

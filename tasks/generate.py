@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from koopcast.generation import Drawings, Draws, Made, Recipe, Sizes, Solutions, Trajectories, conclusion
+from koopcast.generation import Drawings, Draws, Made, Recipe, Solutions, Trajectories, conclusion
 from koopcast.stores.files import CONTRACT, FIELDS, info_to_json, write_json
 from koopcast.stores.regions import Regions
 from koopcast.systems.base import DrawnSpec, EvolvingSpec, StationarySpec, SystemSpec
@@ -31,14 +31,14 @@ def generate(step: GenerateStep, workspace: Workspace) -> None:
 
 def recipe_of(step: GenerateStep, seed: int, device: torch.device) -> Recipe:
     """Return how a `generate` step makes its samples."""
-    fields = step.outline({}).fields
-    sizes = Sizes.of(fields, step.dtype, step.block)
+    sizes = step.sizes()
     system: SystemSpec = step.system
     common: dict[str, Any] = {
         "draws": Draws(seed, step.samples, step.parameters, step.design),
         "block": sizes.block,
         "dtype": step.dtype,
         "max_failed_fraction": step.max_failed_fraction,
+        "every_point": step.every_point,
     }
     if isinstance(system, EvolvingSpec):
         reason = "as written" if step.integrator is not None else f"what suits '{system.kind}'"

@@ -6,6 +6,7 @@ from koopcast.generation.provenance import conclusion
 from koopcast.generation.recipe import Draws, Made, Recipe
 from koopcast.generation.sizes import Sizes
 from koopcast.generation.snapshots import Drawings, Solutions, described
+from koopcast.generation.thinning import faulty_thinning, kept
 from koopcast.generation.trajectories import Trajectories
 from koopcast.generation.verification import check_step
 
@@ -24,5 +25,7 @@ __all__ = [
     "describe",
     "described",
     "evolve",
+    "faulty_thinning",
     "in_memory",
+    "kept",
 ]

@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float
 
 from koopcast.fields import MASK
 from koopcast.generation.recipe import Draws, Made, Recipe
+from koopcast.generation.thinning import thin
 from koopcast.grids import Axis, FieldsInfo
-from koopcast.numerics.geometry import implied_coordinates
 from koopcast.systems.base import SystemSpec
 
 PACKAGES = ("koopcast", "numpy", "scipy", "torch")
@@ -28,9 +28,21 @@ LONG_NAMES = {
 
 
 def empty(
-    system: SystemSpec, info: FieldsInfo, dtype: str, mask: Bool[np.ndarray, "*space"] | None = None
+    system: SystemSpec,
+    info: FieldsInfo,
+    dtype: str,
+    every: int = 1,
+    mask: Bool[np.ndarray, "*space"] | None = None,
 ) -> xr.Dataset:
-    """Return the dataset of a contract with lazy fields without values; without a step it has no time."""
+    """Return the dataset of a contract with lazy fields without values; without a step it has no time.
+
+    Args:
+        system: What the fields are of.
+        info: What is stored of them.
+        dtype: Type of their numbers.
+        every: Of so many points along each space axis one is stored.
+        mask: Where the domain has points, on the system's grid; None: everywhere.
+    """
     # Only what makes data needs it, and it takes a while to import.
     import dask.array as lazy
 
@@ -47,14 +59,17 @@ def empty(
     }
     if mask is not None:
         attrs = {"units": "1", "long_name": "1 where a cell holds data"}
-        variables[MASK] = xr.DataArray(mask.astype(np.int8), dims=dims[-len(info.axes) :], attrs=attrs)
-    return xr.Dataset(variables, coords=_coordinates(info))
+        variables[MASK] = xr.DataArray(
+            thin(mask, 0, mask.ndim, every).astype(np.int8), dims=dims[-len(info.axes) :], attrs=attrs
+        )
+    return xr.Dataset(variables, coords=_coordinates(system, info, every))
 
 
-def _coordinates(info: FieldsInfo) -> dict[str, xr.DataArray]:
+def _coordinates(system: SystemSpec, info: FieldsInfo, every: int) -> dict[str, xr.DataArray]:
+    places = system.coordinates()
     coords = {
         axis.name: xr.DataArray(
-            _places(axis),
+            _places(axis, places[axis.name][::every].numpy()),
             dims=axis.name,
             attrs={"units": axis.units, "long_name": f"{axis.name} of the system"},
         )
@@ -67,8 +82,7 @@ def _coordinates(info: FieldsInfo) -> dict[str, xr.DataArray]:
     return {"time": xr.DataArray(times, dims="time", attrs=attrs), **coords}
 
 
-def _places(axis: Axis) -> np.ndarray:
-    places = implied_coordinates(axis).numpy()
+def _places(axis: Axis, places: Float[np.ndarray, " point"]) -> np.ndarray:
     return places.astype("int64") if axis.name == "state" else places
 
 

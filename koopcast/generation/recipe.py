@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from koopcast.distributions.base import DistributionSpec
 from koopcast.errors import ComputeError, Underresolved
+from koopcast.generation.thinning import kept
 from koopcast.grids import FieldsInfo
 from koopcast.rng import numpy_generator, torch_generator
 from koopcast.samplers.base import Points, SamplerSpec
@@ -105,6 +106,8 @@ class Recipe(ABC):
     """Of the fields as they are kept."""
     max_failed_fraction: float = 0.0
     """Share of the samples that may be refused, and is drawn anew."""
+    every_point: int = 1
+    """Of so many points along each space axis one is kept."""
 
     @property
     def samples(self) -> int:
@@ -127,8 +130,13 @@ class Recipe(ABC):
 
     @property
     @abstractmethod
+    def computed(self) -> FieldsInfo:
+        """The contract of the fields as they are computed, on the system's own grid."""
+
+    @property
     def info(self) -> FieldsInfo:
-        """The contract of the fields."""
+        """The contract of the fields as they are kept."""
+        return kept(self.computed, self.every_point, is_varied=bool(self.draws.names))
 
     @property
     @abstractmethod

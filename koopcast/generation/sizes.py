@@ -25,9 +25,18 @@ class Sizes:
     block: int
 
     @staticmethod
-    def of(fields: FieldsInfo, dtype: str, block: int | None = None) -> "Sizes":
-        """Return the sizes with a block as it is given, or as suits the fields."""
-        chosen = default_block(fields, dtype) if block is None else block
+    def of(
+        fields: FieldsInfo, dtype: str, block: int | None = None, computed: FieldsInfo | None = None
+    ) -> "Sizes":
+        """Return the sizes with a block as it is given, or as suits the fields.
+
+        Args:
+            fields: What is stored.
+            dtype: Type of its numbers.
+            block: Samples made together; None: as suits.
+            computed: The fields before any of their points are left out; None: as stored.
+        """
+        chosen = default_block(fields, dtype, computed or fields) if block is None else block
         return Sizes(fields, dtype, min(chosen, fields.samples))
 
     @property
@@ -68,14 +77,14 @@ class Sizes:
         return -(-self.fields.samples // self.block)
 
 
-def default_block(fields: FieldsInfo, dtype: str) -> int:
+def default_block(fields: FieldsInfo, dtype: str, computed: FieldsInfo) -> int:
     """Return how many samples to make together; the number of samples itself does not matter."""
-    record = _numbers(fields) * np.dtype(dtype).itemsize
+    itemsize = np.dtype(dtype).itemsize
     if fields.is_stationary:
-        return max(1, min(SEQUENCE_SAMPLES, SEQUENCE_BYTES // record))
-    together = min(LEAST_CHUNK_BYTES, record * fields.time.size)
+        return max(1, min(SEQUENCE_SAMPLES, SEQUENCE_BYTES // (_numbers(computed) * itemsize)))
+    together = min(LEAST_CHUNK_BYTES, _numbers(fields) * itemsize * fields.time.size)
     fitting = max(1, BUFFER_BYTES // together)
-    block = min(BATCH_NUMBERS // _numbers(fields), fitting)
+    block = min(BATCH_NUMBERS // _numbers(computed), fitting)
     return 1 << max(0, int(math.log2(max(1, block))))
 
 

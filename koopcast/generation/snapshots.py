@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from koopcast.errors import ComputeError, Diverged, ShapeMismatch, Underresolved
 from koopcast.generation.provenance import empty, origin
 from koopcast.generation.recipe import Advance, Attempts, Made, Recipe, Write
+from koopcast.generation.thinning import thin
 from koopcast.grids import FieldsInfo, TimeAxis
 from koopcast.linear import LinearProblem, Profile, Solution, Status
 from koopcast.rng import numpy_generator
@@ -47,8 +48,8 @@ class Snapshots(Recipe):
         """Make samples of a block, in any order."""
 
     @property
-    def info(self) -> FieldsInfo:
-        """The contract of the fields."""
+    def computed(self) -> FieldsInfo:
+        """The contract of the fields as they are computed."""
         return described(self.spec, self.samples)
 
     @property
@@ -58,7 +59,7 @@ class Snapshots(Recipe):
 
     def template(self) -> xr.Dataset:
         """Return the dataset, its fields lazy and empty."""
-        return empty(self.spec, self.info, self.dtype, self.mask)
+        return empty(self.spec, self.info, self.dtype, self.every_point, self.mask)
 
     def make(self, block: int, write: Write, advance: Advance) -> Made:
         """Make the samples of a block, one after another.
@@ -67,21 +68,21 @@ class Snapshots(Recipe):
             Diverged: A sample is not finite, or its linear system was not solved.
             Underresolved: A residual is above the tolerance.
         """
-        members, info, mask = self.members(block), self.info, self.mask
+        members, info, computed = self.members(block), self.info, self.computed
+        mask = self.mask
         values = {name: np.empty((len(members), *info.shape), self.dtype) for name in info.variables}
         figures: list[dict[str, float]] = [{} for _ in members]
         attempts = Attempts(self, block)
         for samples in attempts:
             for made in self.attempt(samples, block, attempts.number):
-                error = made.error or _not_finite(self.spec, made, info, mask)
+                error = made.error or _not_finite(self.spec, made, computed, mask)
                 if error is not None:
                     attempts.refuse(made.sample, error)
                     continue
                 row = made.sample - members.start
                 for name, array in values.items():
-                    array[row] = (
-                        made.fields[name] if mask is None else np.where(mask, made.fields[name], np.nan)
-                    )
+                    field = made.fields[name] if mask is None else np.where(mask, made.fields[name], np.nan)
+                    array[row] = thin(np.asarray(field), 0, array.ndim - 1, self.every_point)
                 figures[row] = made.figures | self._drawn_figures(made.sample, attempts.number)
                 advance(1)
         write(members.start, None, values)
@@ -122,6 +123,7 @@ class Solutions(Snapshots):
             solver_options=self.solver.model_dump(mode="json", exclude={"kind"}),
             reason=self.solver.reason(self.profile),
             tolerances={"residual": self.residual_tol},
+            every_point=self.every_point if self.every_point > 1 else None,
         )
 
     def attempt(self, samples: list[int], block: int, attempt: int) -> Iterator[Snapshot]:

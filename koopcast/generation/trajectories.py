@@ -12,6 +12,7 @@ from torch import Tensor
 from koopcast.generation.evolving import Run, SystemDynamics, describe
 from koopcast.generation.provenance import empty, origin
 from koopcast.generation.recipe import Advance, Attempts, Made, Recipe, Write
+from koopcast.generation.thinning import thin
 from koopcast.generation.verification import Faults, Invariants, check_step, not_finite, spun_up, unresolved
 from koopcast.grids import FieldsInfo
 
@@ -36,8 +37,8 @@ class Trajectories(Recipe):
     unit = "record"
 
     @property
-    def info(self) -> FieldsInfo:
-        """The contract of the fields."""
+    def computed(self) -> FieldsInfo:
+        """The contract of the fields as they are computed."""
         return replace(describe(self.run), samples=self.samples)
 
     @property
@@ -47,7 +48,7 @@ class Trajectories(Recipe):
 
     def template(self) -> xr.Dataset:
         """Return the dataset, its fields lazy and empty."""
-        return empty(self.run.system, self.info, self.dtype)
+        return empty(self.run.system, self.info, self.dtype, self.every_point)
 
     def attributes(self) -> dict[str, str | float | int]:
         """Return equation, options and tolerances."""
@@ -62,6 +63,7 @@ class Trajectories(Recipe):
             integration_step=run.step,
             steps_between_records=run.record_every,
             burn_in=run.burn_in,
+            every_point=self.every_point if self.every_point > 1 else None,
             tolerances={name: getattr(run, name) for name in ("verify_tol", "tail_tol", "defect_tol")},
         )
 
@@ -147,7 +149,8 @@ class _Batch:
         """Yield consecutive records with the number of the first, one window after another in `buffer`."""
         run = self._run
         first_fields = self.dynamics.decode(self.state)
-        invariants, stage, begun = Invariants(run, first_fields), [first_fields], 0
+        invariants = Invariants(run, first_fields, self.parameters)
+        stage, begun = [first_fields], 0
         depth = max(1, STAGE_BYTES // first_fields.nbytes)
         for record in range(run.steps):
             if record > 0:
@@ -193,7 +196,7 @@ class _Batch:
         fields = torch.stack(stage, dim=1)
         self._refuse(unresolved(self._run, stage[-1], self._samples))
         self._refuse(invariants.watch(fields, self._samples))
-        return fields.cpu().numpy()
+        return thin(fields.cpu().numpy(), 2, fields.dim() - 3, self._recipe.every_point)
 
     def _refuse(self, faults: Faults, then: Callable[[int], None] = lambda row: None) -> None:
         for row, error in faults:

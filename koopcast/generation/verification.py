@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from koopcast.dynamics import form_of
+from koopcast.dynamics import Setting, form_of
 from koopcast.errors import ComputeError, Diverged, Underresolved
 from koopcast.generation.evolving import Run, SystemDynamics
 
@@ -95,16 +95,18 @@ def unresolved(run: Run, fields: Float[Tensor, "sample *space channel"], names: 
 class Invariants:
     """The largest relative drift of what the exact flow keeps, for each sample of a batch."""
 
-    def __init__(self, run: Run, first: Float[Tensor, "sample *space channel"]) -> None:
-        self._run = run
+    def __init__(
+        self, run: Run, first: Float[Tensor, "sample *space channel"], parameters: Parameters | None = None
+    ) -> None:
+        self._run, self._parameters = run, parameters or {}
         first = first.double()
+        self.defect = first.new_zeros(first.shape[0])
         size = first.flatten(1).square().mean(dim=1).sqrt()
-        self._first = dict(run.system.invariants(first))
+        self._first = dict(run.system.invariants(first, self._setting(1)))
         tiny = torch.finfo(torch.float64).tiny
         self._scales = {
             name: torch.maximum(value.abs(), size).clamp_min(tiny) for name, value in self._first.items()
         }
-        self.defect = first.new_zeros(first.shape[0])
 
     def __bool__(self) -> bool:
         """Return whether the system keeps anything."""
@@ -114,7 +116,7 @@ class Invariants:
         """Take in consecutive records, and yield the rows whose invariants have drifted too far."""
         if not self:
             return
-        now = self._run.system.invariants(fields.flatten(0, 1).double())
+        now = self._run.system.invariants(fields.flatten(0, 1).double(), self._setting(fields.shape[1]))
         for name, value in now.items():
             drift = (value.reshape(fields.shape[:2]) - self._first[name][:, None]).abs().amax(dim=1)
             self.defect = torch.maximum(self.defect, drift / self._scales[name])
@@ -127,3 +129,10 @@ class Invariants:
                     f"lower dt, for instance to {self._run.step / 2:g}, refine the grid, raise `defect_tol`",
                 ),
             )
+
+    def _setting(self, records: int) -> Setting:
+        """Return the parameters of so many records of each sample."""
+        device = self.defect.device
+        return Setting(
+            device, parameters={k: v.repeat_interleave(records) for k, v in self._parameters.items()}
+        )

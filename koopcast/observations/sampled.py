@@ -86,7 +86,7 @@ class SampledSpec(LocationsSpec):
             return
         features = None if self.modes is None else self.modes * fields.num_channels
         if (fault := self.sampler.faulty_count(self.count, features)) is not None:
-            yield Problem(("count",), fault.removeprefix("count: "))
+            yield Problem(("count",), fault)
 
 
 def _spread(frames: Callable[[], Iterator[Tensor]]) -> Float[Tensor, " channel"]:

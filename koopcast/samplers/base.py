@@ -85,7 +85,8 @@ class SamplerSpec(MethodSpec):
         return None
 
     def faulty_count(self, count: int, num_features: int | None = None) -> str | None:
-        """Return why `count` is not possible and which counts are; None where it is.
+        """Return why `count` is not possible and which counts are, a sentence for whatever option holds the
+        count; None where it is possible.
 
         Args:
             count: Rows or points that are asked for.

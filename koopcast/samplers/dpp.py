@@ -33,6 +33,6 @@ class DPPSpec(WeightedSpec):
         if num_features is None or count == num_features:
             return None
         return (
-            f"count: dpp draws one row a feature, {num_features}, not {count}; "
+            f"dpp draws one row a feature, {num_features}, not {count}; "
             "give that count or take repeated_dpp or volume"
         )

@@ -91,9 +91,7 @@ class LpSpec(SamplerSpec):
         """Refuse fewer rows than features."""
         if num_features is None or count >= num_features:
             return None
-        return (
-            f"count: {count} rows cannot keep norms of {num_features} features; take {num_features} or more"
-        )
+        return f"{count} rows cannot keep norms of {num_features} features; take {num_features} or more"
 
 
 def filled_rates(scores: Float[np.ndarray, " row"], count: int) -> Float[np.ndarray, " row"]:

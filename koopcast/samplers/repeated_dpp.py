@@ -30,4 +30,4 @@ class RepeatedDPPSpec(WeightedSpec):
             return None
         below = count // num_features * num_features
         nearest = f"{below} or {below + num_features}" if below else f"{num_features} or {2 * num_features}"
-        return f"count: {count} is no multiple of the {num_features} features of repeated_dpp; take {nearest}"
+        return f"{count} is no multiple of the {num_features} features of repeated_dpp; take {nearest}"

@@ -124,7 +124,7 @@ class WeightedSpec(SamplerSpec):
         if num_features is None or count >= num_features:
             return None
         return (
-            f"count: {self.kind} cannot fit {num_features} features to {count} rows; "
+            f"{self.kind} cannot fit {num_features} features to {count} rows; "
             f"take {num_features} rows or more, or fewer features"
         )
 

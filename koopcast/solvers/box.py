@@ -9,6 +9,23 @@ from koopcast.linear import Box, Transform
 NULL = 1e-13
 """Eigenvalues below this share of the largest are zero."""
 
+LARGEST_FACTOR = 43
+"""Prime factor of a length up to which its transforms are fast: beyond it they may take thrice as long."""
+
+
+def are_fast(transforms: tuple[Transform, ...], grid: tuple[int, ...]) -> bool:
+    """Return whether the lengths of all transforms have prime factors up to LARGEST_FACTOR alone."""
+    lengths = [n + 1 if kind == "dirichlet" else n for kind, n in zip(transforms, grid, strict=True)]
+    return all(_rest(length) == 1 for length in lengths)
+
+
+def _rest(length: int) -> int:
+    """Return what is left of a length without its small factors."""
+    for factor in range(2, LARGEST_FACTOR + 1):
+        while length % factor == 0:
+            length //= factor
+    return length
+
 
 class BoxInverse:
     """b -> A⁺ b = Q Λ⁺ Qᴴ b: modes of eigenvalue zero are left out of the solution."""

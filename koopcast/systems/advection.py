@@ -93,6 +93,8 @@ class AdvectionSpec(EvolvingSpec):
         """Return the method of exact solutions."""
         return "exact"
 
-    def invariants(self, fields: Float[Tensor, "batch points 1"]) -> Mapping[str, Float[Tensor, " batch"]]:
+    def invariants(
+        self, fields: Float[Tensor, "batch points 1"], setting: Setting = ON_CPU
+    ) -> Mapping[str, Float[Tensor, " batch"]]:
         """Return the mean and the mean square."""
         return {"mean": fields.mean(dim=(1, 2)), "mean_square": fields.square().mean(dim=(1, 2))}

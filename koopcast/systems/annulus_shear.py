@@ -10,11 +10,10 @@ from torch import Tensor
 
 from koopcast.dynamics import ON_CPU, Flow, Setting
 from koopcast.grids import Axis, FieldsInfo, TimeAxis
-from koopcast.systems.base import EvolvingSpec
-from koopcast.systems.parameters import iterated, uniform
+from koopcast.systems.parameters import MapSpec, iterated, uniform
 
 
-class AnnulusShearSpec(EvolvingSpec):
+class AnnulusShearSpec(MapSpec):
     """Half turns of the disc, (r, t) ← (r, t + π + φ(r)) with φ = 0 or a bump on a ring without samples.
 
     φ(r) = A exp(1 - 1/(1 - s²)) for |s| < 1, s running from -1 to 1 across the ring. The data of both maps
@@ -86,14 +85,6 @@ class AnnulusShearSpec(EvolvingSpec):
         angle = torch.atan2(y, x) + time * (math.pi + (self.bump(radius) if self.sheared else 0.0))
         return torch.stack((radius * angle.cos(), radius * angle.sin()), dim=1)[..., None]
 
-    def default_time_step(self) -> float:
-        """Return one iteration."""
-        return 1.0
-
     def lyapunov_time(self) -> float:
         """Return 1: nothing grows."""
         return 1.0
-
-    def default_integrator(self) -> str:
-        """Return the iteration itself."""
-        return "exact"

@@ -58,10 +58,19 @@ class EvolvingSpec(SystemSpec):
         """Return the `kind` of the integrator that suits the problem."""
         return "rk4"
 
+    def faulty_step(self, dt: float) -> str | None:
+        """Return why the system takes no integration step `dt`, and what to give; None where it does."""
+        return None
+
     def invariants(
-        self, fields: Float[Tensor, "batch *space channel"]
+        self, fields: Float[Tensor, "batch *space channel"], setting: Setting = ON_CPU
     ) -> Mapping[str, Float[Tensor, " batch"]]:
-        """Return the quantities that the exact flow keeps, by name."""
+        """Return the quantities that the exact flow of every sample keeps, by name.
+
+        Args:
+            fields: One of each sample.
+            setting: The options that differ from sample to sample.
+        """
         return {}
 
     def exact(

@@ -72,7 +72,9 @@ class BurgersSpec(EvolvingSpec):
         """Return the method for stiff semilinear equations."""
         return "etdrk4"
 
-    def invariants(self, fields: Float[Tensor, "batch points 1"]) -> Mapping[str, Float[Tensor, " batch"]]:
+    def invariants(
+        self, fields: Float[Tensor, "batch points 1"], setting: Setting = ON_CPU
+    ) -> Mapping[str, Float[Tensor, " batch"]]:
         """Return the mean."""
         return {"mean": fields.mean(dim=(1, 2))}
 

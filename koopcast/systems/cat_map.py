@@ -9,11 +9,10 @@ from torch import Tensor
 
 from koopcast.dynamics import ON_CPU, Flow, Setting
 from koopcast.grids import Axis, FieldsInfo, TimeAxis
-from koopcast.systems.base import EvolvingSpec
-from koopcast.systems.parameters import iterated, uniform
+from koopcast.systems.parameters import MapSpec, iterated, uniform
 
 
-class CatMapSpec(EvolvingSpec):
+class CatMapSpec(MapSpec):
     """Cat map (θ, φ) ← (2θ + φ, θ + φ) mod 2π: invertible, keeps the area, hyperbolic everywhere.
 
     The state is (cos θ, sin θ, cos φ, sin φ): no jump at 2π, and no bits of an angle are shifted out. With
@@ -39,17 +38,9 @@ class CatMapSpec(EvolvingSpec):
         angle = 2 * math.pi * uniform(count, 2, 1, generator=generator)
         return torch.stack((angle.cos(), angle.sin()), dim=2).reshape(count, 4, 1)
 
-    def default_time_step(self) -> float:
-        """Return one iteration."""
-        return 1.0
-
     def lyapunov_time(self) -> float:
         """Return 1 / ln((3 + √5)/2)."""
         return 1 / math.log((3 + math.sqrt(5)) / 2)
-
-    def default_integrator(self) -> str:
-        """Return the iteration itself."""
-        return "exact"
 
 
 def _stretched_and_folded(state: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 4"]:

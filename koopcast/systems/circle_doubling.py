@@ -9,11 +9,10 @@ from torch import Tensor
 
 from koopcast.dynamics import ON_CPU, Flow, Setting
 from koopcast.grids import Axis, FieldsInfo, TimeAxis
-from koopcast.systems.base import EvolvingSpec
-from koopcast.systems.parameters import iterated, uniform
+from koopcast.systems.parameters import MapSpec, iterated, uniform
 
 
-class CircleDoublingSpec(EvolvingSpec):
+class CircleDoublingSpec(MapSpec):
     """Doubling map θ ← 2θ mod 2π: keeps the uniform measure, mixes, and its Koopman operator is a shift.
 
     The state is (cos θ, sin θ), and the map z ← z²/|z²|. An angle would jump at 2π, where linear models,
@@ -40,17 +39,9 @@ class CircleDoublingSpec(EvolvingSpec):
         angle = 2 * math.pi * uniform(count, 1, 1, generator=generator)
         return torch.cat((angle.cos(), angle.sin()), dim=1)
 
-    def default_time_step(self) -> float:
-        """Return one iteration."""
-        return 1.0
-
     def lyapunov_time(self) -> float:
         """Return 1 / ln 2."""
         return 1 / math.log(2)
-
-    def default_integrator(self) -> str:
-        """Return the iteration itself."""
-        return "exact"
 
 
 def _doubled(state: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 2"]:

@@ -9,11 +9,10 @@ from torch import Tensor
 
 from koopcast.dynamics import ON_CPU, Flow, Setting
 from koopcast.grids import Axis, FieldsInfo, TimeAxis
-from koopcast.systems.base import EvolvingSpec
-from koopcast.systems.parameters import iterations, uniform
+from koopcast.systems.parameters import MapSpec, iterations, uniform
 
 
-class CircleRotationSpec(EvolvingSpec):
+class CircleRotationSpec(MapSpec):
     """Rotation θ ← θ + α mod 2π: keeps the uniform measure, and e^{ikθ} has the Koopman eigenvalue e^{ikα}.
 
     The state is (cos θ, sin θ), which has no jump at 2π; n iterations are one turn by nα.
@@ -59,14 +58,6 @@ class CircleRotationSpec(EvolvingSpec):
         turn = self.angle * torch.arange(-modes, modes + 1, dtype=torch.float64)
         return torch.polar(torch.ones_like(turn), turn)
 
-    def default_time_step(self) -> float:
-        """Return one iteration."""
-        return 1.0
-
     def lyapunov_time(self) -> float:
         """Return 1: nothing grows."""
         return 1.0
-
-    def default_integrator(self) -> str:
-        """Return the iteration itself."""
-        return "exact"

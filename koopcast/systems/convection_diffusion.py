@@ -119,7 +119,12 @@ class ConvectionDiffusionSpec(StationarySpec):
 
     def profile(self, varied: Collection[str] = ()) -> Profile:
         """Return: not symmetric, definite in its symmetric part; shared unless the wind is varied."""
-        return Profile(inner(self.points), is_symmetric=False, is_shared=self._is_shared(varied))
+        return Profile(
+            inner(self.points),
+            is_symmetric=False,
+            is_shared=self._is_shared(varied),
+            nearby=("dirichlet", "dirichlet"),
+        )
 
     @staticmethod
     def _is_shared(varied: Collection[str]) -> bool:

@@ -79,7 +79,12 @@ class DarcySpec(StationarySpec):
     def profile(self, varied: Collection[str] = ()) -> Profile:
         """Return: symmetric and definite, unless the stencil is `skr`; a matrix a sample."""
         is_symmetric = self.stencil == "conservative"
-        return Profile(inner(self.points), is_symmetric=is_symmetric, is_definite=is_symmetric)
+        return Profile(
+            inner(self.points),
+            is_symmetric=is_symmetric,
+            is_definite=is_symmetric,
+            nearby=("dirichlet", "dirichlet"),
+        )
 
 
 def _skr(a: Float[np.ndarray, "y x"], h: float) -> Float[np.ndarray, "entry y_inner x_inner"]:

@@ -98,9 +98,11 @@ class DoublePendulumSpec(EvolvingSpec):
         """Return 1.3, for an exponent near 0.77 at the default start."""
         return 1.3
 
-    def invariants(self, fields: Float[Tensor, "batch 4 1"]) -> Mapping[str, Float[Tensor, " batch"]]:
+    def invariants(
+        self, fields: Float[Tensor, "batch 4 1"], setting: Setting = ON_CPU
+    ) -> Mapping[str, Float[Tensor, " batch"]]:
         """Return kinetic plus potential energy."""
-        m1, m2, l1, l2, g = (getattr(self, name) for name in self.varied)
+        m1, m2, l1, l2, g = (coefficient(self, setting, name) for name in self.varied)
         first, second, w1, w2 = fields[..., 0].unbind(dim=1)
         kinetic = (m1 + m2) * (l1 * w1) ** 2 / 2 + m2 * (l2 * w2) ** 2 / 2
         kinetic = kinetic + m2 * l1 * l2 * w1 * w2 * torch.cos(first - second)

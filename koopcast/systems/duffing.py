@@ -86,11 +86,17 @@ class DuffingSpec(EvolvingSpec):
         """Return 5, about one swing in a well."""
         return 5.0
 
-    def invariants(self, fields: Float[Tensor, "batch state 1"]) -> Mapping[str, Float[Tensor, " batch"]]:
-        """Return the Hamiltonian v²/2 + αy²/2 + βy⁴/4 of the free oscillator, or the radius of the phase."""
+    def invariants(
+        self, fields: Float[Tensor, "batch state 1"], setting: Setting = ON_CPU
+    ) -> Mapping[str, Float[Tensor, " batch"]]:
+        """Return the Hamiltonian v²/2 + αy²/2 + βy⁴/4 of the free oscillator, or the radius of the phase.
+
+        Where damping differs from sample to sample, nothing is kept by all.
+        """
         if self.force is not None:
             return {"phase_radius": fields[:, 2:].square().sum(dim=(1, 2)).sqrt()}
-        if self.damping != 0:
+        if self.damping != 0 or "damping" in setting.parameters:
             return {}
         y, v = fields[:, 0, 0], fields[:, 1, 0]
-        return {"energy": v.square() / 2 + self.stiffness * y.square() / 2 + self.hardening * y.pow(4) / 4}
+        alpha, beta = (coefficient(self, setting, name) for name in ("stiffness", "hardening"))
+        return {"energy": v.square() / 2 + alpha * y.square() / 2 + beta * y.pow(4) / 4}

@@ -98,7 +98,9 @@ class KdVSpec(EvolvingSpec):
         """Return the method for stiff semilinear equations."""
         return "etdrk4"
 
-    def invariants(self, fields: Float[Tensor, "batch points 1"]) -> Mapping[str, Float[Tensor, " batch"]]:
+    def invariants(
+        self, fields: Float[Tensor, "batch points 1"], setting: Setting = ON_CPU
+    ) -> Mapping[str, Float[Tensor, " batch"]]:
         """Return mass ∫u, momentum ∫u² and energy ∫(δ² u_x²/2 - u³/6)."""
         u, line = fields[..., 0].double(), self._line(Setting(fields.device))
         slope = torch.fft.irfft(1j * line.wave_numbers * torch.fft.rfft(u), n=self.points)

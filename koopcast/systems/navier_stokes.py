@@ -126,11 +126,11 @@ class NavierStokesSpec(EvolvingSpec):
         return "etdrk4"
 
     def invariants(
-        self, fields: Float[Tensor, "batch points points 1"]
+        self, fields: Float[Tensor, "batch points points 1"], setting: Setting = ON_CPU
     ) -> Mapping[str, Float[Tensor, " batch"]]:
         """Return the mean; without viscosity and forcing also energy <ω, ψ>/2 and enstrophy <ω, ω>/2."""
         mean = {"mean": fields.mean(dim=(1, 2, 3))}
-        if self.viscosity > 0 or self.forcing != "none":
+        if self.viscosity > 0 or "viscosity" in setting.parameters or self.forcing != "none":
             return mean
         square = self._square(Setting(fields.device))
         w = square.to_spectral(fields)

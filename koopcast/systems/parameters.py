@@ -9,7 +9,24 @@ from torch import Tensor
 from koopcast.distributions.base import DistributionSpec
 from koopcast.dynamics import Flow, Setting
 from koopcast.errors import InvalidInput
-from koopcast.systems.base import SystemSpec
+from koopcast.systems.base import EvolvingSpec, SystemSpec
+
+
+class MapSpec(EvolvingSpec):
+    """Options of a map: its time is a number of iterations."""
+
+    def default_time_step(self) -> float:
+        """Return one iteration."""
+        return 1.0
+
+    def faulty_step(self, dt: float) -> str | None:
+        """Refuse parts of an iteration."""
+        count = max(1, round(dt))
+        return None if is_whole(dt, count) else f"{dt:g} is no whole number of iterations; use {count}"
+
+    def default_integrator(self) -> str:
+        """Return the iteration itself."""
+        return "exact"
 
 
 def coefficient(
@@ -29,11 +46,16 @@ def iterations(time: float) -> int:
         InvalidInput: It is not a whole number of them.
     """
     count = round(time)
-    if count < 0 or abs(time - count) > 1e-9 * max(1.0, abs(time)):
+    if count < 0 or not is_whole(time, count):
         raise InvalidInput(
             f"dt: {time:g} is not a whole number of iterations of a map", "set dt to 1, 2, 3, ..."
         )
     return count
+
+
+def is_whole(time: float, count: int) -> bool:
+    """Return whether a time of a map is `count` iterations but for round-off."""
+    return abs(time - count) <= 1e-9 * max(1.0, abs(time))
 
 
 def iterated(once: Callable[[Float[Tensor, "*batch state"]], Float[Tensor, "*batch state"]]) -> Flow:

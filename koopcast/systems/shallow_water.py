@@ -133,7 +133,7 @@ class ShallowWaterSpec(EvolvingSpec):
         return "ssprk3"
 
     def invariants(
-        self, fields: Float[Tensor, "batch points points 3"]
+        self, fields: Float[Tensor, "batch points points 3"], setting: Setting = ON_CPU
     ) -> Mapping[str, Float[Tensor, " batch"]]:
         """Return the mean depth between walls; through open sides water leaves with the waves."""
         return {"mean_depth": fields[..., 0].mean(dim=(1, 2))} if self.boundary == "wall" else {}

@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, TypeAdapter, Validation
 from koopcast.distributions import AnyDistribution
 from koopcast.distributions.base import DistributionSpec
 from koopcast.dynamics import form_of
-from koopcast.generation import described
+from koopcast.generation import Sizes, described, faulty_thinning, kept
 from koopcast.grids import FieldsInfo
 from koopcast.integrators import AnyIntegrator, IntegratorSpec
 from koopcast.samplers import AnySampler
@@ -46,7 +46,7 @@ class GenerateStep(Step):
     """Make samples of a system: trajectories from drawn states, solutions of drawn equations, or draws alone.
 
     Parts: those of the split, and `system` (the true model of a system that evolves, where nothing is
-    varied).
+    varied and every point is kept).
     """
 
     yields: ClassVar[type[Kind]] = Dataset
@@ -73,6 +73,8 @@ class GenerateStep(Step):
     """How the samples lie over the laws of `parameters`; default: iid."""
     block: PositiveInt | None = Field(None, le=10**6)
     """Samples made together, by one worker, on disk at once; default: by their size."""
+    every_point: PositiveInt = Field(1, le=10**4)
+    """Keep every so many grid points along each space axis: the system is computed on all of them."""
     arithmetic: Literal["float64", "float32"] = "float64"
     """Precision of the integration."""
     dtype: Literal["float32", "float64"] = "float32"
@@ -92,8 +94,10 @@ class GenerateStep(Step):
     """Parts `train`, `valid` and `test`; without it the dataset stays whole."""
 
     def parts(self) -> dict[str, type[Kind]]:
-        """Return the parts of the split, and the true model where all samples have the same."""
-        has_model = isinstance(self.system, EvolvingSpec) and not self.parameters
+        """Return the parts of the split, and the true model where all samples have the same, on the grid that
+        is stored.
+        """
+        has_model = isinstance(self.system, EvolvingSpec) and not self.parameters and self.every_point == 1
         return {**split_parts(self.split), **({SYSTEM: Model} if has_model else {})}
 
     def stream_name(self, name: str) -> str:
@@ -134,14 +138,25 @@ class GenerateStep(Step):
         return ("koopcast.generation.snapshots",)
 
     def outline(self, inputs: Inputs) -> Contract:
-        """Return what the system says of its fields, with the counts of this step."""
+        """Return what the system says of its fields, with the counts of this step, and without points that
+        are not kept.
+        """
+        info = kept(self.computed(), self.every_point, is_varied=bool(self.parameters))
+        step = 0.0 if info.is_stationary else float(info.time.step)
+        return Contract(Dataset, self._split(info, np.round(step * np.arange(info.time.size), 12)))
+
+    def computed(self) -> FieldsInfo:
+        """Return the contract of all that is computed: of all points, without parts."""
         system: SystemSpec = self.system
         if not isinstance(system, EvolvingSpec):
-            return Contract(Dataset, self._split(described(system, self.samples), np.zeros(1)))
-        info, interval = system.describe(), self.record_step(system)
-        time = replace(info.time, size=self.steps, step=interval)
-        times = np.round(interval * np.arange(self.steps), 12)
-        return Contract(Dataset, self._split(replace(info, time=time, samples=self.samples), times))
+            return described(system, self.samples)
+        info = system.describe()
+        time = replace(info.time, size=self.steps, step=self.record_step(system))
+        return replace(info, time=time, samples=self.samples)
+
+    def sizes(self) -> Sizes:
+        """Return how many samples are made together, and what is stored of them."""
+        return Sizes.of(self.outline({}).fields, self.dtype, self.block, self.computed())
 
     def _split(self, info: FieldsInfo, times: np.ndarray) -> FieldsInfo:
         if self.split is None or (info.is_stationary and self.split.time is not None):
@@ -155,10 +170,14 @@ class GenerateStep(Step):
         yield from self._parameters_vary(system)
         if isinstance(system, EvolvingSpec):
             yield from self._integrator_fits(system)
+            if self.dt is not None and (fault := system.faulty_step(self.dt)):
+                yield Problem(("dt",), fault)
         elif isinstance(system, StationarySpec):
             refusal = self.chosen_solver().refusal(system.profile(tuple(self.parameters)))
             if refusal:
                 yield Problem(("solver",), refusal)
+        if not isinstance(system, DrawnSpec) and (fault := faulty_thinning(system, self.every_point)):
+            yield Problem(("every_point",), fault)
 
     def _integrator_fits(self, system: EvolvingSpec) -> Iterator[Problem]:
         form, integrator = form_of(system.problem()), self.chosen_integrator(system)
@@ -176,7 +195,7 @@ class GenerateStep(Step):
         if not isinstance(system, StationarySpec):
             foreign.append("solver")
         if isinstance(system, DrawnSpec):
-            foreign.append("defect_tol")
+            foreign += ["defect_tol", "every_point"]
         for name in foreign:
             if name in self.model_fields_set:
                 yield Problem((name,), f"'{system.kind}' {state} and takes no `{name}`; remove it")

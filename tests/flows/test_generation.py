@@ -29,6 +29,7 @@ steps:
   waves:
     task: generate
     system: {kind: kuramoto_sivashinsky, points: 48}
+    every_point: 2
     dt: 0.25
     burn_in: 10
     steps: 200

@@ -20,7 +20,7 @@ def test_a_method_is_described_with_its_options_bounds_and_reference() -> None:
 
 
 def test_blocks_inside_a_method_are_described_too() -> None:
-    assert "| `initial_state.modes` | whole number > 0 | `4` |" in describe("kuramoto_sivashinsky")
+    assert "| `grid.count` | whole number ≥ 2, ≤ 1000 | `20` |" in describe("tsallis_inf")
 
 
 def test_a_family_is_described_method_by_method() -> None:

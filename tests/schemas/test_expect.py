@@ -104,8 +104,9 @@ def test_a_condition_on_a_study_names_sizes() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("error(iid, n=30) < 1", "its sizes are 20, 40; use one of them or add 30 to `sizes`"),
+        ("error(iid, n=30) < 1", "no score at size 30, its sizes are 20, 40; use one of them"),
         ("iterations(skr, n=20) < 1", "it has one score and no sizes; remove `n`"),
+        ("error(iid) < 1", "a score at each size, and its sizes are 20, 40; name one, n=20"),
         ("error(iid, lead=20) < 1", "'lead' cannot stand here; use n=N, each once"),
     ],
 )  # fmt: skip

@@ -11,6 +11,9 @@ from schemas.plan import make_plan
 DARCY = "system: {kind: darcy, points: 17}, samples: 8"
 SIGNAL = "system: dynamic_signal, samples: 8"
 RING = "system: {kind: lorenz96, points: 8}, samples: 8, steps: 20"
+WAVES = "system: {kind: kuramoto_sivashinsky, points: 128}, samples: 8, steps: 20"
+SPOTS = "system: {kind: diffusion_reaction, points: 32}, steps: 5"
+CAT = "system: cat_map, steps: 5"
 DUFFING = "system: duffing, samples: 8, steps: 20, parameters: {damping: [0.1, 0.2]}"
 PARTS = "split: {sample: {train: 6, test: 2}}"
 
@@ -51,6 +54,19 @@ def faults(tmp_path: Path, *steps: str) -> list[str]:
         (RING, "integrator: etdrk4", "does not solve a tendency equation"),
         (RING, "design: sobol", "there are no `parameters` to lay out"),
         (DARCY, "max_failed_fraction: 1", "must be below 1"),
+        (
+            DARCY,
+            "every_point: 3",
+            "3 does not cut the 16 intervals between points of 'y' into equal parts; use 2",
+        ),
+        (DARCY, "every_point: 17", "use 16"),
+        (WAVES, "every_point: 5", "5 does not cut the 128 points of 'x' into equal parts; use 4 or 8"),
+        (WAVES, "every_point: 128", "use 64"),
+        (SPOTS, "every_point: 2", "none lies at the ends of 'y'"),
+        (RING, "every_point: 2", "'lorenz96' has no grid in space; remove it"),
+        (SIGNAL, "every_point: 2", "'dynamic_signal' is drawn and takes no `every_point`"),
+        (CAT, "dt: 0.5", "0.5 is no whole number of iterations; use 1"),
+        (CAT, "dt: 2.4", "2.4 is no whole number of iterations; use 2"),
         (DARCY, "block: 0", "must be above 0"),
         (DARCY, "stream: ''", "must not be empty"),
     ],
@@ -108,8 +124,20 @@ def test_a_dynamics_model_refuses_data_without_time(tmp_path: Path) -> None:
     assert "'a.system' forecasts, and the data have no time ('b')" in fault
 
 
-@pytest.mark.parametrize("system", [DARCY, SIGNAL, DUFFING])
-def test_there_is_a_true_model_only_where_all_samples_evolve_alike(tmp_path: Path, system: str) -> None:
+def test_a_count_that_a_design_cannot_meet_is_named_once(tmp_path: Path) -> None:
+    design = "parameters: {source: [1, 2]}, design: {kind: christoffel, degree: 9}"
+    (fault,) = faults(tmp_path, generate(f"{DARCY}, {design}"))
+    assert "steps.a.samples: christoffel cannot fit 10 features to 8 rows; take 10 rows or more" in fault
+
+
+def test_maps_take_whole_iterations(tmp_path: Path) -> None:
+    assert faults(tmp_path, generate(f"{CAT}, dt: 3")) == []
+
+
+@pytest.mark.parametrize("system", [DARCY, SIGNAL, DUFFING, f"{WAVES}, every_point: 2"])
+def test_there_is_a_true_model_only_where_all_samples_evolve_alike_on_the_grid_that_is_stored(
+    tmp_path: Path, system: str
+) -> None:
     found = faults(tmp_path, generate(system), "s: {task: evaluate, of: [a.system], data: a}")
     assert any("has no part 'system'" in fault for fault in found)
 
@@ -136,3 +164,23 @@ def test_fields_without_time_promise_one_record(tmp_path: Path) -> None:
     fields = planned(tmp_path, generate(DARCY)).findings.contracts["a"].fields
     assert fields.is_stationary
     assert (fields.samples, tuple(fields.variables), fields.shape) == (8, ("coefficient", "u"), (17, 17))
+
+
+def test_points_that_are_not_kept_are_missing_in_the_promise_and_on_the_disk(tmp_path: Path) -> None:
+    findings = planned(
+        tmp_path,
+        generate(f"{WAVES}, every_point: 4"),
+        generate(WAVES, "b"),
+        generate(f"{DARCY}, every_point: 2", "c"),
+    ).findings
+    assert findings.contracts["a"].fields.shape == (32,)
+    assert findings.contracts["c"].fields.shape == (9, 9)
+    part, whole = findings.costs["a"], findings.costs["b"]
+    assert whole.disk - part.disk == pytest.approx(8 * 20 * 96 * 4, rel=0.05)
+    assert part.work == whole.work == 8 * 20 * 128
+
+
+def test_nothing_is_certified_where_options_vary(tmp_path: Path) -> None:
+    findings = planned(tmp_path, generate(DUFFING), generate("system: duffing, steps: 20", "b")).findings
+    assert findings.contracts["a"].fields.properties == frozenset()
+    assert findings.contracts["b"].fields.properties == {"measure_preserving"}

@@ -260,3 +260,23 @@ def test_costs_follow_from_shapes() -> None:
     assert 0 < cost.disk - 2 * 300 * 40 * 4 < 20_000
     assert cost.seconds({}) is None
     assert cost.seconds({"generate:lorenz96": 1000.0}) == pytest.approx(2 * 300 * 40 / 1000)
+
+
+def test_the_work_of_a_training_is_what_it_learns_from_and_one_look_at_the_rest() -> None:
+    whole = plan()["dynamics"].cost
+    part = plan("steps.dynamics.subset={count: 100}")["dynamics"].cost
+    assert whole is not None
+    assert part is not None
+    # 2 samples of 200 records of 40 cells, states of 2 frames
+    assert whole.work == 2 * 200 * 40 * 2
+    assert part.work == 100 * 40 * 2 + 2 * 200 * 40
+    assert part.memory < whole.memory
+
+
+def test_the_time_of_a_study_is_that_of_its_last_run(tmp_path: Path) -> None:
+    text = "name: p\nsteps:\n  a: {task: study, study: subspace_embedding}\n"
+    cost = plan(text=text, folder=tmp_path)["a"].cost
+    assert cost is not None
+    assert cost.rate == "study:subspace_embedding"
+    assert cost.seconds({cost.rate: 1 / 25.0}) == pytest.approx(25.0)
+    assert 0 < cost.disk < cost.memory

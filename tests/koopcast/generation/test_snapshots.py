@@ -70,6 +70,24 @@ def test_a_design_lays_parameters_out_through_their_quantiles():
     assert sorted(np.floor((made["source"].values - 1) / 2 * 8)) == list(range(8))
 
 
+def test_points_that_are_not_kept_change_nothing_in_the_others():
+    for system in (DARCY, ThermalSpec(points=21)):
+        whole, part = (in_memory(solved(system=system, every_point=every)) for every in (1, 4))
+        for name, values in part.dataset.data_vars.items():
+            index = {axis: slice(None, None, 4) for axis in values.dims if axis != "sample"}
+            assert np.array_equal(values, whole.dataset[name].isel(index), equal_nan=True)
+        for axis in part.info.axes:
+            assert np.array_equal(part.dataset[axis.name], whole.dataset[axis.name][::4])
+            assert part.dataset[axis.name][-1] == whole.dataset[axis.name][-1]
+        assert part.tensor().shape[2:4] == part.info.shape
+
+
+def test_coordinates_of_the_plate_are_counted_from_its_middle():
+    made = in_memory(solved(samples=1, system=ThermalSpec(points=21))).dataset
+    assert np.allclose(made["x"], np.linspace(-0.5, 0.5, 21))
+    assert np.allclose(made["y"], np.linspace(-0.8, 0.8, made["y"].size))
+
+
 def test_a_static_mask_is_kept_and_hides_what_lies_beyond_the_domain():
     made = in_memory(solved(system=ThermalSpec(points=21)))
     assert made.info.is_masked

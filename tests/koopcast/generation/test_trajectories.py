@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from koopcast.distributions.uniform import UniformSpec
 from koopcast.dynamics import ON_CPU, Setting, Tendency
 from koopcast.errors import Diverged, Underresolved
 from koopcast.generation import (
@@ -21,8 +22,13 @@ from koopcast.generation import (
 from koopcast.generation import trajectories as module
 from koopcast.integrators.etdrk4 import ETDRK4Spec
 from koopcast.integrators.rk4 import RK4Spec
+from koopcast.systems.diffusion_reaction import DiffusionReactionSpec
+from koopcast.systems.double_pendulum import DoublePendulumSpec
+from koopcast.systems.duffing import DuffingSpec
 from koopcast.systems.kuramoto_sivashinsky import KuramotoSivashinskySpec
 from koopcast.systems.lorenz96 import Lorenz96Spec
+from koopcast.systems.navier_stokes import NavierStokesSpec
+from koopcast.systems.van_der_pol import VanDerPolSpec
 
 KS = Run(
     KuramotoSivashinskySpec(points=48), ETDRK4Spec(), samples=3, steps=20, dt=0.25, record_every=4, burn_in=5
@@ -44,7 +50,7 @@ class Growing(Lorenz96Spec):
     def initial(self, count: int, generator: torch.Generator) -> torch.Tensor:
         return 1e3 ** torch.randn(count, self.points, 1, generator=generator, dtype=torch.float64).abs()
 
-    def invariants(self, fields: torch.Tensor) -> dict[str, torch.Tensor]:
+    def invariants(self, fields: torch.Tensor, setting: Setting = ON_CPU) -> dict[str, torch.Tensor]:
         return {"size": fields.square().sum(dim=(1, 2))}
 
     def spin_up_time(self) -> float:
@@ -172,6 +178,58 @@ def test_more_refused_samples_than_may_be_end_the_run_with_the_reason(share, mon
     )
     with pytest.raises((Diverged, Underresolved), match=words):
         in_memory(growing(share))
+
+
+def varied(system, laws, **options):
+    run = Run(system, RK4Spec(), samples=6, steps=20, **options)
+    return Trajectories(run=run, draws=Draws(1, 6, laws), block=6, window=20, dtype="float64")
+
+
+def test_an_invariant_is_that_of_the_parameters_of_each_sample():
+    made = in_memory(varied(DoublePendulumSpec(), {"gravity": UniformSpec(low=2.0, high=20.0)}))
+    assert len(set(made.dataset["gravity"].values.tolist())) == 6
+    assert 0 < float(made.dataset["defect"].max()) < 1e-5
+    fields = made.tensor(dtype=torch.float64)
+    for row, gravity in enumerate(made.dataset["gravity"].values):
+        energy = DoublePendulumSpec(gravity=gravity).invariants(fields[row])["energy"]
+        assert float((energy - energy[0]).abs().max()) < 1e-5 * float(energy[0].abs())
+
+
+def test_what_not_all_samples_keep_is_neither_measured_nor_certified():
+    laws = {"stiffness": UniformSpec(low=-1.0, high=-0.5), "hardening": UniformSpec(low=0.5, high=1.0)}
+    free = in_memory(varied(DuffingSpec(), laws))
+    assert float(free.dataset["defect"].max()) < 1e-4
+    damped = in_memory(varied(DuffingSpec(), {"damping": UniformSpec(low=0.0, high=0.3)}))
+    assert "defect" not in damped.dataset
+    driven = in_memory(varied(VanDerPolSpec(mu=0.0), {"mu": UniformSpec(low=0.0, high=1.0)}))
+    assert "defect" not in driven.dataset
+    inviscid = NavierStokesSpec(viscosity=0.0, forcing="none", points=16)
+    fields, setting = torch.ones(2, 16, 16, 1).double(), Setting(parameters={"viscosity": torch.ones(2)})
+    assert set(inviscid.invariants(fields, setting)) == {"mean"} < set(inviscid.invariants(fields))
+    assert DuffingSpec().describe().properties == {"measure_preserving"}
+    assert damped.info.properties == free.info.properties == frozenset()
+
+
+def test_points_that_are_not_kept_change_nothing_in_the_others():
+    draws, run = Draws(1, 3), replace(KS, system=KuramotoSivashinskySpec(points=128), steps=6, dt=0.125)
+    whole, part = (
+        in_memory(Trajectories(run=run, draws=draws, block=2, window=4, dtype="float64", every_point=every))
+        for every in (1, 2)
+    )
+    assert part.info.shape == (64,)
+    assert part.info.axes[0].length == whole.info.axes[0].length == 22
+    assert torch.equal(part.tensor(dtype=torch.float64), whole.tensor(dtype=torch.float64)[:, :, ::2])
+    assert np.array_equal(part.dataset["x"], np.arange(64) * 22 / 64)
+    assert np.array_equal(part.dataset["defect"], whole.dataset["defect"])
+    assert part.dataset.attrs["every_point"] == 2
+
+
+def test_stored_coordinates_are_those_of_the_system():
+    run = Run(DiffusionReactionSpec(points=16), ETDRK4Spec(), steps=2, tail_tol=1.0, verify_tol=1.0)
+    made = evolve(run, 1).dataset
+    for name in ("x", "y"):
+        assert np.allclose(made[name], -1 + (np.arange(16) + 0.5) * 2 / 16, rtol=0, atol=1e-15)
+    assert evolve(L96, 1).dataset["state"].values.tolist() == list(range(40))
 
 
 def test_a_generated_dataset_keeps_its_contract():

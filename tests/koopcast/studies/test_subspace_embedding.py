@@ -68,7 +68,7 @@ def test_options_that_do_not_fit_are_refused() -> None:
         SubspaceEmbeddingSpec(samplers={"a": LpSpec()})
     with pytest.raises(ValidationError, match=r"'a' \(sobol\) chooses no rows"):
         SubspaceEmbeddingSpec(samplers={"a": SobolSpec()})
-    with pytest.raises(ValidationError, match=r"'leverage': .* 4 rows cannot keep norms of 8 features"):
+    with pytest.raises(ValidationError, match=r"'leverage': 4 rows cannot keep norms of 8 features"):
         SubspaceEmbeddingSpec(sizes=(4,))
     with pytest.raises(ValidationError, match="5000 of 4000 rows"):
         SubspaceEmbeddingSpec(sizes=(5000,), samplers={"a": IIDSpec()})
