@@ -79,6 +79,9 @@ class Lines:
         """Return a listener that prints at intervals."""
 
         def hear(report: Report) -> None:
+            if report.note:
+                self.say(f"{step:<16} note      {report.note}")
+                return
             now = time.monotonic()
             if now - self._last.get(step, now) < self.interval:
                 return
@@ -129,7 +132,9 @@ class Bars:
         """Return a listener that moves the bar."""
 
         def hear(report: Report) -> None:
-            if step in self._tasks:
+            if report.note:
+                self.say(f"{step}: {report.note}")
+            elif step in self._tasks:
                 note = describe(report, time.monotonic() - self._since[step])
                 self._progress.update(self._tasks[step], completed=report.done, total=report.total, note=note)
 

@@ -2,12 +2,17 @@
 
 from typing import Any
 
+from pydantic import TypeAdapter
+
+from koopcast.mapping import Signature
 from koopcast.stores import Store
 from koopcast.stores.files import info_from_json, info_to_json
 from schemas.check import Earlier, Lookup
 from schemas.references import KINDS, Model, Ref
 from schemas.stages import Contract
 from schemas.stages.generate import SYSTEM
+
+SIGNATURE: TypeAdapter[Signature] = TypeAdapter(Signature)
 
 
 def contract_to_json(contract: Contract) -> dict[str, Any]:
@@ -16,6 +21,9 @@ def contract_to_json(contract: Contract) -> dict[str, Any]:
         "fields": info_to_json(contract.fields),
         "history": contract.history,
         "is_localizable": contract.is_localizable,
+        "mapping": None if contract.mapping is None else SIGNATURE.dump_python(contract.mapping, mode="json"),
+        "transfers": contract.transfers,
+        "has_correction": contract.has_correction,
         "members": contract.members,
     }
 
@@ -33,6 +41,9 @@ def lookup(root: str) -> Lookup:
             fields=info_from_json(facts["fields"]),
             history=facts["history"],
             is_localizable=facts["is_localizable"],
+            mapping=None if facts["mapping"] is None else SIGNATURE.validate_python(facts["mapping"]),
+            transfers=facts["transfers"],
+            has_correction=facts["has_correction"],
             members=facts["members"],
         )
         return Earlier(contract, artefact.ref.key)

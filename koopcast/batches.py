@@ -1,6 +1,8 @@
 """Short runs of consecutive frames, drawn from data that need not fit into memory."""
 
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +19,8 @@ from koopcast.rng import numpy_generator
 BLOCK_BYTES = 2**25
 """Size of what is read at once."""
 BUFFER_BYTES = 2**29
-"""Size of what is held at once; data below it are read once and shuffled as a whole."""
+"""Size of what is shuffled as a whole; data below it are read once. Of larger data twice as much is held: the
+next blocks are read while the present ones are used."""
 NUMBER_BYTES = 4
 
 
@@ -27,6 +30,21 @@ class Position:
 
     epoch: int
     batch: int
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which part of every batch is wanted: that of process `rank` of `count` that share the work."""
+
+    rank: int = 0
+    count: int = 1
+
+    def of(self, size: int) -> slice:
+        """Return the places of a batch of `size` that are this process's own."""
+        return slice(size * self.rank // self.count, size * (self.rank + 1) // self.count)
+
+
+ALONE = Share()
 
 
 class Runs:
@@ -55,10 +73,18 @@ class Runs:
         frame = data.info.num_cells * data.info.num_channels * NUMBER_BYTES
         self.blocks = _blocks(view, self.starts, length, max(1, BLOCK_BYTES // frame))
         self._weights: Float[np.ndarray, " run"] | None = None
-        self._held: dict[int, Tensor] = {}
+        self._held: dict[int, Future[Tensor]] = {}
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="koopcast-read")
         self._blocks_in_buffer = max(
             1, BUFFER_BYTES // max(1, max(_frames(block) for block in self.blocks) * frame)
         )
+
+    def sharing(self) -> "Runs":
+        """Return the same runs, read apart from these."""
+        other = copy(self)
+        other._held = {}
+        other._reader = ThreadPoolExecutor(1, thread_name_prefix="koopcast-read")
+        return other
 
     def keep(self, numbers: Int[np.ndarray, " chosen"], weights: Float[np.ndarray, " chosen"]) -> None:
         """Leave these runs alone, numbered by sample and then by first frame, each with its weight.
@@ -81,12 +107,18 @@ class Runs:
         return (frames for frames, _ in self.weighted_batches(size, seed=seed, position=position))
 
     def weighted_batches(
-        self, size: int, *, seed: int | None = None, position: Position = Position(0, 0)
+        self,
+        size: int,
+        *,
+        seed: int | None = None,
+        position: Position = Position(0, 0),
+        share: Share = ALONE,
     ) -> Iterator[tuple[Float[Tensor, "batch frame *space channel"], Float[Tensor, " batch"] | None]]:
         """Yield the batches of one epoch from `position` on, and the weights of their runs; None: all 1.
 
         The order depends on the seed and the epoch alone: blocks are shuffled, then the runs of as many
-        blocks as fit into the buffer. Without a seed the runs come in order.
+        blocks as fit into the buffer. Without a seed the runs come in order. Of each batch the `share` is
+        read.
         """
         groups, rows = self._order(None if seed is None else numpy_generator(seed, "shuffle", position.epoch))
         ends = np.cumsum([len(part) for part in rows])
@@ -94,16 +126,17 @@ class Runs:
         for start in range(position.batch * size, len(order), size):
             chosen = order[start : start + size]
             first, last = np.searchsorted(ends, [start, start + len(chosen) - 1], side="right")
-            self._hold({block for group in groups[first : last + 1] for block in group})
-            yield self._gather(chosen), self._weights_of(chosen)
+            self._hold([block for group in groups[first : last + 2] for block in group])
+            own = chosen[share.of(len(chosen))]
+            yield self._gather(own), self._weights_of(own)
 
-    def statistics(self, valid: Bool[Tensor, "*space"]) -> FieldStatistics:
+    def statistics(self, valid: Bool[Tensor, "*space"], *, of_cells: bool = False) -> FieldStatistics:
         """Return mean and spread of fields and of their increments, block by block, over the cells in
-        `valid`.
+        `valid`; of each cell too where that is asked for.
         """
-        channels = self.data.info.num_channels
-        zero = torch.zeros(channels, dtype=torch.float64)
-        fields, increments = Moments(0, zero, zero), Moments(0, zero, zero)
+        info = self.data.info
+        fields, increments = Moments.zero(info.num_channels), Moments.zero(info.num_channels)
+        cells = Moments.zero(*info.shape, info.num_channels) if of_cells else None
         for block in self.blocks:
             values = self.data.tensor(window=block)
             # Blocks share their last frames with the next one: each frame, and each increment, counts once.
@@ -112,7 +145,9 @@ class Runs:
             steps = (values[:, 1:] - values[:, :-1])[:, : min(own, values.shape[1] - 1)]
             fields = fields.merged(Moments.of(values[:, :own], valid.expand(values[:, :own].shape[:-1])))
             increments = increments.merged(Moments.of(steps, valid.expand(steps.shape[:-1])))
-        return FieldStatistics(valid, fields, increments)
+            if cells is not None:
+                cells = cells.merged(Moments.of_cells(values[:, :own].flatten(0, 1)))
+        return FieldStatistics(valid, fields, increments, cells)
 
     def _order(self, generator: np.random.Generator | None) -> tuple[list[list[int]], list[np.ndarray]]:
         """Return groups of blocks that are held together, and of each its rows (block, sample, time),
@@ -147,14 +182,16 @@ class Runs:
         weights = self._weights[self._numbers(rows)]
         return None if (weights == 1).all() else torch.from_numpy(weights)
 
-    def _hold(self, wanted: set[int]) -> None:
-        for block in self._held.keys() - wanted:
-            del self._held[block]
+    def _hold(self, wanted: list[int]) -> None:
+        """Let go of other blocks, and have missing ones read, in the order in which they are used."""
+        for block in self._held.keys() - set(wanted):
+            self._held.pop(block).cancel()
+        for block in wanted:
+            if block not in self._held:
+                self._held[block] = self._reader.submit(self.data.tensor, window=self.blocks[block])
 
     def _block(self, index: int) -> Tensor:
-        if index not in self._held:
-            self._held[index] = self.data.tensor(window=self.blocks[index])
-        return self._held[index]
+        return self._held[index].result()
 
     def _gather(self, rows: np.ndarray) -> Float[Tensor, "batch frame *space channel"]:
         info = self.data.info

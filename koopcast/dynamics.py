@@ -11,6 +11,10 @@ from torch import Tensor
 
 from koopcast.grids import FieldsInfo
 
+Correction = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(state "batch state", measurements "batch cell", mask "batch cell") -> corrected state; the mask is 1 where
+there is a measurement. A state without any comes back as it is."""
+
 
 class Dynamics(ABC):
     """A discrete-time model of fields. One step is one record interval of the data it describes.
@@ -51,6 +55,10 @@ class Dynamics(ABC):
         The diagonal form of `noise_factor`, for states too large for a factor. A driver adds `noise_factor`
         where it is given, else this, else nothing.
         """
+        return None
+
+    def correction(self) -> Correction | None:
+        """Return how the model itself draws a state to measurements; None where it never learned to."""
         return None
 
     def forecast(

@@ -94,6 +94,10 @@ class Underresolved(ComputeError):
     """A grid or a time step is too coarse for the stated tolerance."""
 
 
+class OutOfMemory(ComputeError):
+    """The device has not the memory for the least piece of the work."""
+
+
 class DeviceMissing(KoopcastError):
     """A device that this machine does not have."""
 

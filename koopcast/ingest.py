@@ -1,6 +1,6 @@
 """From the files of a source to fields under contract: selection, units, mask, axes, time step, parts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -40,6 +40,7 @@ def describe(
     mask: MaskPolicy = "auto",
     select: Mapping[str, Range] | None = None,
     split: Split | None = None,
+    periodic: Collection[str] = (),
 ) -> FieldsInfo:
     """Return the contract of what `ingest` will give, from metadata and coordinates alone.
 
@@ -47,7 +48,7 @@ def describe(
     mask, and settled by `ingest`. Arguments and errors are those of `ingest`.
     """
     dataset = _prepared(source, variables, units or {}, select or {})
-    return _contract(dataset, variables, split, is_masked=mask == "auto")
+    return _contract(dataset, variables, split, periodic, is_masked=mask == "auto")
 
 
 def ingest(
@@ -58,6 +59,7 @@ def ingest(
     mask: MaskPolicy = "auto",
     select: Mapping[str, Range] | None = None,
     split: Split | None = None,
+    periodic: Collection[str] = (),
 ) -> FieldData:
     """Return the fields lazily, in float32; only the search for missing values reads them, block by block.
 
@@ -69,6 +71,7 @@ def ingest(
             a cell is missing where one variable or sample is. `none` refuses missing values.
         select: Axis -> closed range to keep; longitudes wrap.
         split: Parts.
+        periodic: Space axes that close on themselves.
 
     Raises:
         EmptySelection: A range or a part holds nothing.
@@ -86,7 +89,7 @@ def ingest(
             dataset[name] = dataset[name].transpose(
                 *(dim for dim in dataset.dims if dim in dataset[name].dims)
             )
-    return FieldData(dataset, _contract(dataset, variables, split, is_masked=valid is not None))
+    return FieldData(dataset, _contract(dataset, variables, split, periodic, is_masked=valid is not None))
 
 
 def _prepared(
@@ -133,7 +136,8 @@ def _find_mask(dataset: xr.Dataset, variables: Sequence[str], policy: MaskPolicy
     figures = {f"{name} missing": array.sum() for name, array in missing.items()}
     figures |= {f"{name} infinite": np.isinf(dataset[name]).sum() for name in variables}
     # One dataset, so that one pass over the file yields all of them.
-    lazy = xr.Dataset({**figures, "ever": union.any("time"), "always": union.all("time")})
+    times = [dim for dim in union.dims if dim == "time"]
+    lazy = xr.Dataset({**figures, "ever": union.any(times), "always": union.all(times)})
     try:
         found = lazy.compute()
     except (OSError, RuntimeError, ValueError) as error:
@@ -159,23 +163,41 @@ def _refuse(counts: Mapping[str, int], policy: MaskPolicy) -> None:
 
 
 def _contract(
-    dataset: xr.Dataset, variables: Sequence[str], split: Split | None, *, is_masked: bool
+    dataset: xr.Dataset,
+    variables: Sequence[str],
+    split: Split | None,
+    periodic: Collection[str],
+    *,
+    is_masked: bool,
 ) -> FieldsInfo:
-    times = dataset["time"].values
-    calendar = calendar_of(times)
-    unit = "1" if calendar else str(dataset["time"].attrs.get("units", "1"))
+    times, time = _times(dataset)
     dims = [dim for dim in dataset[variables[0]].dims if dim not in ("sample", "time")]
+    if strangers := sorted(set(periodic) - {str(dim) for dim in dims}):
+        raise DataError(
+            f"`periodic` names '{strangers[0]}', which is no space axis of the fields",
+            f"axes: {', '.join(map(str, dims))}",
+        )
     info = FieldsInfo(
         variables={name: str(dataset[name].attrs["units"]) for name in variables},
-        axes=tuple(_axis(dataset, str(dim)) for dim in dims),
-        time=TimeAxis(len(times), regular_step(times), unit, calendar),
+        axes=tuple(_axis(dataset, str(dim), is_closed=dim not in periodic) for dim in dims),
+        time=time,
         samples=dataset.sizes.get("sample", 1),
         is_masked=is_masked,
     )
     return apply_split(info, split, times)
 
 
-def _axis(dataset: xr.Dataset, name: str) -> Axis:
+def _times(dataset: xr.Dataset) -> tuple[np.ndarray, TimeAxis]:
+    """Return the record times; samples without time have one record each, and no step."""
+    if "time" not in dataset.dims:
+        return np.zeros(1), TimeAxis(1, "")
+    times = dataset["time"].values
+    calendar = calendar_of(times)
+    unit = "1" if calendar else str(dataset["time"].attrs.get("units", "1"))
+    return times, TimeAxis(len(times), regular_step(times), unit, calendar)
+
+
+def _axis(dataset: xr.Dataset, name: str, *, is_closed: bool) -> Axis:
     size = dataset.sizes[name]
     geometries: dict[str, Geometry] = {"latitude": "latitude", "longitude": "longitude", "point": "index"}
     geometry = geometries.get(name, "cartesian" if name in dataset.coords else "index")
@@ -185,4 +207,7 @@ def _axis(dataset: xr.Dataset, name: str) -> Axis:
     units = str(dataset[name].attrs.get("units", "1"))
     if geometry == "longitude" and is_global(values):
         return Axis(name, size, geometry, True, 360.0, units)
+    if not is_closed:
+        spacing = abs(values[-1] - values[0]) / max(1, size - 1)
+        return Axis(name, size, geometry, True, float(size * spacing), units)
     return Axis(name, size, geometry, False, float(abs(values[-1] - values[0])), units)

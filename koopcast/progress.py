@@ -14,6 +14,8 @@ class Progress:
     done: int
     total: int
     figures: dict[str, float] = field(default_factory=dict)
+    note: str = ""
+    """Something to be said once, in words."""
 
 
 Listener = Callable[[Progress], None]
@@ -25,6 +27,13 @@ def report(unit: str, done: int, total: int, **figures: float) -> None:
     listener = _listener.get()
     if listener is not None:
         listener(Progress(unit, done, total, figures))
+
+
+def say(note: str) -> None:
+    """Tell the listener, if there is one, what a person should know of the work."""
+    listener = _listener.get()
+    if listener is not None:
+        listener(Progress("note", 0, 0, note=note))
 
 
 @contextmanager

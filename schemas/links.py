@@ -36,6 +36,9 @@ def _links_in(value: Any, path: Path) -> Iterator[Link]:
     elif isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
             yield from _links_in(item, (*path, index))
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from _links_in(item, (*path, name))
 
 
 def written_links(step: type[Step], written: Mapping[str, Any]) -> Iterator[Link]:
@@ -44,7 +47,11 @@ def written_links(step: type[Step], written: Mapping[str, Any]) -> Iterator[Link
         kinds, value = _kinds_in(field.annotation), written.get(name)
         if kinds is None:
             continue
-        places = enumerate(value) if isinstance(value, list) else [(None, value)]
+        places: Iterable[tuple[int | str | None, Any]] = [(None, value)]
+        if isinstance(value, list):
+            places = enumerate(value)
+        elif isinstance(value, dict):
+            places = value.items()
         for index, text in places:
             if isinstance(text, str) and FORM.fullmatch(text):
                 yield Link((name,) if index is None else (name, index), Ref.parse(text, kinds))

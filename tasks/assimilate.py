@@ -39,9 +39,8 @@ def assimilate(step: AssimilateStep, workspace: Workspace) -> None:
     state = CycleState(ensemble, workspace.generator("cycle", device=str(device)))
     cycles = joined(run(experiment, state, keep=step.keep))
     write(cycles, observations, truth, workspace)
-    write_json(
-        workspace.path / SETTINGS, {"burn_in": step.burn_in, "data": str(step.data), "part": step.data.part}
-    )
+    settings = {"burn_in": step.burn_in, "records": step.records}
+    write_json(workspace.path / SETTINGS, {**settings, "data": str(step.data), "part": step.data.part})
 
 
 def observe(step: AssimilateStep, truth: FieldData, workspace: Workspace) -> ObservationSet:
@@ -49,6 +48,8 @@ def observe(step: AssimilateStep, truth: FieldData, workspace: Workspace) -> Obs
     assert workspace.job.observation_seed is not None
     generator = torch_generator(workspace.job.observation_seed, device=str(workspace.device))
     observations = step.observations.observe(truth, step.repeats, generator)
+    if step.records == "all":
+        observations = observations.at_every_record(truth.view.num_times)
     return observations.first(step.cycles) if step.cycles is not None else observations
 
 

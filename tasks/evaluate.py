@@ -1,12 +1,18 @@
 """Score models and analyses beside baselines."""
 
+from collections.abc import Iterator, Mapping, Sequence
+
+import pandas as pd
+
+from koopcast.baselines import BaselineSpec
 from koopcast.dynamics import Dynamics
 from koopcast.fields import FieldData
+from koopcast.models import MapModel
 from koopcast.stores.arrays import open_fields, write_fields
 from koopcast.stores.files import open_data, read_json, write_table
-from koopcast.verification import AnalysisFields
+from koopcast.verification import AnalysisFields, Evaluation, evaluate_maps
 from koopcast.verification import evaluate as verify
-from schemas.references import Ref
+from schemas.references import Dataset, Ref
 from schemas.stages import EvaluateStep
 from tasks.assimilate import ANALYSIS, OBSERVATIONS, SETTINGS
 from tasks.workspace import Workspace
@@ -17,17 +23,62 @@ SCORES, CURVES, EXAMPLES = "scores.parquet", "curves.zarr", "examples.zarr"
 def evaluate(step: EvaluateStep, workspace: Workspace) -> None:
     """Write the table of scores, the curves behind them, and a few fields to look at."""
     assert step.data is not None
-    subjects: dict[str, Dynamics | AnalysisFields] = {
-        ref.label: workspace.dynamics(ref) if workspace.is_model(ref) else analysis_fields(ref, workspace)
-        for ref in step.of
-    }
-    data = workspace.data(step.data)
-    result = verify(subjects, data, step.against, step.leads, step.metrics, device=workspace.device)
-    write_table(workspace.path / SCORES, result.table)
+    models = {ref.label: workspace.models(ref) for ref in step.of if workspace.is_model(ref)}
+    chains = {ref.label: analysis_fields(ref, workspace) for ref in step.of if not workspace.is_model(ref)}
+    first = {name: found[0] for name, found in models.items()}
+    result = _scored(step, {**first, **chains}, workspace.data(step.data), workspace)
+    tables = [result.table, *_repeated(step, models, step.data, workspace, is_first_known=True)]
+    for name, ref in step.beside.items():
+        tables += [_renamed(table, name) for table in _repeated(step, models, ref, workspace)]
+    write_table(workspace.path / SCORES, averaged(tables))
     if result.curves:
         write_fields(workspace.path / CURVES, result.curves)
     for subject, fields in result.examples.items():
         write_fields(workspace.path / EXAMPLES, fields, group=subject)
+
+
+def _scored(
+    step: EvaluateStep,
+    subjects: Mapping[str, Dynamics | MapModel | AnalysisFields],
+    data: FieldData,
+    workspace: Workspace,
+    baselines: Sequence[BaselineSpec] | None = None,
+) -> Evaluation:
+    """Return the scores of subjects of one sort: maps, or forecasts and analyses."""
+    maps = {name: subject for name, subject in subjects.items() if isinstance(subject, MapModel)}
+    if maps:
+        return evaluate_maps(maps, data, step.metrics, device=workspace.device)
+    others = {name: subject for name, subject in subjects.items() if not isinstance(subject, MapModel)}
+    against = step.against if baselines is None else baselines
+    return verify(others, data, against, step.leads, step.metrics, device=workspace.device)
+
+
+def _repeated(
+    step: EvaluateStep,
+    models: Mapping[str, Sequence[Dynamics | MapModel]],
+    ref: Ref[Dataset],
+    workspace: Workspace,
+    *,
+    is_first_known: bool = False,
+) -> Iterator[pd.DataFrame]:
+    """Yield the scores of each round of trainings on a dataset, without baselines."""
+    data = workspace.data(ref)
+    rounds = max((len(found) for found in models.values()), default=0)
+    for number in range(1 if is_first_known else 0, rounds):
+        subjects = {name: found[number] for name, found in models.items() if number < len(found)}
+        yield _scored(step, subjects, data, workspace, baselines=()).table
+
+
+def _renamed(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    return table.assign(subject=table["subject"] + f".{name}")
+
+
+def averaged(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return one row a score: the mean over the trainings of a subject, its standard deviation as `std`."""
+    rows = pd.concat(tables, ignore_index=True)
+    names = [name for name in rows.columns if name not in ("value", "cases")]
+    groups = rows.groupby(names, sort=False, dropna=False)
+    return groups.agg(value=("value", "mean"), std=("value", "std"), cases=("cases", "first")).reset_index()
 
 
 def analysis_fields(ref: Ref[object], workspace: Workspace) -> AnalysisFields:
@@ -37,7 +88,7 @@ def analysis_fields(ref: Ref[object], workspace: Workspace) -> AnalysisFields:
     return AnalysisFields(
         analysis=open_fields(artefact.file(ANALYSIS), group="analysis"),
         background=open_fields(artefact.file(ANALYSIS), group="background"),
-        observations=open_fields(artefact.file(OBSERVATIONS)),
+        observations=open_fields(artefact.file(OBSERVATIONS)) if settings.get("records") != "all" else None,
         burn_in=settings["burn_in"],
         truth=_truth(artefact.manifest.inputs[settings["data"]], settings["part"], workspace),
     )

@@ -15,5 +15,6 @@ def ingest(step: IngestStep, workspace: Workspace) -> None:
         mask=step.mask,
         select=step.select,
         split=step.split,
+        periodic=step.periodic,
     )
     write_data(workspace.path, data)

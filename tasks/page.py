@@ -7,6 +7,7 @@ from typing import Literal
 import xarray as xr
 import yaml
 
+from koopcast.learned import MODEL_CARD
 from koopcast.report import CyclePart, EvaluationPart, ExpectationRow, ModelPart, ReportContent, StepRow
 from koopcast.stores import Artefact, Run, Store
 from koopcast.stores.arrays import open_fields
@@ -22,7 +23,6 @@ from tasks.evaluate import CURVES, EXAMPLES, SCORES
 from tasks.examples import data_part
 from tasks.study import FINDINGS
 from tasks.train import DIAGNOSTICS, TRAINING
-from tasks.workspace import MODEL_CARD
 
 STATES: dict[str, Literal["completed", "failed", "expectations not held"]] = {
     "done": "completed",

@@ -1,50 +1,50 @@
 """Learn a model from a dataset."""
 
-import pandas as pd
+from pathlib import Path
 
 from koopcast.fields import FieldData
-from koopcast.models import FittedModelSpec, Model, NetworkModelSpec
+from koopcast.fitting import fit
+from koopcast.learned import write_model
+from koopcast.models import FittedModelSpec, Learned, ModelSpec, NetworkModelSpec
+from koopcast.rng import derived_seed, torch_generator
 from koopcast.stores.arrays import write_fields
-from koopcast.stores.files import info_to_json, write_json, write_table, write_tensors
-from koopcast.training import TrainingSpec
-from koopcast.training import train as train_network
+from koopcast.stores.files import write_table
+from koopcast.training import TrainingSpec, TrainingTask, train_task
 from schemas.stages import TrainStep
-from tasks.workspace import MODEL_CARD, MODEL_TENSORS, Workspace
+from tasks.training_processes import train_in_processes
+from tasks.workspace import Workspace, repeat_folder
 
 DIAGNOSTICS, TRAINING = "diagnostics.zarr", "training.parquet"
 
 
 def train(step: TrainStep, workspace: Workspace) -> None:
-    """Fit or train the model, and write its tensors, its card and what can be drawn of it."""
+    """Fit or train the model, as often as is asked for; write tensors, card and what can be drawn of it."""
     data = workspace.data(step.data)
-    if isinstance(step.model, FittedModelSpec):
-        model: Model = step.model.fit(data.part_or_all("train"), workspace.generator("fit"), step.subset)
+    key = workspace.job.inputs[str(step.data)].key
+    for repeat in range(step.repeats):
+        folder = repeat_folder(workspace.path, repeat)
+        folder.mkdir(exist_ok=True)
+        model = _learned(step, data, workspace, repeat, folder)
+        write_model(folder, step.model, model, step.mapping, key)
+        diagnostics = model.diagnostics()
+        if diagnostics:
+            write_fields(folder / DIAGNOSTICS, diagnostics)
+
+
+def _learned(step: TrainStep, data: FieldData, workspace: Workspace, repeat: int, folder: Path) -> Learned:
+    spec: ModelSpec = step.model
+    seed = workspace.job.seed if repeat == 0 else derived_seed(workspace.job.seed, "repeat", repeat)
+    if isinstance(spec, FittedModelSpec):
+        return spec.fit(data.part_or_all("train"), torch_generator(seed, "fit"), step.subset)
+    assert isinstance(spec, NetworkModelSpec)
+    task = TrainingTask(spec, step.training or TrainingSpec(), data, step.mapping, step.subset)
+    if not spec.is_trained_by_gradient:
+        return fit(task, seed=seed)
+    scratch = workspace.slot.scratch / f"repeat-{repeat}"
+    if task.training.processes > 1:
+        result = train_in_processes(step, workspace, seed, scratch)
     else:
-        model, history = _by_gradient(step.model, step, data, workspace)
-        # Wall-clock times differ from run to run, and equal results have equal bytes.
-        write_table(workspace.path / TRAINING, history.drop(columns="seconds"))
-    write_tensors(workspace.path / MODEL_TENSORS, model.tensors())
-    card = {
-        "spec": step.model.model_dump(mode="json"),
-        "info": info_to_json(model.info),
-        "card": model.card(),
-    }
-    write_json(workspace.path / MODEL_CARD, card)
-    diagnostics = model.diagnostics()
-    if diagnostics:
-        write_fields(workspace.path / DIAGNOSTICS, diagnostics)
-
-
-def _by_gradient(
-    spec: NetworkModelSpec, step: TrainStep, data: FieldData, workspace: Workspace
-) -> tuple[Model, pd.DataFrame]:
-    result = train_network(
-        spec,
-        step.training or TrainingSpec(),
-        data,
-        seed=workspace.job.seed,
-        device=workspace.device,
-        scratch=workspace.slot.scratch,
-        subset=step.subset,
-    )
-    return result.model, result.history
+        result = train_task(task, seed=seed, device=workspace.device, scratch=scratch)
+    # Wall-clock times differ from run to run, and equal results have equal bytes.
+    write_table(folder / TRAINING, result.history.drop(columns=["seconds", "waiting"]))
+    return result.model

@@ -4,25 +4,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from pydantic import TypeAdapter
 
 from koopcast.devices import resolve
 from koopcast.dynamics import Dynamics
 from koopcast.errors import StoreMissing
 from koopcast.fields import FieldData
 from koopcast.generation import Run, SystemDynamics
-from koopcast.models import Model, ModelSpec
+from koopcast.learned import read_model
+from koopcast.models import MapModel
 from koopcast.rng import torch_generator
 from koopcast.stores import Artefact, Slot, Store
-from koopcast.stores.files import info_from_json, open_data, read_json, read_tensors
+from koopcast.stores.files import open_data
 from koopcast.systems.base import EvolvingSpec, SystemSpec
 from schemas.references import Ref
-from schemas.stages import AnyModel, GenerateStep
+from schemas.stages import GenerateStep, TrainStep
 from schemas.stages.generate import SYSTEM
 from tasks.job import Job
-
-MODEL_CARD, MODEL_TENSORS = "model.json", "model.safetensors"
-_ANY_MODEL: TypeAdapter[ModelSpec] = TypeAdapter(AnyModel)
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,24 @@ class Workspace:
         artefact = self.artefact(ref)
         if ref.part == SYSTEM:
             return true_model(GenerateStep.model_validate(artefact.manifest.spec), self.device)
-        return open_model(artefact)
+        model = read_model(artefact.path)
+        assert isinstance(model, Dynamics)
+        return model
+
+    def map(self, ref: Ref[object]) -> MapModel:
+        """Return the map behind a reference."""
+        model = read_model(self.artefact(ref).path)
+        assert isinstance(model, MapModel)
+        return model
+
+    def models(self, ref: Ref[object]) -> list[Dynamics | MapModel]:
+        """Return what a reference forecasts or maps with: the models of all trainings, or the true one."""
+        artefact = self.artefact(ref)
+        if ref.part == SYSTEM:
+            return [self.dynamics(ref)]
+        count = TrainStep.model_validate(artefact.manifest.spec).repeats
+        found = [read_model(repeat_folder(artefact.path, repeat)) for repeat in range(count)]
+        return [model for model in found if isinstance(model, (Dynamics, MapModel))]
 
 
 def true_model(step: GenerateStep, device: torch.device) -> SystemDynamics:
@@ -104,8 +118,6 @@ def integration(step: GenerateStep) -> Run:
     )
 
 
-def open_model(artefact: Artefact) -> Model:
-    """Return the model that an artefact holds, on the CPU."""
-    card = read_json(artefact.file(MODEL_CARD))
-    spec = _ANY_MODEL.validate_python(card["spec"])
-    return spec.restore(info_from_json(card["info"]), read_tensors(artefact.file(MODEL_TENSORS)))
+def repeat_folder(folder: Path, repeat: int) -> Path:
+    """Return where the model of one of several trainings stands: the first in the artefact itself."""
+    return folder / f"repeat-{repeat}" if repeat else folder

@@ -10,9 +10,12 @@ from koopcast.assimilation.inflation import AnyInflation as AnyInflation
 from koopcast.assimilation.initial import AnyInitial as AnyInitial
 from koopcast.assimilation.letkf import LETKFSpec
 from koopcast.assimilation.localization import AnyLocalization as AnyLocalization
+from koopcast.assimilation.noda import NODASpec
+from koopcast.assimilation.nudging import NudgingSpec
 from koopcast.assimilation.optimal_interpolation import OptimalInterpolationSpec
 from koopcast.spec import Family
 
 AnyAnalysis: TypeAlias = Annotated[
-    EnKFSpec | ETKFSpec | FreeRunSpec | LETKFSpec | OptimalInterpolationSpec, Family("assimilation")
+    EnKFSpec | ETKFSpec | FreeRunSpec | LETKFSpec | NODASpec | NudgingSpec | OptimalInterpolationSpec,
+    Family("assimilation"),
 ]

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from koopcast.dynamics import Correction
 from koopcast.grids import FieldsInfo
 from koopcast.numerics.geometry import Domain
 from koopcast.spec import MethodSpec, Problem
@@ -81,6 +82,8 @@ class Setting:
     active: Float[Tensor, " state"] | None = None
     """1 where a cell of the state holds data, 0 where it is masked; None where every component counts."""
     climatology: Climatology | None = None
+    correction: Correction | None = None
+    """How the forecast model itself draws a state to measurements, where it learned to."""
 
 
 Analyse = Callable[[Tensor, Observed, torch.Generator], Analysis]
@@ -108,6 +111,10 @@ class AnalysisSpec(MethodSpec):
 
     def needs_climatology(self) -> bool:
         """Return whether the method reads the training data."""
+        return False
+
+    def needs_correction(self) -> bool:
+        """Return whether the forecast model must have learned a gain."""
         return False
 
     def check(self, fields: FieldsInfo) -> Iterator[Problem]:

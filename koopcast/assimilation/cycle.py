@@ -95,6 +95,7 @@ class Experiment:
             num_channels=info.num_channels,
             active=active if dynamics.is_physical else None,
             climatology=self._climatology(device) if self.method.needs_climatology() else None,
+            correction=dynamics.correction(),
         )
 
     def _climatology(self, device: torch.device) -> Climatology:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import torch
 from jaxtyping import Float
-from pydantic import PositiveFloat, model_validator
+from pydantic import NonNegativeFloat, PositiveFloat, model_validator
 from torch import Tensor
 
 from koopcast.dynamics import Dynamics
@@ -109,7 +109,39 @@ class PerturbedSpec(InitialSpec):
         return ensemble
 
 
-AnyInitial: TypeAlias = Annotated[ClimatologySpec | PerturbedSpec, Family("initial")]
+class ConstantSpec(InitialSpec):
+    """The same value in every cell, with or without noise: a start that knows nothing."""
+
+    kind: Literal["constant"] = "constant"
+    value: float = 0.0
+    """The value, in the units of the fields."""
+    std: NonNegativeFloat = 0.0
+    """Standard deviation of independent noise on each cell of each member; an ensemble needs some."""
+
+    reference = "the usual start of observers: the field 0"
+
+    def draw(
+        self,
+        dynamics: Dynamics,
+        truth: FieldData,
+        training: FieldData,
+        size: tuple[int, int],
+        generator: torch.Generator,
+    ) -> Float[Tensor, "batch member state"]:
+        """Return the value plus noise, 0 in masked cells."""
+        batch, members = truth.view.num_samples * size[0], size[1]
+        info, device = truth.info, generator.device
+        shape = (batch * members, dynamics.history, *info.shape, info.num_channels)
+        frames = torch.full(shape, self.value, dtype=torch.float64, device=device)
+        if self.std > 0:
+            frames = frames + self.std * normal(*shape, generator=generator)
+        frames = frames * truth.always_valid()[..., None].to(device)
+        states: Tensor = dynamics.encode(frames.to(dynamics.dtype)).double()
+        ensemble: Tensor = states.unflatten(0, (batch, members))
+        return ensemble
+
+
+AnyInitial: TypeAlias = Annotated[ClimatologySpec | ConstantSpec | PerturbedSpec, Family("initial")]
 
 
 def history_ends(training: FieldData, history: int) -> list[tuple[int, int]]:

@@ -12,6 +12,7 @@ from koopcast.grids import FieldsInfo
 from koopcast.koopman.base import KoopmanModel, KoopmanSpec
 from koopcast.koopman.snapshots import chosen_pairs, chosen_rank, delayed, pairs, read_snapshots
 from koopcast.koopman.spectrum import eigenpairs
+from koopcast.mapping import MappingSpec
 from koopcast.models import Model
 from koopcast.numerics.low_rank import truncated_svd
 from koopcast.numerics.ridge import covariance_factor, ridge_regression
@@ -58,7 +59,9 @@ class DMDSpec(KoopmanSpec):
         }
         return DMDModel(data.info, self.delays, tensors | eigenpairs(K, states, following, rank))
 
-    def restore(self, info: FieldsInfo, tensors: Mapping[str, Tensor]) -> Model:
+    def restore(
+        self, info: FieldsInfo, tensors: Mapping[str, Tensor], mapping: MappingSpec | None = None
+    ) -> Model:
         """Return the model that these tensors define."""
         return DMDModel(info, self.delays, tensors)
 

@@ -23,6 +23,7 @@ from koopcast.koopman.snapshots import (
     read_snapshots,
 )
 from koopcast.koopman.spectrum import eigenpairs
+from koopcast.mapping import MappingSpec
 from koopcast.models import Model
 from koopcast.numerics.low_rank import truncated_svd
 from koopcast.numerics.ridge import Ridge, covariance_factor, ridge_regression
@@ -77,7 +78,9 @@ class EDMDSpec(KoopmanSpec):
         }
         return EDMDModel(data.info, self.delays, tensors, self.dictionary)
 
-    def restore(self, info: FieldsInfo, tensors: Mapping[str, Tensor]) -> Model:
+    def restore(
+        self, info: FieldsInfo, tensors: Mapping[str, Tensor], mapping: MappingSpec | None = None
+    ) -> Model:
         """Return the model that these tensors define."""
         return EDMDModel(info, self.delays, tensors, self.dictionary)
 

@@ -1,5 +1,6 @@
 """Normalisation of fields, fitted on training data and stored with the model."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,11 +10,13 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Moments:
-    """Count, mean and sum of squared departures of each channel, float64; blocks of data can be merged."""
+    """Count, mean and sum of squared departures of each channel, or of each cell and channel, float64; blocks
+    of data can be merged.
+    """
 
     count: int
-    mean: Float[Tensor, " channel"]
-    departure: Float[Tensor, " channel"]
+    mean: Float[Tensor, "*cell channel"]
+    departure: Float[Tensor, "*cell channel"]
 
     @classmethod
     def of(
@@ -23,6 +26,22 @@ class Moments:
         values = field[valid].to(torch.float64)
         mean = values.mean(0) if len(values) else values.new_zeros(values.shape[-1])
         return cls(len(values), mean, (values - mean).square().sum(0))
+
+    @classmethod
+    def of_cells(cls, frames: Float[Tensor, "frame *space channel"]) -> "Moments":
+        """Return the moments of each cell over the frames."""
+        values = frames.to(torch.float64)
+        mean = values.mean(0) if len(values) else values.new_zeros(values.shape[1:])
+        return cls(len(values), mean, (values - mean).square().sum(0))
+
+    @classmethod
+    def zero(cls, *shape: int) -> "Moments":
+        """Return the moments of no data."""
+        return cls(0, torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64))
+
+    def of_channels(self, places: Sequence[int]) -> "Moments":
+        """Return the moments of some of the channels."""
+        return Moments(self.count, self.mean[..., places], self.departure[..., places])
 
     def merged(self, other: "Moments") -> "Moments":
         """Return the moments of both blocks together (Chan, Golub and LeVeque 1983)."""
@@ -35,12 +54,12 @@ class Moments:
         return Moments(count, mean, departure)
 
     @property
-    def std(self) -> Float[Tensor, " channel"]:
+    def std(self) -> Float[Tensor, "*cell channel"]:
         """Standard deviation."""
         return (self.departure / max(1, self.count)).sqrt()
 
     @property
-    def rms(self) -> Float[Tensor, " channel"]:
+    def rms(self) -> Float[Tensor, "*cell channel"]:
         """Root mean square."""
         return (self.mean.square() + self.std.square()).sqrt()
 
@@ -54,18 +73,29 @@ class FieldStatistics:
     fields: Moments
     increments: Moments
     """Of the change from one record to the next, within a sample."""
+    cells: Moments | None = None
+    """Of the fields in each cell, where a model asks for them."""
+
+    def of_channels(self, places: Sequence[int]) -> "FieldStatistics":
+        """Return what is said of some of the channels."""
+        return FieldStatistics(
+            self.valid,
+            self.fields.of_channels(places),
+            self.increments.of_channels(places),
+            None if self.cells is None else self.cells.of_channels(places),
+        )
 
 
 class Normaliser(nn.Module):
-    """Takes each channel to mean 0 and standard deviation 1 and back.
+    """Takes each channel, or each cell of it, to mean 0 and standard deviation 1 and back.
 
-    A channel that never changes (std 0) becomes 0, and comes back as its mean whatever the network says.
+    What never changes (std 0) becomes 0, and comes back as its mean whatever the network says.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, mean: Float[Tensor, " channel"], std: Float[Tensor, " channel"]) -> None:
+    def __init__(self, mean: Float[Tensor, "*cell channel"], std: Float[Tensor, "*cell channel"]) -> None:
         super().__init__()
         self.register_buffer("mean", mean.to(torch.float32))
         self.register_buffer("std", std.to(torch.float32))
@@ -78,6 +108,11 @@ class Normaliser(nn.Module):
     def normalise(self, field: Float[Tensor, "*batch channel"]) -> Float[Tensor, "*batch channel"]:
         """Return (field - mean) / std."""
         return (field - self.mean) / self.std.where(self.std > 0, 1.0)
+
+    @property
+    def is_cellwise(self) -> bool:
+        """Whether every cell has a mean and a spread of its own: it then fits one grid alone."""
+        return self.mean.ndim > 1
 
     def denormalise(self, field: Float[Tensor, "*batch channel"]) -> Float[Tensor, "*batch channel"]:
         """Return field · std + mean."""

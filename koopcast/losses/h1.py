@@ -44,7 +44,7 @@ class H1Spec(LossSpec):
     ) -> Float[Tensor, ""]:
         """Return the mean of the ratios."""
         error, size = self._square_norm(prediction - target, measure), self._square_norm(target, measure)
-        return relative(error, size, FLOOR * measure.rms)
+        return relative(error, size, FLOOR * measure.rms, measure.frames)
 
     def _square_norm(
         self, field: Float[Tensor, "batch *space channel"], measure: Measure

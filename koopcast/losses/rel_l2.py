@@ -13,7 +13,7 @@ scale."""
 
 
 class RelativeL2Spec(LossSpec):
-    """Mean over batch and channels of ‖p - u‖ / ‖u‖, the norm of L2 over the cells that count."""
+    """Mean over batch and variables of ‖p - u‖ / ‖u‖, the norm of L2 over frames and the cells that count."""
 
     kind: Literal["rel_l2"] = "rel_l2"
 
@@ -27,7 +27,10 @@ class RelativeL2Spec(LossSpec):
     ) -> Float[Tensor, ""]:
         """Return the mean of the ratios."""
         return relative(
-            measure.mean_square(prediction - target), measure.mean_square(target), FLOOR * measure.rms
+            measure.mean_square(prediction - target),
+            measure.mean_square(target),
+            FLOOR * measure.rms,
+            measure.frames,
         )
 
 
@@ -35,14 +38,18 @@ def relative(
     error: Float[Tensor, "batch channel"],
     size: Float[Tensor, "batch channel"],
     floor: Float[Tensor, " channel"],
+    frames: int = 1,
 ) -> Float[Tensor, ""]:
     """Return the mean of √(error / size) with √size at least `floor`; a channel that is zero throughout
-    counts by its error.
+    counts by its error. Frames among the channels, variables fastest, are taken together.
     """
+    if frames > 1:
+        error, size = (values.unflatten(1, (frames, -1)).mean(1) for values in (error, size))
+        floor = floor[: error.shape[1]]
     floor = floor.where(floor > 0, 1.0)
     ratio = error / size.clamp_min(floor.square())
-    return (ratio + _TINY).sqrt().mean()
+    return (ratio + TINY).sqrt().mean()
 
 
-_TINY = 1e-24
+TINY = 1e-24
 """Keeps the derivative of the root finite at a perfect prediction."""

@@ -6,13 +6,24 @@ from koopcast.metrics.acc import ACCSpec
 from koopcast.metrics.base import MetricSpec, Score, Verification
 from koopcast.metrics.crps import CRPSSpec
 from koopcast.metrics.energy_spectrum import EnergySpectrumSpec
+from koopcast.metrics.parameters import ParametersSpec
 from koopcast.metrics.rank_histogram import RankHistogramSpec
+from koopcast.metrics.rel_l2 import RelativeL2Spec
+from koopcast.metrics.relative_mse import RelativeMSESpec
 from koopcast.metrics.rmse import RMSESpec
 from koopcast.metrics.spread_skill import SpreadSkillSpec
 from koopcast.spec import Family
 
 AnyMetric: TypeAlias = Annotated[
-    ACCSpec | CRPSSpec | EnergySpectrumSpec | RankHistogramSpec | RMSESpec | SpreadSkillSpec,
+    ACCSpec
+    | CRPSSpec
+    | EnergySpectrumSpec
+    | ParametersSpec
+    | RankHistogramSpec
+    | RelativeL2Spec
+    | RelativeMSESpec
+    | RMSESpec
+    | SpreadSkillSpec,
     Family("metrics"),
 ]
 
@@ -22,8 +33,11 @@ __all__ = [
     "CRPSSpec",
     "EnergySpectrumSpec",
     "MetricSpec",
+    "ParametersSpec",
     "RMSESpec",
     "RankHistogramSpec",
+    "RelativeL2Spec",
+    "RelativeMSESpec",
     "Score",
     "SpreadSkillSpec",
     "Verification",

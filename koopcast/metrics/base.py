@@ -32,6 +32,10 @@ class Verification:
     climatology: xr.DataArray | None = None
     area: xr.DataArray | None = None
     axes: tuple[Axis, ...] = ()
+    is_joint: bool = False
+    """Whether the times of a sample are one output, whose relative error is taken over all of them."""
+    parameters: int | None = None
+    """Real parameters of the model, where they are counted."""
 
     @property
     def space(self) -> tuple[str, ...]:
@@ -64,6 +68,7 @@ class MetricSpec(MethodSpec):
 
     needs_members: ClassVar[bool] = False
     needs_climatology: ClassVar[bool] = False
+    needs_parameters: ClassVar[bool] = False
     perfect: ClassVar[float] = 0.0
     """Value of a perfect forecast."""
     sense: ClassVar[Sense] = "lower"

@@ -44,6 +44,19 @@ class ObservationSet:
         """Whether every experiment and time has the same sites."""
         return bool((self.index == self.index[:1, :1]).all())
 
+    def at_every_record(self, num_records: int) -> "ObservationSet":
+        """Return the observations with a time at each record, from 1 or the first observation time on.
+
+        Times that are added have no value; they keep sites and variances of the observation time before.
+        """
+        record = torch.arange(min(1, int(self.record[0])), num_records)
+        source = (torch.searchsorted(self.record, record, right=True) - 1).clamp_min(0)
+        is_old = self.record[source] == record
+        is_still = self.index.stride(1) == 0 and self.num_times > 1
+        index = self.index[:, :1].expand(-1, len(record), -1) if is_still else self.index[:, source]
+        value = torch.where(is_old[:, None], self.value[:, source], torch.nan)
+        return ObservationSet(record, index, value, self.variance[:, source])
+
     def first(self, num_times: int) -> "ObservationSet":
         """Return the first observation times alone."""
         keep = slice(0, num_times)

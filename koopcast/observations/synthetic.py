@@ -54,8 +54,12 @@ class SyntheticSpec(ObservationsSpec):
     """Which variables; empty: all."""
     every: PositiveInt = 1
     """Records from one observation time to the next."""
+    warmup: NonNegativeInt = 0
+    """Records from the first observation time on that are all observed, before every `every`-th one is. With
+    an `every` beyond the end nothing is observed after them."""
     first: NonNegativeInt | None = None
-    """Record of the first observation time; default `every`: the initial state itself is not analysed."""
+    """Record of the first observation time; default `every`, or 1 with a `warmup`: the initial state itself
+    is not analysed."""
     missing: float = Field(0.0, ge=0, lt=1)
     """Probability that an observation does not arrive."""
 
@@ -95,10 +99,16 @@ class SyntheticSpec(ObservationsSpec):
         return _at(valid[:, record].expand(shape), index, repeats)
 
     def _first(self) -> int:
-        return self.every if self.first is None else self.first
+        if self.first is not None:
+            return self.first
+        return 1 if self.warmup > 0 else self.every
 
-    def _records(self, info: FieldsInfo) -> range:
-        return range(self._first(), info.time.size, self.every)
+    def _records(self, info: FieldsInfo) -> list[int]:
+        first, size = self._first(), info.time.size
+        if self.warmup == 0:
+            return list(range(first, size, self.every))
+        last = first + self.warmup - 1
+        return [*range(first, min(last + 1, size)), *range(last + self.every, size, self.every)]
 
     def _channels(self, info: FieldsInfo) -> list[int]:
         names = list(info.variables)

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from koopcast.grids import FieldsInfo
 from koopcast.layers.spectral_convolution import Backend
+from koopcast.mapping import Signature
 from koopcast.operators.base import OperatorSpec
 from koopcast.operators.fno_network import FNO, Architecture, Norm, Skip
 from koopcast.spec import Problem
@@ -52,25 +52,26 @@ class FNOSpec(OperatorSpec):
         " grids and rescaled grids are exact"
     )
 
-    def check(self, fields: FieldsInfo) -> Iterator[Problem]:
+    def faults(self, signature: Signature) -> Iterator[Problem]:
         """Refuse what is not a grid, and modes that it cannot hold."""
-        yield from super().check(fields)
-        if not 1 <= len(fields.axes) <= MAX_AXES:
-            yield Problem((), f"{len(fields.axes)} space axes; fno takes 1 to {MAX_AXES}")
+        yield from super().faults(signature)
+        if not 1 <= len(signature.axes) <= MAX_AXES:
+            yield Problem((), f"{len(signature.axes)} space axes; fno takes 1 to {MAX_AXES}")
             return
-        for axis in fields.axes:
+        for axis in signature.axes:
             if axis.name == "point" or (axis.geometry == "index" and not axis.periodic):
                 yield Problem((), f"axis '{axis.name}' is a list of values, not a grid; use a Koopman model")
-        if self.padding > 0 and all(axis.periodic for axis in fields.axes):
+        if self.padding > 0 and all(axis.periodic for axis in signature.axes):
             yield Problem(("padding",), "every axis is periodic, so nothing is padded; remove padding")
-        yield from self._check_modes(fields)
+        yield from self._faulty_modes(signature)
 
-    def _check_modes(self, fields: FieldsInfo) -> Iterator[Problem]:
-        limits = [max(1, size // 2) for size in fields.shape]
+    def _faulty_modes(self, signature: Signature) -> Iterator[Problem]:
+        limits = [max(1, size // 2) for size in signature.shape]
         if isinstance(self.modes, int) and self.modes > min(limits):
             yield Problem(
                 ("modes",),
-                f"{self.modes} is above {min(limits)}, the Nyquist limit of grid {fields.shape}; lower modes",
+                f"{self.modes} is above {min(limits)}, the Nyquist limit of grid {signature.shape}; "
+                "lower modes",
             )
         if not isinstance(self.modes, tuple):
             return
@@ -81,19 +82,19 @@ class FNOSpec(OperatorSpec):
             return
         for index, (modes, limit) in enumerate(zip(self.modes, limits, strict=True)):
             if modes > limit:
-                axis = f"axis '{fields.axes[index].name}' of {fields.axes[index].size} points"
+                axis = f"axis '{signature.axes[index].name}' of {signature.axes[index].size} points"
                 yield Problem(
                     ("modes", index), f"{modes} is above {limit}, the Nyquist limit of {axis}; lower it"
                 )
 
-    def build(self, info: FieldsInfo, generator: torch.Generator) -> FNO:
+    def build(self, signature: Signature, generator: torch.Generator) -> FNO:
         """Return the untrained network for fields like these."""
         return FNO(
             Architecture(
-                channels_in=self.history * info.num_channels,
-                channels_out=info.num_channels,
-                modes=self.kept_modes(info),
-                periodic=tuple(axis.periodic for axis in info.axes),
+                channels_in=signature.channels_in,
+                channels_out=signature.channels_out,
+                modes=self.kept_modes(signature),
+                periodic=tuple(axis.periodic for axis in signature.axes),
                 width=self.width,
                 layers=self.layers,
                 lift_ratio=self.lift_ratio,
@@ -108,8 +109,8 @@ class FNOSpec(OperatorSpec):
             generator,
         )
 
-    def kept_modes(self, info: FieldsInfo) -> tuple[int, ...]:
+    def kept_modes(self, signature: Signature) -> tuple[int, ...]:
         """Return the modes of each axis."""
         if self.modes is None:
-            return tuple(max(1, min(DEFAULT_MODES, size // 2)) for size in info.shape)
-        return self.modes if isinstance(self.modes, tuple) else (self.modes,) * len(info.axes)
+            return tuple(max(1, min(DEFAULT_MODES, size // 2)) for size in signature.shape)
+        return self.modes if isinstance(self.modes, tuple) else (self.modes,) * len(signature.axes)

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from koopcast.layers import fourier
+from koopcast.layers.factorised_weights import Compression, FactorisedWeights
 from koopcast.layers.normalisation import FeatureNormalisation
 from koopcast.layers.pointwise import ChannelMLP, Gate, Linear
 from koopcast.layers.positions import grid_positions
@@ -34,6 +36,7 @@ class Architecture:
     padding: float = 0.0
     positional: Literal["grid", "none"] = "grid"
     backend: Backend = "auto"
+    compression: Compression = Compression()
 
     def hidden(self, ratio: float) -> int:
         """Return the width of a hidden layer."""
@@ -53,6 +56,7 @@ class FNO(nn.Module):
             chosen.width,
             generator=generator,
         )
+        self.joint = _joint_weights(chosen, generator)
         self.blocks = nn.ModuleList(
             Block(chosen, is_last=layer == chosen.layers - 1, generator=generator)
             for layer in range(chosen.layers)
@@ -69,8 +73,8 @@ class FNO(nn.Module):
         if self.architecture.positional == "grid":
             x = self._with_positions(x)
         x = self._padded(self.lift(x))
-        for block in self.blocks:
-            x = block(x)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, None if self.joint is None else (self.joint, layer))
         for dim, size in enumerate(shape, start=1):
             x = x.narrow(dim, 0, size)
         result: Tensor = self.project(x)
@@ -103,7 +107,12 @@ class Block(nn.Module):
         width = chosen.width
         self.is_last = is_last
         self.spectral = SpectralConvolution(
-            width, width, chosen.modes, backend=chosen.backend, generator=generator
+            width,
+            width,
+            chosen.modes,
+            backend=chosen.backend,
+            compression=chosen.compression,
+            generator=generator,
         )
         self.skip = _skip(chosen.skip, width, generator)
         has_mlp = chosen.mlp_ratio > 0
@@ -117,21 +126,38 @@ class Block(nn.Module):
             FeatureNormalisation(width, chosen.norm) for _ in range(1 + has_mlp) if chosen.norm != "none"
         )
 
-    def forward(self, x: Float[Tensor, "batch *space channel"]) -> Float[Tensor, "batch *space channel"]:
-        """Return the block's output on the same grid."""
-        h = self._normalised(self.spectral(x), 0)
-        if self.skip is not None:
-            h = h + self.skip(x)
-        h = self._activated(h)
+    def forward(
+        self, x: Float[Tensor, "batch *space channel"], joint: tuple[FactorisedWeights, int] | None = None
+    ) -> Float[Tensor, "batch *space channel"]:
+        """Return the block's output on the same grid; `joint` are the spectral weights of all layers."""
+        h = self._skipped(x, self._normalised(self.spectral(x, joint=joint), 0))
         if self.mlp is None or self.gate is None:
             return h
-        return self._activated(self._normalised(torch.addcmul(self.mlp(h), x, self.gate.weight), 1))
+        if len(self.norms) == 0:
+            return self.mlp(h, x, self.gate.weight, activated=not self.is_last)
+        return self._activated(self._normalised(self.mlp(h, x, self.gate.weight), 1))
+
+    def _skipped(self, x: Tensor, h: Tensor) -> Tensor:
+        """Return gelu(h + W x)."""
+        if isinstance(self.skip, Linear):
+            result: Tensor = self.skip(x, h, activated=not self.is_last)
+            return result
+        return self._activated(h if self.skip is None else h + self.skip(x))
 
     def _normalised(self, x: Tensor, which: int) -> Tensor:
         return self.norms[which](x) if len(self.norms) > 0 else x
 
     def _activated(self, x: Tensor) -> Tensor:
         return x if self.is_last else nn.functional.gelu(x)
+
+
+def _joint_weights(chosen: Architecture, generator: torch.Generator | None) -> FactorisedWeights | None:
+    if not chosen.compression.joint:
+        return None
+    mode = [band.size for band in fourier.bands(chosen.modes)]
+    return chosen.compression.weights(
+        mode, (chosen.width, chosen.width), layers=chosen.layers, generator=generator
+    )
 
 
 def _skip(kind: Skip, width: int, generator: torch.Generator | None) -> nn.Module | None:

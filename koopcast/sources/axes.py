@@ -34,7 +34,7 @@ _CF_KEYS: tuple[tuple[str, AxisName], ...] = (
 def arrange(dataset: xr.Dataset, variables: Sequence[str], coords: Mapping[AxisName, str]) -> xr.Dataset:
     """Return the variables with dimensions and coordinates renamed to the axes they are, in the fixed order.
 
-    Dimensions of size 1 that mean nothing are dropped; a series without a space axis becomes one point.
+    Samples may have no time: one field each. Dimensions of size 1 that mean nothing are dropped; a series without a space axis becomes one point.
 
     Args:
         dataset: As in the file.
@@ -56,10 +56,10 @@ def arrange(dataset: xr.Dataset, variables: Sequence[str], coords: Mapping[AxisN
         )
     axes = {dim: _axis_of(dim, dataset, coords) for dim in dims[variables[0]]}
     _refuse_double(axes)
-    if "time" not in axes.values():
+    if not {"time", "sample"} & set(axes.values()):
         raise DataError(
             f"variable '{variables[0]}' has no time axis (dimensions: {', '.join(map(str, axes))})",
-            "name it: `coords: {time: ...}`",
+            "name it: `coords: {time: ...}`, or that of samples: `coords: {sample: ...}`",
         )
     return _renamed(kept, dataset, axes, coords)
 

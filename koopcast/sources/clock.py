@@ -16,7 +16,8 @@ _MONTHS = {"month": 1, "months": 1, "mon": 1, "year": 12, "years": 12, "yr": 12,
 
 
 def decode_time(dataset: xr.Dataset, override: TimeOverride | None) -> xr.Dataset:
-    """Return the dataset with `time` as dates (datetime64 where they fit, else cftime) or as model time.
+    """Return the dataset with `time` as dates (datetime64 where they fit, else cftime) or as model time; one of
+    samples without time as it is.
 
     Beyond CF: `months since` and `years since` count calendar months; a reference year 0 in the standard
     calendar, which has none, is read in the proleptic Gregorian calendar, as the programs that write it mean
@@ -26,6 +27,8 @@ def decode_time(dataset: xr.Dataset, override: TimeOverride | None) -> xr.Datase
         DataError: There are no times, they do not increase, or their units cannot be read.
         UnknownCalendar: CF does not define the calendar.
     """
+    if "time" not in dataset.dims:
+        return dataset
     override = override or TimeOverride()
     size = dataset.sizes["time"]
     if override.start is not None:

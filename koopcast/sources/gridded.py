@@ -63,7 +63,7 @@ class GriddedSourceSpec(SourceSpec):
 
 
 def along_time(parts: Sequence[xr.Dataset], names: Sequence[str]) -> xr.Dataset:
-    """Join files along time, in the order of their times.
+    """Join files along time, in the order of their times; samples without time along `sample`.
 
     Raises:
         DataError: Two files hold the same time, or their times are of different kinds.
@@ -71,6 +71,8 @@ def along_time(parts: Sequence[xr.Dataset], names: Sequence[str]) -> xr.Dataset:
     """
     if len(parts) == 1:
         return parts[0]
+    if "time" not in parts[0].dims:
+        return xr.concat(parts, "sample", join="exact", combine_attrs="override")
     if "time" not in parts[0].coords:
         return _joined(parts, names)
     if (
@@ -110,5 +112,6 @@ def _without(array: xr.DataArray, missing: Sequence[float]) -> xr.DataArray:
 
 
 def _in_blocks(array: xr.DataArray) -> xr.DataArray:
-    record = array.nbytes // max(1, array.sizes["time"])
-    return array.chunk({"time": max(1, BLOCK_BYTES // max(1, record))})
+    along = "time" if "time" in array.dims else "sample"
+    record = array.nbytes // max(1, array.sizes[along])
+    return array.chunk({along: max(1, BLOCK_BYTES // max(1, record))})

@@ -3,6 +3,7 @@
 from typing import Annotated, TypeAlias
 
 from koopcast.spec import Family
+from koopcast.studies.bandlimited_features import BandlimitedFeaturesSpec
 from koopcast.studies.base import Findings as Findings
 from koopcast.studies.base import StudySpec as StudySpec
 from koopcast.studies.least_squares import LeastSquaresSpec
@@ -11,5 +12,6 @@ from koopcast.studies.solvers import SolversSpec
 from koopcast.studies.subspace_embedding import SubspaceEmbeddingSpec
 
 AnyStudy: TypeAlias = Annotated[
-    LeastSquaresSpec | RelaxationSpec | SolversSpec | SubspaceEmbeddingSpec, Family("studies")
+    BandlimitedFeaturesSpec | LeastSquaresSpec | RelaxationSpec | SolversSpec | SubspaceEmbeddingSpec,
+    Family("studies"),
 ]

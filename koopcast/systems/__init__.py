@@ -17,10 +17,13 @@ from koopcast.systems.diffusion_sorption import DiffusionSorptionSpec
 from koopcast.systems.double_pendulum import DoublePendulumSpec
 from koopcast.systems.duffing import DuffingSpec
 from koopcast.systems.dynamic_signal import DynamicSignalSpec
+from koopcast.systems.forced_ode import ForcedODESpec
+from koopcast.systems.forced_reaction import ForcedReactionSpec
 from koopcast.systems.hard_nonconvex import HardNonconvexSpec
 from koopcast.systems.helmholtz import HelmholtzSpec
 from koopcast.systems.kdv import KdVSpec
 from koopcast.systems.kuramoto_sivashinsky import KuramotoSivashinskySpec
+from koopcast.systems.legendre_transform import LegendreTransformSpec
 from koopcast.systems.lorenz63 import Lorenz63Spec
 from koopcast.systems.lorenz96 import Lorenz96Spec
 from koopcast.systems.lorenz96_two_scale import Lorenz96TwoScaleSpec
@@ -45,10 +48,13 @@ AnySystem: TypeAlias = Annotated[
     | DoublePendulumSpec
     | DuffingSpec
     | DynamicSignalSpec
+    | ForcedODESpec
+    | ForcedReactionSpec
     | HardNonconvexSpec
     | HelmholtzSpec
     | KdVSpec
     | KuramotoSivashinskySpec
+    | LegendreTransformSpec
     | Lorenz63Spec
     | Lorenz96Spec
     | Lorenz96TwoScaleSpec

@@ -10,8 +10,10 @@ import xarray as xr
 from koopcast.baselines import BaselineSpec, ClimatologySpec
 from koopcast.dynamics import Dynamics
 from koopcast.fields import FieldData
+from koopcast.mapping import Signature
 from koopcast.metrics import MetricSpec
-from koopcast.verification import analyses
+from koopcast.models import MapModel, Model
+from koopcast.verification import analyses, maps
 from koopcast.verification.analyses import AnalysisFields
 from koopcast.verification.examples import analysis_example, forecast_example
 from koopcast.verification.fields import Setting, Subject, area_weights
@@ -24,9 +26,9 @@ class Evaluation:
     """What an evaluation found."""
 
     table: pd.DataFrame
-    """One row a score: metric, subject, role (`forecast`, `analysis`, `background`, `baseline`), pairs
-    (`forecast` or `analysis`: the records it was scored on), variable, lead (missing: all), value, units,
-    sense, perfect, cases (fields verified)."""
+    """One row a score: metric, subject, role (`forecast`, `analysis`, `background`, `baseline`, `map`),
+    pairs (`forecast`, `analysis` or `map`: the records it was scored on), variable, lead (missing: all),
+    value, units, sense, perfect, cases (fields verified)."""
     curves: xr.Dataset
     """One variable a metric that has curves, dims `(subject, variable, [source,] lead, wavenumber |
     rank)`."""
@@ -64,7 +66,8 @@ def evaluate(
         pairs = Pairs(data, tuple(sorted(set(leads))), longest_history(list(models.values())), starts)
         setting = _forecast_setting(pairs, climatology)
         for name, model in models.items():
-            subject = Subject(name, forecast(model, pairs, device or torch.device("cpu")))
+            frames = forecast(model, pairs, device or torch.device("cpu"))
+            subject = Subject(name, frames, parameters=_parameters(model))
             sheet.add(setting, subject, "forecast", leads=True, pooled=True)
             examples[name] = forecast_example(setting, subject, data)
         for baseline in baselines:
@@ -84,6 +87,29 @@ def evaluate(
     return Evaluation(sheet.table(), sheet.curve_dataset(), examples)
 
 
+def evaluate_maps(
+    models: Mapping[str, MapModel],
+    data: FieldData,
+    metrics: Sequence[MetricSpec],
+    *,
+    device: torch.device | None = None,
+) -> Evaluation:
+    """Score what maps make of the inputs in the window of `data` against its outputs.
+
+    All models map the same variables to the same ones; each works on the grid of `data`, or says why not.
+    """
+    sheet = Sheet(metric_names(metrics), [], {})
+    examples: dict[str, xr.Dataset] = {}
+    settings: dict[Signature, Setting] = {}
+    for name, model in models.items():
+        signature = model.signature.on(data.info.axes)
+        setting = settings.setdefault(signature, maps.setting_of(signature, data))
+        subject = maps.predicted(name, model, data, device or torch.device("cpu"))
+        sheet.add(setting, subject, "map", leads=False, pooled=True)
+        examples[name] = maps.map_example(setting, subject, data)
+    return Evaluation(sheet.table(), sheet.curve_dataset(), examples)
+
+
 def _forecast_setting(pairs: Pairs, climatology: BaselineSpec) -> Setting:
     data = pairs.data
     return Setting(
@@ -95,6 +121,11 @@ def _forecast_setting(pairs: Pairs, climatology: BaselineSpec) -> Setting:
         climatology=expected(climatology, pairs),
         area=area_weights(data),
     )
+
+
+def _parameters(model: Dynamics) -> int | None:
+    count = model.card().get("parameters") if isinstance(model, Model) else None
+    return None if count is None else int(count)
 
 
 def _timeless(baseline: BaselineSpec, fields: AnalysisFields, truth: FieldData) -> Subject:

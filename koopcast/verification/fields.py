@@ -21,6 +21,8 @@ class Subject:
     name: str
     frames: Float[Tensor, "sample time lead *space channel"]
     members: Float[Tensor, "sample member time lead *space channel"] | None = None
+    parameters: int | None = None
+    """Real parameters of the model behind it, where they are counted."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Setting:
     leads: tuple[int, ...]
     climatology: Float[Tensor, "sample time lead *space channel"] | None
     area: xr.DataArray | None
+    is_joint: bool = False
+    """Whether the frames of a sample are one output, whose error is taken over all of them."""
 
     def verifications(self, subject: Subject) -> Iterator[tuple[str, Verification]]:
         """Yield each variable of a subject beside the truth."""
@@ -52,6 +56,8 @@ class Setting:
                     climatology=climatology,
                     area=self.area,
                     axes=self.info.axes,
+                    is_joint=self.is_joint,
+                    parameters=subject.parameters,
                 ),
             )
 

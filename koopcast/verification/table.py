@@ -89,8 +89,11 @@ class Sheet:
             for name, metric in self.metrics.items():
                 if metric.needs_members and pair.members is None:
                     continue
+                if metric.needs_parameters and pair.parameters is None:
+                    continue
                 score = metric.score(_at(pair, sound)) if sound else None
-                head = (name, subject.name, role, "forecast" if leads else "analysis", variable)
+                pairs = "map" if role == "map" else "forecast" if leads else "analysis"
+                head = (name, subject.name, role, pairs, variable)
                 scored = Scored(head, metric, score, score.units if score else pair.units, sound, cases)
                 self.rows += [*(scored.by_lead() if leads else ()), *(scored.over_all() if pooled else ())]
                 if score is not None and score.curve is not None:

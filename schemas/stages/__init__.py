@@ -11,7 +11,7 @@ from schemas.stages.gated import GatedStep
 from schemas.stages.generate import GenerateStep
 from schemas.stages.ingest import IngestStep
 from schemas.stages.study import StudyStep
-from schemas.stages.train import AnyModel, TrainStep
+from schemas.stages.train import TrainStep
 
 AnyStep: TypeAlias = Annotated[
     AssimilateStep | EvaluateStep | GenerateStep | IngestStep | StudyStep | TrainStep,
@@ -19,7 +19,6 @@ AnyStep: TypeAlias = Annotated[
 ]
 
 __all__ = [
-    "AnyModel",
     "AnyStep",
     "AssimilateStep",
     "Contract",

@@ -38,6 +38,9 @@ class AssimilateStep(Step):
     """Stop after so many observation times; default: the whole of `data`."""
     burn_in: NonNegativeInt = 0
     """Observation times that are left out of scores."""
+    records: Literal["observed", "all"] = "observed"
+    """Which records are kept and scored: those with an observation time, or all of them, forecasts between
+    and after the observations too. `cycles` and `burn_in` then count records."""
     repeats: PositiveInt = Field(1, le=10**5)
     """Independent experiments on each sample (own sites, noise and ensemble), run as one batch."""
     keep: Literal["members", "mean"] = "members"
@@ -55,6 +58,18 @@ class AssimilateStep(Step):
     def rules(self, inputs: Inputs) -> Iterator[Problem]:
         """Refuse a model that does not fit the data, the method or the length of the experiment."""
         model, fields = inputs[str(self.model)], inputs[str(self.data)].fields
+        if model.mapping is not None:
+            yield Problem(
+                ("model",),
+                f"'{self.model}' maps fields to others and forecasts nothing; train it without `mapping`",
+            )
+            return
+        if self.method.needs_correction() and not model.has_correction:
+            yield Problem(
+                ("method",),
+                f"'{self.method.kind}' corrects with the gain of the forecast model, and '{self.model}' has "
+                "none; train a model that has one (`model: noda`), or choose another method",
+            )
         if difference := mismatch(model.fields, fields):
             yield Problem(("model",), f"'{self.model}' {difference}; use a model of these data")
         if self.method.needs_physical_state() and not model.is_localizable:

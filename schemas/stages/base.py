@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from pydantic import Field, NonNegativeInt
 
 from koopcast.grids import FieldsInfo
+from koopcast.mapping import Signature
 from koopcast.spec import Path, Problem, Spec
 from koopcast.split import ORDER, Split
 from schemas.references import Dataset, Kind, Ref
@@ -33,6 +34,12 @@ class Contract:
     """Consecutive records that make one state of a model."""
     is_localizable: bool = True
     """Whether the state of a model is the field itself."""
+    mapping: Signature | None = None
+    """What a model maps to what, where it is a map and forecasts nothing."""
+    transfers: bool = False
+    """Whether a model works on other grids than its own."""
+    has_correction: bool = False
+    """Whether a model holds a learned gain."""
     members: int = 1
     """Size of the ensemble that an analysis keeps."""
 

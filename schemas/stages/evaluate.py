@@ -1,7 +1,7 @@
 """The step that scores, and gates the run."""
 
 from collections.abc import Iterator, Sequence
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import Field, PositiveInt
 
@@ -9,10 +9,11 @@ from koopcast.baselines import AnyBaseline
 from koopcast.metrics import AnyMetric
 from koopcast.spec import Problem
 from schemas.expect import Vocabulary
-from schemas.references import Analysis, Dataset, Kind, Model, Ref, Scores
+from schemas.references import NAME, Analysis, Dataset, Kind, Model, Ref, Scores
 from schemas.stages.base import Contract, Inputs, mismatch
 from schemas.stages.gated import GatedStep
 
+BesideName: TypeAlias = Annotated[str, Field(pattern=NAME, max_length=40)]
 BACKGROUND = "background"
 """`<analysis>.background` is scored beside each analysis."""
 
@@ -26,6 +27,8 @@ class EvaluateStep(GatedStep):
     """Models and analyses to score."""
     data: Ref[Dataset] | None = None
     """Truth for forecasts; default: the `test` part of what the models were trained on."""
+    beside: dict[BesideName, Ref[Dataset]] = {}
+    """More data to score the same models on, by names of your own: `<subject>.<name>`."""
     against: list[AnyBaseline] = []
     """Baselines, scored on the same records."""
     leads: list[PositiveInt] = Field(default=[1], min_length=1)
@@ -44,7 +47,7 @@ class EvaluateStep(GatedStep):
 
     def vocabulary(self, inputs: Inputs) -> Vocabulary:
         """Return the words that conditions may use."""
-        has_forecasts = any(inputs[str(ref)].kind is Model for ref in self.of)
+        has_forecasts = any(_forecasts(inputs[str(ref)]) for ref in self.of)
         leads = self.leads if has_forecasts else ()
         subjects: dict[str, Sequence[int]] = {baseline.kind: leads for baseline in self.against}
         variables: tuple[str, ...] = ()
@@ -53,6 +56,10 @@ class EvaluateStep(GatedStep):
             variables = tuple(contract.fields.variables)
             is_analysis = contract.kind is Analysis
             subjects[ref.label] = () if is_analysis else self.leads
+            if contract.mapping is not None:
+                subjects[ref.label], variables = (), contract.mapping.outputs
+            for name in self.beside if contract.kind is Model else ():
+                subjects[f"{ref.label}.{name}"] = subjects[ref.label]
             if is_analysis:
                 subjects[f"{ref.label}.{BACKGROUND}"] = ()
         return Vocabulary(tuple(metric.kind for metric in self.metrics), subjects, variables)
@@ -60,7 +67,9 @@ class EvaluateStep(GatedStep):
     def rules(self, inputs: Inputs) -> Iterator[Problem]:
         """Refuse subjects, leads, metrics and conditions that cannot be scored."""
         yield from self._subjects_differ()
+        yield from self._kinds_agree(inputs)
         yield from self._truth_fits(inputs)
+        yield from self._beside_fits(inputs)
         yield from self._metrics_apply(inputs)
         yield from self._baselines_apply(inputs)
         yield from self.faulty_conditions(inputs)
@@ -77,8 +86,43 @@ class EvaluateStep(GatedStep):
                 if name in names[:index]:
                     yield Problem((option, index), "was named before; remove it")
 
+    def _kinds_agree(self, inputs: Inputs) -> Iterator[Problem]:
+        are_maps = [inputs[str(ref)].mapping is not None for ref in self.of]
+        for index, ref in enumerate(self.of):
+            if are_maps[index] != are_maps[0]:
+                words = ("a map", "no map") if are_maps[index] else ("no map", "a map")
+                yield Problem(
+                    ("of", index),
+                    f"'{ref}' is {words[0]} and '{self.of[0]}' is {words[1]}; score them in two steps",
+                )
+        if not any(are_maps):
+            return
+        for index, baseline in enumerate(self.against):
+            yield Problem(
+                ("against", index),
+                f"'{baseline.kind}' is a forecast and maps are scored; train linear_map as the baseline",
+            )
+        if "leads" in self.model_fields_set:
+            yield Problem(("leads",), "a map returns all its records at once; remove leads")
+
+    def _beside_fits(self, inputs: Inputs) -> Iterator[Problem]:
+        for name, ref in self.beside.items():
+            for subject in self.of:
+                contract = inputs[str(subject)]
+                if contract.kind is not Model:
+                    yield Problem(
+                        ("beside", name), f"'{subject}' is an analysis, made of one dataset; remove it"
+                    )
+                elif fault := misfit(subject.label, contract, inputs[str(ref)]):
+                    yield Problem(("beside", name), fault)
+
     def _truth_fits(self, inputs: Inputs) -> Iterator[Problem]:
-        models = {index: ref for index, ref in enumerate(self.of) if inputs[str(ref)].kind is Model}
+        for index, ref in enumerate(self.of):
+            if self.data is None or inputs[str(ref)].mapping is None:
+                continue
+            if fault := misfit(ref.label, inputs[str(ref)], inputs[str(self.data)]):
+                yield Problem(("of", index), fault)
+        models = {index: ref for index, ref in enumerate(self.of) if _forecasts(inputs[str(ref)])}
         if not models or self.data is None:
             return
         truth = inputs[str(self.data)]
@@ -116,6 +160,32 @@ class EvaluateStep(GatedStep):
                     f"'{baseline.kind}' is a forecast, and `of` holds analyses alone; remove it or "
                     "score a model too",
                 )
+
+
+def _forecasts(contract: Contract) -> bool:
+    return contract.kind is Model and contract.mapping is None
+
+
+def misfit(name: str, model: Contract, data: Contract) -> str | None:
+    """Return why a model cannot be scored on a dataset; None where it can."""
+    fields = data.fields
+    if model.mapping is None:
+        return None if (fault := mismatch(model.fields, fields)) is None else f"'{name}' {fault}"
+    missing = [
+        item for item in (*model.mapping.inputs, *model.mapping.outputs) if item not in fields.variables
+    ]
+    if missing:
+        return f"'{name}' needs '{missing[0]}', the data hold {', '.join(fields.variables)}"
+    if len(fields.axes) != len(model.fields.axes):
+        return f"'{name}' maps fields of {len(model.fields.axes)} axes, the data have {len(fields.axes)}"
+    if fields.shape != model.fields.shape and not model.transfers:
+        return (
+            f"'{name}' was trained on a grid {model.fields.shape} and works there alone, the data have "
+            f"{fields.shape}; set resample_io on the model, or choose one that works on any grid"
+        )
+    if fields.time.size < model.mapping.num_frames:
+        return f"'{name}' takes {model.mapping.num_frames} records, the data have {fields.time.size}"
+    return None
 
 
 def longest_lead(truth: Contract, history: int) -> int:

@@ -30,6 +30,9 @@ class IngestStep(Step):
     """
     select: dict[str, tuple[float | str, float | str]] = {}
     """Keep the closed range of a coordinate: `{latitude: [-10, 10]}`."""
+    periodic: list[str] = []
+    """Space axes that close on themselves, their last point one spacing before the first; a longitude that
+    goes round the globe is known to."""
     split: Split | None = None
     """Parts `train`, `valid` and `test`; without it the dataset stays whole."""
 
@@ -53,6 +56,7 @@ class IngestStep(Step):
                 mask=self.mask,
                 select=self.select,
                 split=self.split,
+                periodic=self.periodic,
             ),
         )
 

@@ -17,7 +17,7 @@ from koopcast.fields import FieldData
 from koopcast.grids import Axis, FieldsInfo, TimeAxis, Window
 from koopcast.operators import FNOSpec, OperatorDynamics
 from koopcast.subsets import SubsetSpec
-from koopcast.training import TrainedResult, Trainer, TrainingSpec, runs_at_once, train
+from koopcast.training import TrainedResult, Trainer, TrainingSpec, TrainingTask, runs_at_once, train
 
 CPU = torch.device("cpu")
 POINTS = 16
@@ -52,7 +52,7 @@ def advection(samples: int = 6, times: int = 9, *, split: bool = True) -> FieldD
 
 
 def weights(result: TrainedResult) -> dict[str, torch.Tensor]:
-    return result.model.tensors()  # type: ignore[attr-defined]
+    return result.model.tensors()
 
 
 def assert_same(first: TrainedResult, second: TrainedResult) -> None:
@@ -265,7 +265,7 @@ def test_a_checkpoint_of_other_options_or_data_is_not_taken_up(tmp_path: Path) -
 
 
 def _resumed(spec: FNOSpec, training: TrainingSpec, data: FieldData, seed: int, scratch: Path) -> bool:
-    trainer = Trainer(spec, training, data, seed=seed, device=CPU, scratch=scratch)
+    trainer = Trainer(TrainingTask(spec, training, data), seed=seed, device=CPU, scratch=scratch)
     trainer.resume()
     return trainer.state.epoch > 0
 

@@ -151,3 +151,28 @@ def test_the_same_seed_gives_the_same_observations():
     first, again = (observe(fields(), 2, seed=3, locations={"kind": "random", "count": 3}) for _ in range(2))
     assert torch.equal(first.value, again.value)
     assert torch.equal(first.index, again.index)
+
+
+def test_a_warm_up_observes_every_record_before_every_so_many():
+    assert observe(fields(), every=3, warmup=2).record.tolist() == [1, 2, 5, 8]
+    assert observe(fields(), every=3, warmup=2, first=3).record.tolist() == [3, 4, 7]
+    assert observe(fields(), every=100, warmup=3).record.tolist() == [1, 2, 3]
+    assert observe(fields(), every=1, warmup=3).record.tolist() == list(range(1, 9))
+    assert spec(every=3, warmup=2).num_times(fields().info) == 4
+
+
+@pytest.mark.parametrize("redraw", [False, True])
+def test_times_between_observations_are_added_without_a_value(redraw):
+    locations = {"kind": "random", "count": 3, "redraw": redraw}
+    observed = observe(fields(), every=3, locations=locations)
+    whole = observed.at_every_record(9)
+    assert whole.record.tolist() == list(range(1, 9))
+    kept = [2, 5]
+    assert torch.equal(whole.value[:, kept], observed.value)
+    assert torch.equal(whole.index[:, kept], observed.index)
+    assert whole.is_empty.tolist() == [time not in kept for time in range(8)]
+    assert torch.equal(whole.variance[:, kept], observed.variance)
+
+
+def test_a_first_observation_at_the_initial_record_keeps_it():
+    assert observe(fields(), every=4, first=0).at_every_record(9).record.tolist() == list(range(9))

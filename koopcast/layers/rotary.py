@@ -1,0 +1,39 @@
+"""Features that turn with the coordinates."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from koopcast.layers.coordinates import angles
+from koopcast.layers.matrices import stored
+
+HIGHEST_WAVE = 8
+
+
+def rotated(
+    x: Float[Tensor, "batch head point each"], shape: Sequence[int], periodic: Sequence[bool]
+) -> Float[Tensor, "batch head point each"]:
+    """Return x with pairs of channels (a, b) turned by the angle θ(point): (a cos θ - b sin θ, a sin θ + b
+    cos θ).
+
+    Each axis turns an equal share of the pairs; channels that do not fill a pair an axis stay. The product of
+    two turned vectors depends on θ at their points through the difference alone. θ = 2π m x on periodic axes,
+    π m x on closed ones, with waves m from 1 to 8.
+    """
+    pairs = x.shape[-1] // (2 * len(shape))
+    cos, sin = _turns(tuple(shape), tuple(periodic), pairs, x.dtype, x.device)
+    a, b, rest = x.split([cos.shape[-1], cos.shape[-1], x.shape[-1] - 2 * cos.shape[-1]], dim=-1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos, rest], dim=-1)
+
+
+@lru_cache(maxsize=64)
+def _turns(
+    shape: tuple[int, ...], periodic: tuple[bool, ...], pairs: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Return cos θ and sin θ, (point, axis and pair)."""
+    chosen = [round(HIGHEST_WAVE ** (pair / max(1, pairs - 1))) for pair in range(pairs)]
+    theta = angles(shape, periodic, chosen).flatten(0, -2)
+    return stored(theta.cos(), dtype, device), stored(theta.sin(), dtype, device)
