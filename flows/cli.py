@@ -35,6 +35,9 @@ StoreRoot = Annotated[
     str | None, typer.Option("--store", metavar="URI", help="Root of the store [KOOPCAST_STORE, ./runs].")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on standard output.")]
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="runs://pipeline/run/step, or a folder.", show_default=False)
+]
 Step = Annotated[str, typer.Argument(metavar="STEP", help="Name of a step.", show_default=False)]
 
 
@@ -152,6 +155,46 @@ def show(
         from flows.inspect import show_run
 
     show_run(run, store, as_json=as_json)
+
+
+@app.command()
+def predict(
+    model: Model,
+    data: Annotated[
+        str,
+        typer.Option("--data", metavar="STORE", help="zarr store, netCDF file or runs://pipeline/run/step."),
+    ],
+    leads: Annotated[str, typer.Option("--leads", help="Records ahead, for dynamics: 1,3,6.")] = "1",
+    predicted: Annotated[
+        int | None,
+        typer.Option("--predicted", min=1, help="Records that a map returns; default: as trained."),
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="prediction.zarr or prediction.nc")] = Path(
+        "prediction.zarr"
+    ),
+    store: StoreRoot = None,
+) -> None:
+    """Write what a trained model makes of a dataset, on its own grid or on another where it allows that."""
+    with _importing():
+        from flows.use import predict as write_prediction
+
+    steps = leads.split(",")
+    if not all(step.strip().isdigit() for step in steps):
+        raise InvalidInput(f"'{leads}' are no leads", "write whole numbers: --leads 1,3,6")
+    typer.echo(write_prediction(model, data, [int(step) for step in steps], predicted, output, store))
+
+
+@app.command()
+def export(
+    model: Model,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Name of the file.")] = Path("model.pt2"),
+    store: StoreRoot = None,
+) -> None:
+    """Write a trained network as a torch.export program, which runs without Koopcast."""
+    with _importing():
+        from flows.use import export as write_program
+
+    typer.echo(write_program(model, output, store))
 
 
 @app.command()

@@ -19,6 +19,7 @@ from schemas.stages import (
     EvaluateStep,
     GenerateStep,
     IngestStep,
+    RefineStep,
     Step,
     StudyStep,
     TrainStep,
@@ -73,6 +74,8 @@ def predict(step: Step, inputs: Inputs, outline: Contract, workers: int = 2) -> 
             return _assimilate(step, inputs)
         case EvaluateStep():
             return _evaluate(step, inputs)
+        case RefineStep():
+            return _refine(step, inputs)
         case StudyStep():
             return Cost(TABLES, STREAMED, 1.0, f"study:{step.study.kind}")
         case _:
@@ -154,6 +157,13 @@ def _assimilate(step: AssimilateStep, inputs: Inputs) -> Cost:
     disk = experiments * records * state_size(fields) * SINGLE * (2 * kept + 1)
     memory = disk + 6 * experiments * members * state * DOUBLE
     return Cost(disk, memory, experiments * records * members * state, f"assimilate:{step.method.kind}")
+
+
+def _refine(step: RefineStep, inputs: Inputs) -> Cost:
+    data = inputs[str(step.data)].part(step.data.part).fields
+    size = min(step.cases or data.samples, data.samples) * data.time.size * state_size(data)
+    memory = STREAMED + 8 * size * DOUBLE
+    return Cost(len(step.methods) * size * DOUBLE + TABLES, memory, len(step.methods) * size, "refine")
 
 
 def _evaluate(step: EvaluateStep, inputs: Inputs) -> Cost:

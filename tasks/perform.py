@@ -3,18 +3,27 @@
 from typing import assert_never
 
 from koopcast.stores import Store
-from schemas.stages import AssimilateStep, EvaluateStep, GenerateStep, IngestStep, StudyStep, TrainStep
+from schemas.stages import (
+    AssimilateStep,
+    EvaluateStep,
+    GenerateStep,
+    IngestStep,
+    RefineStep,
+    StudyStep,
+    TrainStep,
+)
 from tasks.assimilate import assimilate
 from tasks.evaluate import evaluate
 from tasks.generate import generate
 from tasks.ingest import ingest
 from tasks.job import Job, Outcome
+from tasks.refine import refine
 from tasks.study import study
 from tasks.threads import compute_with
 from tasks.train import train
 from tasks.workspace import Workspace
 
-STAGES = ("ingest", "generate", "train", "assimilate", "evaluate", "study")
+STAGES = ("ingest", "generate", "train", "assimilate", "evaluate", "refine", "study")
 
 
 def perform(job: Job) -> Outcome:
@@ -57,6 +66,8 @@ def _call_stage(workspace: Workspace) -> None:
             assimilate(step, workspace)
         case EvaluateStep() as step:
             evaluate(step, workspace)
+        case RefineStep() as step:
+            refine(step, workspace)
         case StudyStep() as step:
             study(step, workspace)
         case _:

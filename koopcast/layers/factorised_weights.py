@@ -48,6 +48,9 @@ class Compression:
         return FactorisedWeights(shape, self, math.sqrt(2 / sum(channels)), generator)
 
 
+DENSE = Compression()
+
+
 class FactorisedWeights(nn.Module):
     """A complex tensor W of a given shape as a product of factors, each stored as pairs of reals.
 

@@ -7,9 +7,10 @@ e^{-2πi k·n/N}.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, wraps
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -126,14 +127,25 @@ def _apply(matrix: Tensor, rows: Tensor, batch: int, contracted: int) -> Tensor:
     return torch.bmm(matrix.expand(batch, -1, -1), rows.reshape(batch, contracted, -1))
 
 
-@lru_cache(maxsize=64)
+def _cached(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Keep the matrices made last; those made while a graph is exported belong to the graph alone."""
+    kept = lru_cache(maxsize=64)(make)
+
+    @wraps(make)
+    def get(*arguments: Any) -> Tensor:
+        return make(*arguments) if torch.compiler.is_compiling() else kept(*arguments)
+
+    return get
+
+
+@_cached
 def _half_analysis(size: int, band: Band, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Rows (part, wave), columns (point): [cos; -sin] / N."""
     cos, sin = _waves(size, band, device)
     return _stored(torch.cat([cos, -sin]) / size, dtype)
 
 
-@lru_cache(maxsize=64)
+@_cached
 def _full_analysis(size: int, band: Band, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Rows (part, wave), columns (point, part): multiplication by e^{-iθ} / N."""
     cos, sin = _waves(size, band, device)
@@ -142,13 +154,13 @@ def _full_analysis(size: int, band: Band, dtype: torch.dtype, device: torch.devi
     return _stored(torch.cat([real, imaginary]).flatten(1) / size, dtype)
 
 
-@lru_cache(maxsize=64)
+@_cached
 def _full_synthesis(size: int, band: Band, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Rows (point, part), columns (part, wave): multiplication by e^{iθ}."""
     return _stored(_full_analysis(size, band, torch.float64, device).T * size, dtype)
 
 
-@lru_cache(maxsize=64)
+@_cached
 def _half_synthesis(
     size: int, band: Band, folded: int | None, dtype: torch.dtype, device: torch.device
 ) -> Tensor:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from koopcast.layers import fourier
-from koopcast.layers.factorised_weights import Compression, FactorisedWeights, Rows
+from koopcast.layers.factorised_weights import DENSE, Compression, FactorisedWeights, Rows
 
 Backend = Literal["auto", "dft", "fft"]
 LARGEST_MATRIX = 512
@@ -39,7 +39,7 @@ class SpectralConvolution(nn.Module):
         modes: Sequence[int],
         *,
         backend: Backend = "auto",
-        compression: Compression | None = None,
+        compression: Compression = DENSE,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -47,8 +47,8 @@ class SpectralConvolution(nn.Module):
         self.backend = backend
         scale = math.sqrt(2 / (channels_in + channels_out))
         mode = tuple(band.size for band in self.bands)
-        self.is_plain = compression is None or compression.is_plain
-        if compression is None or compression.is_plain:
+        self.is_plain = compression.is_plain
+        if self.is_plain:
             draw = torch.randn(2, *mode, channels_in, channels_out, generator=generator)
             self.weight = nn.Parameter(scale * math.sqrt(0.5) * draw)
         elif not compression.joint:

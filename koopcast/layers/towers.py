@@ -57,7 +57,7 @@ class TowerSizes:
     width: int = 64
     layers: int = 5
     sum_layers: int = 4
-    branch: TowerActivation = "silu"
+    branch: TowerActivation = "silu_id"
     trunk: TowerActivation = "tanh_sin"
 
 

@@ -35,15 +35,15 @@ def low_frequencies(
 def _waves(size: int, is_periodic: bool) -> tuple[Float[Tensor, "point wave"], list[float]]:
     """Return all orthonormal waves of an axis, one a column, and their frequencies."""
     points = torch.arange(size, dtype=torch.float64)
-    columns, frequencies = [], []
+    columns: list[Tensor] = []
+    frequencies: list[float] = []
     for wave in range(size):
         if is_periodic:
-            k = (wave + 1) // 2
-            angle = 2 * math.pi * k * points / size
+            frequencies.append(float((wave + 1) // 2))
+            angle = 2 * math.pi * frequencies[-1] * points / size
             column = torch.sin(angle) if wave % 2 == 0 and wave else torch.cos(angle)
         else:
             column = torch.cos(math.pi * wave * (points + 0.5) / size)
-            k = wave / 2
+            frequencies.append(wave / 2)
         columns.append(column / column.norm())
-        frequencies.append(float(k))
     return torch.stack(columns, dim=1), frequencies

@@ -205,8 +205,8 @@ def held_out(
 ) -> Float[Tensor, "bandwidth ridge target"]:
     """Return the sum of squared errors of each target on the rows left out, over all splits.
 
-    The layer is drawn once and projects the data once, whatever the bandwidth. `weights`, of the rows that any
-    split fits, which come first, enter the fit alone.
+    The layer is drawn once and projects the data once, whatever the bandwidth. `weights`, of the rows that
+    any split fits, which come first, enter the fits alone.
     """
     z = layer.projected(x)
     result = torch.zeros(len(candidates.bandwidths), len(candidates.ridges), Y.shape[1], dtype=torch.float64)

@@ -3,13 +3,45 @@
 from typing import Annotated, TypeAlias
 
 from koopcast.operators.base import OperatorSpec
+from koopcast.operators.cnn_no import CNNSpec
+from koopcast.operators.deeponet import DeepONetSpec
+from koopcast.operators.dgno import DGNOSpec
+from koopcast.operators.fnn import FNNSpec
 from koopcast.operators.fno import FNOSpec
+from koopcast.operators.linear_map import LinearMapSpec
+from koopcast.operators.local_fno import LocalFNOSpec
 from koopcast.operators.lsm import LSMSpec
+from koopcast.operators.mg_tfno import MGTFNOSpec
 from koopcast.operators.mgno import MgNOSpec
+from koopcast.operators.multionet import MultiONetSpec
 from koopcast.operators.noda import NODASpec
+from koopcast.operators.oformer import OFormerSpec
+from koopcast.operators.random_features import RandomFeaturesSpec
+from koopcast.operators.sfno import SFNOSpec
+from koopcast.operators.tfno import TFNOSpec
 from koopcast.operators.trained import OperatorDynamics, OperatorMap
+from koopcast.operators.unet_no import UNetSpec
 from koopcast.spec import Family
 
-AnyOperator: TypeAlias = Annotated[FNOSpec | LSMSpec | MgNOSpec | NODASpec, Family("operators")]
+AnyOperator: TypeAlias = Annotated[
+    CNNSpec
+    | DeepONetSpec
+    | DGNOSpec
+    | FNNSpec
+    | FNOSpec
+    | LinearMapSpec
+    | LocalFNOSpec
+    | LSMSpec
+    | MgNOSpec
+    | MGTFNOSpec
+    | MultiONetSpec
+    | NODASpec
+    | OFormerSpec
+    | RandomFeaturesSpec
+    | SFNOSpec
+    | TFNOSpec
+    | UNetSpec,
+    Family("operators"),
+]
 
 __all__ = ["AnyOperator", "FNOSpec", "LSMSpec", "MgNOSpec", "OperatorDynamics", "OperatorMap", "OperatorSpec"]

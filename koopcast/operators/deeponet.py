@@ -12,7 +12,7 @@ from koopcast.layers.sensors import CoordinateFeatures
 from koopcast.mapping import Signature
 from koopcast.models import Pairs
 from koopcast.operators.deeponet_network import Architecture, Basis, DeepONet, Modes
-from koopcast.operators.sensing import SensingSpec
+from koopcast.operators.sensing import SensingSpec, inner
 from koopcast.spec import Problem
 
 
@@ -98,6 +98,7 @@ class DeepONetSpec(SensingSpec):
 
     def calibrate(self, network: nn.Module, pairs: Pairs) -> None:
         """Take the modes of the training outputs, where they are the basis."""
+        network = inner(network)
         assert isinstance(network, DeepONet)
         if isinstance(network.basis, Modes):
             network.basis.fit(lambda: (outputs for _, outputs in pairs()))

@@ -184,7 +184,7 @@ def _of_variable(
 ) -> Float[Tensor, "batch cell"]:
     """Return one variable with the frames before the points, as the queries run."""
     fields: Tensor = batch.unflatten(-1, (-1, variables))
-    return fields[..., variable].movedim(-1, 1).flatten(1)
+    return fields[..., variable].movedim(-1, 1).flatten(1).cpu()
 
 
 def _branch(chosen: Architecture, generator: torch.Generator | None) -> nn.Module:

@@ -8,7 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from koopcast.layers import fourier
-from koopcast.layers.factorised_weights import Compression, FactorisedWeights
+from koopcast.layers.chain import chain
+from koopcast.layers.factorised_weights import DENSE, Compression, FactorisedWeights
 from koopcast.layers.normalisation import FeatureNormalisation
 from koopcast.layers.pointwise import ChannelMLP, Gate, Linear
 from koopcast.layers.positions import grid_positions
@@ -36,7 +37,7 @@ class Architecture:
     padding: float = 0.0
     positional: Literal["grid", "none"] = "grid"
     backend: Backend = "auto"
-    compression: Compression = Compression()
+    compression: Compression = DENSE
 
     def hidden(self, ratio: float) -> int:
         """Return the width of a hidden layer."""
@@ -82,7 +83,7 @@ class FNO(nn.Module):
 
     def _with_positions(self, x: Float[Tensor, "batch *space channel"]) -> Float[Tensor, "batch *space more"]:
         grid = grid_positions(x.shape[1:-1], self.architecture.periodic, dtype=x.dtype, device=x.device)
-        return torch.cat([x, grid.expand(len(x), *grid.shape)], dim=-1)
+        return torch.cat([x, grid.expand(x.shape[0], *grid.shape)], dim=-1)
 
     def _padded(self, x: Float[Tensor, "batch *space channel"]) -> Float[Tensor, "batch *padded channel"]:
         """Append zeros behind the closed axes, so that the periodic transform does not join their two
@@ -130,19 +131,14 @@ class Block(nn.Module):
         self, x: Float[Tensor, "batch *space channel"], joint: tuple[FactorisedWeights, int] | None = None
     ) -> Float[Tensor, "batch *space channel"]:
         """Return the block's output on the same grid; `joint` are the spectral weights of all layers."""
-        h = self._skipped(x, self._normalised(self.spectral(x, joint=joint), 0))
-        if self.mlp is None or self.gate is None:
-            return h
-        if len(self.norms) == 0:
-            return self.mlp(h, x, self.gate.weight, activated=not self.is_last)
-        return self._activated(self._normalised(self.mlp(h, x, self.gate.weight), 1))
-
-    def _skipped(self, x: Tensor, h: Tensor) -> Tensor:
-        """Return gelu(h + W x)."""
-        if isinstance(self.skip, Linear):
-            result: Tensor = self.skip(x, h, activated=not self.is_last)
-            return result
-        return self._activated(h if self.skip is None else h + self.skip(x))
+        s = self._normalised(self.spectral(x, joint=joint), 0)
+        skip = [self.skip.link(s)] if isinstance(self.skip, Linear) else []
+        mlp = [] if self.mlp is None or self.gate is None else self.mlp.links(x, self.gate.weight)
+        if skip and not self.is_last and len(self.norms) == 0:
+            return chain(x, skip + mlp, activated=True)
+        h = chain(x, skip) if skip else s if self.skip is None else s + self.skip(x)
+        h = self._activated(h)
+        return self._activated(self._normalised(chain(h, mlp), 1)) if mlp else h
 
     def _normalised(self, x: Tensor, which: int) -> Tensor:
         return self.norms[which](x) if len(self.norms) > 0 else x

@@ -24,7 +24,7 @@ class LinearMapSpec(FittedOperatorSpec):
 
     kind: Literal["linear_map"] = "linear_map"
     ridge: Ridge = "auto"
-    """Penalty in units of the mean square of an input; `auto`: the one of 10⁻¹⁰, 10⁻⁹, ..., 1 with the smallest
+    """Penalty in units of the mean square of an input; `auto`: the one of 10⁻¹⁰, ..., 1 with the smallest
     validation error, on a fifth of the training pairs where the data have no `valid` part."""
 
     any_resolution = False

@@ -30,8 +30,9 @@ class MultiONetSpec(OperatorSpec):
     """Layers of branch and trunk."""
     sum_layers: PositiveInt = 4
     """Layers, from the last one back, whose inner products are summed: 1 to `layers`."""
-    branch_activation: TowerActivation = "silu"
-    """Of the branch."""
+    branch_activation: TowerActivation = "silu_id"
+    """Of the branch: `silu_id` is silu(x) + x. `silu` alone halves what differs from input to input in each
+    layer."""
     trunk_activation: TowerActivation = "tanh_sin"
     """Of the trunk; `tanh_sin` is tanh(sin π(x + 1)) + x, `silu_sin` silu(sin π(x + 1)) + x."""
     encoder: Encoder = "none"

@@ -158,7 +158,8 @@ class NODANetwork(nn.Module):
         return error + aims.measurement_weight * departure + aims.forecast_weight * ahead
 
     def _everywhere(self, states: Float[Tensor, "batch time *space channel"]) -> Tensor:
-        return self.observed(states.flatten(0, 1)).unflatten(0, states.shape[:2])
+        reported: Tensor = self.observed(states.flatten(0, 1)).unflatten(0, states.shape[:2])
+        return reported
 
     def _normalised_step(self, model: OperatorDynamics) -> Advance:
         """Return one step in normalised units, whose weights take a share of the gradient alone."""

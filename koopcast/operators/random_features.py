@@ -36,8 +36,8 @@ class RandomFeaturesSpec(FittedOperatorSpec):
     activation: Activation = "tanh"
     """σ."""
     distribution: Distribution = "uniform"
-    """Law of w and b at bandwidth 1: on [-1, 1], standard normal, uniform with a log-uniform radius, or w along
-    differences of training pairs with σ's centre at one of them."""
+    """Law of w and b at bandwidth 1: on [-1, 1], standard normal, uniform with a log-uniform radius, or w
+    along differences of training inputs with σ's centre at one of them."""
     bandwidth: PositiveFloat | Literal["auto"] = "auto"
     """λ; `auto`: the one of 2⁻², 2⁻¹, ..., 2¹⁰ with the smallest validation error."""
     ridge: Ridge = "auto"

@@ -1,4 +1,4 @@
-"""A network with one random hidden layer, between projections of whole fields; all of it in double precision."""
+"""A network with one random hidden layer, between projections of whole fields, in double precision."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -45,10 +45,10 @@ class Sizes:
 
 
 class FeatureNetwork(nn.Module):
-    """u = offset + D Bᵀ [σ(z A - b), z], z = s Eᵀ (a - mean) with values of z in [-1, 1] on the training part.
+    """u = offset + D Bᵀ [σ(z A - b), z], z = s Eᵀ (a - mean), with z in [-1, 1] on the training part.
 
-    A and b are random and frozen, the bandwidth included; B is solved for. E and D are projections, or absent.
-    No parameter takes a gradient.
+    A and b are random and frozen, the bandwidth included; B is solved for. E and D are projections, or
+    absent. No parameter takes a gradient.
     """
 
     A: Tensor

@@ -6,11 +6,12 @@ from typing import ClassVar, Literal, Protocol, runtime_checkable
 import torch
 from jaxtyping import Float
 from pydantic import PositiveInt
-from torch import Tensor
+from torch import Tensor, nn
 
 from koopcast.errors import OutsideDomain, ShapeMismatch
 from koopcast.grids import Axis
 from koopcast.layers.perceptron import Activation
+from koopcast.layers.resampling import ResampledNetwork
 from koopcast.mapping import Signature
 from koopcast.operators.base import OperatorSpec
 from koopcast.operators.grids import grid_faults
@@ -68,6 +69,11 @@ class HasQueries(Protocol):
         """Return the output, normalised, at places in units of the domain."""
 
 
+def inner(network: nn.Module) -> nn.Module:
+    """Return the network that interpolation to its grid and back is wrapped around."""
+    return network.network if isinstance(network, ResampledNetwork) else network
+
+
 @torch.no_grad()
 def predict_at(
     model: OperatorMap,
@@ -88,7 +94,7 @@ def predict_at(
         ShapeMismatch: The network, or its normaliser, works on one grid alone.
         OutsideDomain: A place lies beyond the ends of an axis.
     """
-    network = model.network
+    network = inner(model.network)
     if not isinstance(network, HasQueries) or model.outputs.is_cellwise:
         raise ShapeMismatch(
             f"'{model.spec.kind}' or its `pixel` normaliser gives outputs on its grid alone",

@@ -278,7 +278,7 @@ class OperatorDynamics(OperatorModel, Model):
 
     def step(self, state: Float[Tensor, "batch state"]) -> Float[Tensor, "batch state"]:
         """Advance by one record interval."""
-        frames = state.reshape(len(state), self.history, *self.info.shape, self.info.num_channels)
+        frames = state.reshape(state.shape[0], self.history, *self.info.shape, self.info.num_channels)
         following = self.advance(frames)
         return torch.cat([frames[:, 1:], following[:, None]], dim=1).flatten(1)
 
@@ -288,7 +288,7 @@ class OperatorDynamics(OperatorModel, Model):
 
     def decode(self, state: Float[Tensor, "batch state"]) -> Float[Tensor, "batch *space channel"]:
         """Return the last frame."""
-        return state.reshape(len(state), self.history, *self.info.shape, self.info.num_channels)[:, -1]
+        return state.reshape(state.shape[0], self.history, *self.info.shape, self.info.num_channels)[:, -1]
 
     def correction(self) -> Correction | None:
         """Return the correction of a network that has one: state, measurements and mask as flat fields."""

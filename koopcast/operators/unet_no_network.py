@@ -16,8 +16,8 @@ class UNet(nn.Module):
 
     Level 0 is the grid of the input; level l > 0 has 2^l times the spacing of the base grid, whatever the
     input's: features go down as means under hats and up by linear interpolation (by waves where differences
-    follow), both of which converge as the input's grid is refined. With plain convolutions level l has 2^l times the input's own spacing, as in
-    the ordinary network.
+    follow), both of which converge as the input's grid is refined. With plain convolutions level l has 2^l
+    times the input's own spacing, as in the ordinary network.
 
     Args:
         chosen: Sizes and choices; `width` is that of level 0.

@@ -5,6 +5,7 @@ equally spaced. The error of a case is relative, over all of its predicted frame
 """
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pandas as pd
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from koopcast.dynamics import Semilinear
 from koopcast.grids import Axis
-from koopcast.spec import MethodSpec
+from koopcast.spec import MethodSpec, Problem
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,10 @@ class Refined:
 
 class RefinementSpec(MethodSpec):
     """Options of a refinement."""
+
+    def faults(self, axes: tuple[Axis, ...], frames: int) -> Iterator[Problem]:
+        """Yield the rules that the options break on so many predicted frames."""
+        yield from ()
 
     @abstractmethod
     def refine(self, prediction: Prediction, equation: Equation) -> Refined:

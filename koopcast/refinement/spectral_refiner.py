@@ -2,23 +2,27 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import pandas as pd
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Bool, Complex, Float
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from koopcast import progress
 from koopcast.errors import Diverged, InvalidInput
+from koopcast.grids import Axis
 from koopcast.refinement.base import Equation, Prediction, Refined, RefinementSpec
 from koopcast.refinement.residual import ALPHA, DUAL, Residual, relative_errors
+from koopcast.spec import Problem
 
 MEMORY = 20
 """Pairs that L-BFGS keeps."""
+EXTRA_WAVES = 2
+"""A window twice as long as the frames and one more holds so many waves more than frames."""
 
 
 class SpectralRefinerSpec(RefinementSpec):
@@ -41,7 +45,7 @@ class SpectralRefinerSpec(RefinementSpec):
     """Iterations at most."""
     optimizer: Literal["lbfgs", "adam"] = "lbfgs"
     """L-BFGS with a strong Wolfe line search, or Adam."""
-    lr_bias: PositiveFloat = 1e-2
+    lr_bias: PositiveFloat = 3e-4
     """Rate of Adam for the bias field, in units of the root mean square of the frames."""
     lr_weight: PositiveFloat = 1e-4
     """Rate of Adam for the weights."""
@@ -65,8 +69,32 @@ class SpectralRefinerSpec(RefinementSpec):
         "itself, is that of the Hermite-Simpson rule between predicted frames; L-BFGS, order 0 by default"
     )
 
+    def faults(self, axes: tuple[Axis, ...], frames: int) -> Iterator[Problem]:
+        """Refuse waves that frames or grid do not hold."""
+        if (self.time_modes or 1) > (most := frames + EXTRA_WAVES):
+            yield Problem(
+                ("time_modes",), f"{self.time_modes} is above {most}, the waves of {frames} frames; lower it"
+            )
+        counts = self.mode_counts(axes)
+        if len(counts) != len(axes):
+            yield Problem(("modes",), f"{len(counts)} numbers for {len(axes)} axes; give one an axis")
+            return
+        for axis, count in zip(axes, counts, strict=True):
+            if count > axis.size:
+                yield Problem(
+                    ("modes",), f"{count} is above {axis.size}, the points of axis '{axis.name}'; lower it"
+                )
+
+    def mode_counts(self, axes: tuple[Axis, ...]) -> tuple[int, ...]:
+        """Return the waves of each axis that may change, as far as the equation keeps them."""
+        if self.modes is None:
+            return tuple(axis.size for axis in axes)
+        return self.modes if isinstance(self.modes, tuple) else (self.modes,) * len(axes)
+
     def refine(self, prediction: Prediction, equation: Equation) -> Refined:
         """Refine the cases one after the other."""
+        for fault in self.faults(equation.axes, prediction.frames.shape[1]):
+            raise InvalidInput(f"{fault.path[0]}: {fault.message}")
         if self.parameters == "all" and prediction.latent is None:
             raise InvalidInput(
                 "parameters: all moves the weights of a model's last spectral layer, and this one shows none",
@@ -169,22 +197,13 @@ class _Layer:
 
     @classmethod
     def of(cls, spec: SpectralRefinerSpec, residual: Residual, frames: int) -> "_Layer":
-        """Return the layer for a number of frames.
-
-        Raises:
-            InvalidInput: Waves are asked for that frames or grid do not hold.
-        """
-        most, equation = frames + 2, residual.equation
-        if (spec.time_modes or 1) > most:
-            raise InvalidInput(
-                f"time_modes: {spec.time_modes} is above {most}, the waves that {frames} frames hold",
-                "lower it",
-            )
+        """Return the layer for a number of frames."""
+        most, equation = frames + EXTRA_WAVES, residual.equation
         highest = (spec.time_modes or most) - 1
         m = torch.arange(-highest, min(highest, frames) + 1, dtype=torch.float64)
         window = 2 * (frames + 1)
         n = torch.arange(1, frames + 1, dtype=torch.float64)
-        may_change = residual.is_kept & _within(spec.modes, residual)
+        may_change = residual.is_kept & _within(spec.mode_counts(equation.axes), residual)
         factor = may_change.double().expand(len(m), *may_change.shape)
         if spec.preconditioner == "diagonal":
             duration = frames * equation.time_step
@@ -215,19 +234,10 @@ class _Layer:
         return torch.where(held, spectrum[self.numbers % size] * turn, 0.0)
 
 
-def _within(modes: int | tuple[int, ...] | None, residual: Residual) -> Tensor:
-    axes = residual.equation.axes
-    if modes is None:
-        return torch.ones_like(residual.is_kept)
-    counts = modes if isinstance(modes, tuple) else (modes,) * len(axes)
-    if len(counts) != len(axes):
-        raise InvalidInput(f"modes: {len(counts)} numbers for {len(axes)} axes", "give one an axis")
-    result = torch.ones_like(residual.is_kept)
+def _within(counts: tuple[int, ...], residual: Residual) -> Bool[Tensor, "*wave"]:
+    """Return which waves are among so many of each axis."""
+    result, axes = torch.ones_like(residual.is_kept), residual.equation.axes
     for dim, (axis, count) in enumerate(zip(axes, counts, strict=True)):
-        if count > axis.size:
-            raise InvalidInput(
-                f"modes: {count} is above {axis.size}, the points of axis '{axis.name}'", "lower it"
-            )
         waves = torch.fft.fftfreq(axis.size, 1 / axis.size)[: result.shape[dim]]
         inside = (waves < count - count // 2) & (waves >= -(count // 2))
         if dim == len(axes) - 1:

@@ -8,10 +8,16 @@ from koopcast.studies.base import Findings as Findings
 from koopcast.studies.base import StudySpec as StudySpec
 from koopcast.studies.least_squares import LeastSquaresSpec
 from koopcast.studies.relaxation import RelaxationSpec
+from koopcast.studies.residual_estimator import ResidualEstimatorSpec
 from koopcast.studies.solvers import SolversSpec
 from koopcast.studies.subspace_embedding import SubspaceEmbeddingSpec
 
 AnyStudy: TypeAlias = Annotated[
-    BandlimitedFeaturesSpec | LeastSquaresSpec | RelaxationSpec | SolversSpec | SubspaceEmbeddingSpec,
+    BandlimitedFeaturesSpec
+    | LeastSquaresSpec
+    | RelaxationSpec
+    | ResidualEstimatorSpec
+    | SolversSpec
+    | SubspaceEmbeddingSpec,
     Family("studies"),
 ]

@@ -10,11 +10,12 @@ from schemas.stages.evaluate import EvaluateStep
 from schemas.stages.gated import GatedStep
 from schemas.stages.generate import GenerateStep
 from schemas.stages.ingest import IngestStep
+from schemas.stages.refine import RefineStep
 from schemas.stages.study import StudyStep
 from schemas.stages.train import TrainStep
 
 AnyStep: TypeAlias = Annotated[
-    AssimilateStep | EvaluateStep | GenerateStep | IngestStep | StudyStep | TrainStep,
+    AssimilateStep | EvaluateStep | GenerateStep | IngestStep | RefineStep | StudyStep | TrainStep,
     Field(discriminator="task"),
 ]
 
@@ -26,6 +27,7 @@ __all__ = [
     "GatedStep",
     "GenerateStep",
     "IngestStep",
+    "RefineStep",
     "Step",
     "StudyStep",
     "TrainStep",

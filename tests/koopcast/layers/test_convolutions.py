@@ -95,9 +95,8 @@ def test_interpolated_taps_read_the_line_through_the_learned_ones() -> None:
 def test_every_kernel_keeps_its_sum_on_any_grid() -> None:
     weight = torch.randn(1, 1, 5, 5, dtype=torch.float64, generator=seeded())
     for shape in ((32, 32), (24, 40), (20, 17), (16, 8), (5, 6)):
-        assert resampled_kernel(weight, base(16, 16), shape).sum().item() == pytest.approx(
-            weight.sum().item()
-        )
+        kernel = resampled_kernel(weight, base(16, 16), shape)
+        assert torch.allclose(kernel.sum(), weight.sum(), atol=1e-12)
 
 
 def test_a_finer_grid_with_an_interpolated_kernel_is_the_base_grid_with_means_under_hats() -> None:
@@ -120,17 +119,17 @@ def _change(layer: torch.nn.Module, coarse: int, axes: int) -> float:
 
 
 def _smooth_kernel(axes: int) -> Tensor:
-    line = (-((torch.arange(9, dtype=torch.float64) - 4) ** 2) / 4).exp()
-    line = line * (1 + torch.arange(9) / 9)
+    line = (-((torch.arange(7, dtype=torch.float64) - 3) ** 2) / 3).exp()
+    line = line * (1 + torch.arange(7) / 7)
     return line if axes == 1 else line[:, None] * line
 
 
 @pytest.mark.parametrize("axes", [1, 2])
 @pytest.mark.parametrize("kind", ["kernel_interp", "disco", "finite_diff"])
 def test_output_of_a_converted_convolution_changes_by_the_order_of_the_spacing(kind: str, axes: int) -> None:
-    sizes = (32, 64, 128) if axes == 1 else (16, 32, 64)
+    sizes = (32, 64, 128) if axes == 1 else (12, 24, 48)
     grid = base(*[sizes[0]] * axes)
-    layer = ConvolutionChoice(kind, kernel=9, radius=0.2).build(1, 1, grid, seeded()).double()
+    layer = ConvolutionChoice(kind, kernel=7, radius=0.3).build(1, 1, grid, seeded()).double()
     for value in layer.parameters():
         if value.ndim == 2 + axes and kind != "disco":
             value.data[:] = _smooth_kernel(axes)
@@ -141,7 +140,7 @@ def test_output_of_a_converted_convolution_changes_by_the_order_of_the_spacing(k
 
 
 def test_a_plain_convolution_tends_to_a_pointwise_factor() -> None:
-    layer = Convolution(1, 1, 9, base(32), has_bias=False).double()
+    layer = Convolution(1, 1, 7, base(32), has_bias=False).double()
     layer.weight.data[:] = _smooth_kernel(1)
     wave = (2 * math.pi * place(2048)).sin()[None, :, None]
     assert torch.allclose(layer(wave), layer.weight.sum() * wave, atol=0.005)

@@ -118,6 +118,21 @@ def test_a_place_of_a_periodic_axis_may_be_a_period_away():
     assert torch.allclose(near, far, atol=1e-5)
 
 
+def test_other_grids_are_resampled_where_that_is_asked_for_and_places_stay():
+    spec = DeepONetSpec(activation="tanh", resample_io="bilinear")
+    assert spec.transfers()
+    signature = TO_COME.signature(INFO)
+    network = spec.network(signature, torch.Generator().manual_seed(0))
+    model = spec.assemble(network, INFO, signature, statistics_of(INFO)).finished(torch.ones(1), {})
+    given = fields(INFO)
+    fine = torch.nn.functional.interpolate(given[..., 0], size=41, mode="linear", align_corners=True)
+    predicted = model.predict(fine[..., None])
+    assert predicted.shape == (3, 4, 41, 1)
+    assert torch.allclose(predicted[:, :, ::2], model.predict(given), atol=1e-4)
+    alone = predict_at(model, given, torch.tensor([[1.0]]))
+    assert torch.allclose(alone[:, :, 0], predicted[:, :, 20], atol=1e-4)
+
+
 def test_modes_answer_on_their_grid_alone():
     with pytest.raises(ShapeMismatch, match="training grid alone"):
         predict_at(model_of(DeepONetSpec(basis="pod")), fields(INFO), torch.tensor([[1.0]]))
@@ -136,12 +151,13 @@ def test_a_field_on_another_grid_is_refused_with_both_sizes():
         DeepONetSpec(sensors=5, trunk_features="fourier", stacked=True, p=6),
         DeepONetSpec(branch_encoder="cnn", branch=(4, 8)),
         DeepONetSpec(basis="pod", p=6),
+        DeepONetSpec(basis="pod", p=6, resample_io="fourier"),
         FNNSpec(coordinate_features="fourier", hidden=(8,)),
     ],
 )
 def test_a_restored_model_is_the_same_to_the_bit(spec):
     signature = TO_COME.signature(INFO)
-    network = spec.build(signature, torch.Generator().manual_seed(0))
+    network = spec.network(signature, torch.Generator().manual_seed(0))
     targets = torch.randn(30, 21, 4, generator=torch.Generator().manual_seed(1))
     spec.calibrate(network, lambda: iter([(targets, targets)]))
     model = spec.assemble(network, INFO, signature, statistics_of(INFO)).finished(torch.ones(1), {})

@@ -19,7 +19,7 @@ from koopcast.systems.base import EvolvingSpec
 FLOWS: dict[str, tuple[EvolvingSpec, float, float]] = {
     "navier_stokes": (NavierStokesSpec(points=16), 0.1, 1.0),
     "burgers": (BurgersSpec(points=32, viscosity=0.01), 0.01, 0.1),
-    "kuramoto_sivashinsky": (KuramotoSivashinskySpec(points=32), 0.1, 50.0),
+    "kuramoto_sivashinsky": (KuramotoSivashinskySpec(points=32), 0.1, 10.0),
 }
 
 
@@ -30,13 +30,13 @@ def trajectory(name: str, frames: int = 10, cases: int = 1) -> tuple[Equation, T
     problem = system.problem()
     assert isinstance(problem, Semilinear)
     coarse = ETDRK4Spec().build(problem, dt / 4)
-    step = ETDRK4Spec().build(problem, dt / 40)
+    step = ETDRK4Spec().build(problem, dt / 10)
     v = problem.to_spectral(system.initial(cases, torch.Generator().manual_seed(0)))
     for _ in range(round(4 * spin_up / dt)):
         v = coarse(v)
     kept = [problem.to_physical(v)]
     for _ in range(frames):
-        for _ in range(40):
+        for _ in range(10):
             v = step(v)
         kept.append(problem.to_physical(v))
     return Equation(problem, system.describe().axes, dt), torch.stack(kept, dim=1)
@@ -113,7 +113,7 @@ def test_coefficients_of_real_fields_stay_and_others_become_so(name: str) -> Non
 def test_refinement_lowers_the_error_a_hundredfold_without_labels(name: str) -> None:
     equation, truth = trajectory(name)
     prediction = spoiled(truth, equation)
-    refined = SpectralRefinerSpec(iterations=100).refine(prediction, equation)
+    refined = SpectralRefinerSpec(iterations=60).refine(prediction, equation)
     before = relative_errors(prediction.frames, truth[:, 1:])
     assert before.item() > 0.01
     assert relative_errors(refined.frames, truth[:, 1:]).item() < 0.01 * before.item()
@@ -150,9 +150,7 @@ def test_the_preconditioner_saves_iterations() -> None:
 def test_every_order_and_optimizer_lowers_its_own_norm(order: float, optimizer: str) -> None:
     equation, truth = trajectory("navier_stokes")
     prediction = spoiled(truth, equation)
-    spec = SpectralRefinerSpec(
-        iterations=20, norm_order=order, optimizer=optimizer, lr_bias=3e-3, stop_rel_change=0
-    )
+    spec = SpectralRefinerSpec(iterations=40, norm_order=order, optimizer=optimizer, stop_rel_change=0)
     residual = Residual(equation)
 
     def norm(frames: Tensor) -> float:
@@ -215,7 +213,7 @@ def test_weights_need_the_input_of_the_layer_and_move_the_waves_that_it_holds() 
 def test_waves_that_frames_or_grid_do_not_hold_are_refused() -> None:
     equation, truth = trajectory("navier_stokes")
     prediction = spoiled(truth, equation)
-    with pytest.raises(InvalidInput, match="above 12, the waves that 10 frames hold"):
+    with pytest.raises(InvalidInput, match="time_modes: 13 is above 12, the waves of 10 frames"):
         SpectralRefinerSpec(time_modes=13).refine(prediction, equation)
     with pytest.raises(InvalidInput, match="above 16, the points of axis 'y'"):
         SpectralRefinerSpec(modes=17).refine(prediction, equation)
