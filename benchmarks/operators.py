@@ -1,7 +1,7 @@
 """FNO beside neuraloperator's on the same weights: outputs, time of a spectral layer and of a training step.
 
 Needs neuraloperator (benchmarks/requirements.txt) in an environment of its own. The two take turns; the
-minimum of all rounds counts:  python benchmarks/operators.py [--threads 1 2] [--rounds 20]
+minimum of all rounds counts:  python benchmarks/operators.py [--widths 32 64] [--threads 1 2] [--rounds 20]
 """
 
 import argparse
@@ -16,7 +16,7 @@ from koopcast.layers.spectral_convolution import SpectralConvolution
 from koopcast.operators.fno_network import FNO, Architecture
 from koopcast.training import runs_at_once
 
-BATCH, POINTS, WIDTH, MODES = 16, 64, 32, 16
+BATCH, POINTS, MODES = 16, 64, 16
 
 
 def copy_spectral(ours: SpectralConvolution, theirs: nn.Module) -> None:
@@ -81,50 +81,55 @@ def fastest(first: Callable[[], None], second: Callable[[], None], rounds: int) 
     return 1e3 * best[0], 1e3 * best[1]
 
 
+def compare(width: int, threads: int, rounds: int) -> None:
+    """Print the times of both networks of one width."""
+    import neuralop.models as peer
+
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    theirs = peer.FNO(n_modes=(MODES, MODES), hidden_channels=width, in_channels=1, out_channels=1)
+    ours = FNO(Architecture(1, 1, (MODES, MODES), (True, True), width=width))
+    copy_network(ours, theirs)
+    x, y = torch.randn(2, BATCH, POINTS, POINTS, 1)
+    first, first_y = x.movedim(-1, 1).contiguous(), y.movedim(-1, 1).contiguous()
+    mine, other = ours(x).detach(), theirs(first).detach().movedim(1, -1)
+    print(f"width {width}: outputs differ by {(mine - other).abs().max():.1e}, of {mine.abs().max():.2f}")
+
+    features, slopes = torch.randn(2, BATCH, POINTS, POINTS, width)
+    last = features.clone().requires_grad_()
+    leading = features.movedim(-1, 1).contiguous().requires_grad_()
+    at_once = min(BATCH, runs_at_once(POINTS**2, torch.device("cpu")))
+    their_step = training_step(theirs, first, first_y)
+    cases = {
+        "spectral layer, forward and backward": (
+            gradient(theirs.fno_blocks.convs[0], leading, slopes.movedim(-1, 1).contiguous()),
+            gradient(ours.blocks[0].spectral, last, slopes),
+        ),
+        "training step, whole batch": (their_step, training_step(ours, x, y, fused=True)),
+        f"training step, {at_once} members at once": (
+            their_step,
+            training_step(ours, x, y, at_once=at_once, fused=True),
+        ),
+    }
+    for name, (their_run, our_run) in cases.items():
+        slow, fast = fastest(their_run, our_run, rounds)
+        print(f"{name:40s} {width:6d} {threads:8d} {slow:15.1f} {fast:9.1f} {slow / fast:6.2f}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--widths", type=int, nargs="+", default=[32, 64])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=20)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    import neuralop.models as peer
-
-    torch.manual_seed(0)
-    theirs = peer.FNO(n_modes=(MODES, MODES), hidden_channels=WIDTH, in_channels=1, out_channels=1)
-    ours = FNO(Architecture(1, 1, (MODES, MODES), (True, True), width=WIDTH))
-    copy_network(ours, theirs)
-    x = torch.randn(BATCH, POINTS, POINTS, 1)
-    with torch.no_grad():
-        difference = (ours(x) - theirs(x.movedim(-1, 1)).movedim(1, -1)).abs().max().item()
-        print(f"outputs differ by {difference:.1e} at most, of {ours(x).abs().max().item():.2f}")
-
-    their_layer, our_layer = theirs.fno_blocks.convs[0], ours.blocks[0].spectral
-    features = torch.randn(BATCH, POINTS, POINTS, WIDTH)
-    slopes = torch.randn_like(features)
-    last, first = (features.clone().requires_grad_(), features.movedim(-1, 1).contiguous().requires_grad_())
-    y = torch.randn(BATCH, POINTS, POINTS, 1)
-    spectral = (
-        gradient(their_layer, first, slopes.movedim(-1, 1).contiguous()),
-        gradient(our_layer, last, slopes),
-    )
-    their_step = training_step(theirs, x.movedim(-1, 1).contiguous(), y.movedim(-1, 1).contiguous())
-    print(f"{'milliseconds':40s} {'threads':>8s} {'neuraloperator':>15s} {'koopcast':>9s} {'ratio':>6s}")
+    columns = f"{'width':>6s} {'threads':>8s} {'neuraloperator':>15s} {'koopcast':>9s} {'ratio':>6s}"
+    print(f"{'milliseconds':40s} {columns}")
     for threads in options.threads:
-        torch.set_num_threads(threads)
-        at_once = min(BATCH, runs_at_once(POINTS**2, torch.device("cpu")))
-        cases = {
-            "spectral layer, forward and backward": spectral,
-            "training step, whole batch": (their_step, training_step(ours, x, y, fused=True)),
-            f"training step, {at_once} members at once": (
-                their_step,
-                training_step(ours, x, y, at_once=at_once, fused=True),
-            ),
-        }
-        for name, (their_run, our_run) in cases.items():
-            slow, fast = fastest(their_run, our_run, options.rounds)
-            print(f"{name:40s} {threads:8d} {slow:15.1f} {fast:9.1f} {slow / fast:6.2f}", flush=True)
+        for width in options.widths:
+            compare(width, threads, options.rounds)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def fit(task: TrainingTask, *, seed: int) -> NetworkModel:
     statistics = runs.statistics(valid_cells(task.data), of_cells=spec.needs_cells())
     if task.subset is not None:
         task.subset.limit(runs, signature.frames_in, statistics, numpy_generator(seed, "subset"))
-    network = spec.network(signature, torch_generator(seed, "weights"))
+    network = spec.build(signature, torch_generator(seed, "weights"))
     model = spec.assemble(network, info, signature, statistics)
     valid = None if valid_runs is None else _examples(model, valid_runs)
     train = _examples(model, runs)

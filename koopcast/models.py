@@ -14,6 +14,7 @@ from koopcast.dynamics import Dynamics
 from koopcast.fields import FieldData
 from koopcast.grids import Axis, FieldsInfo
 from koopcast.layers.normaliser import FieldStatistics
+from koopcast.layers.resampling import Interpolation
 from koopcast.mapping import MappingSpec, Signature
 from koopcast.spec import MethodSpec, Problem
 from koopcast.subsets import SubsetSpec
@@ -253,10 +254,6 @@ class NetworkModelSpec(ModelSpec):
         channels_out)`.
         """
 
-    def network(self, signature: Signature, generator: torch.Generator) -> nn.Module:
-        """Return what is trained: the network of `build`, or that with something around it."""
-        return self.build(signature, generator)
-
     @abstractmethod
     def assemble(
         self, network: nn.Module, info: FieldsInfo, signature: Signature, statistics: FieldStatistics
@@ -271,6 +268,12 @@ class NetworkModelSpec(ModelSpec):
     def num_frames(self, signature: Signature, rollout: int) -> int:
         """Return the consecutive records that one run of training needs."""
         return signature.frames_in + rollout if signature.is_dynamics else signature.num_frames
+
+    def interpolation(self) -> Interpolation | None:
+        """Return how fields travel to the training grid and back where the model is used on another one;
+        None: the network acts there as it is.
+        """
+        return None
 
     def needs_cells(self) -> bool:
         """Return whether the normalisers ask for the moments of each cell."""

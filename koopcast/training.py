@@ -151,7 +151,7 @@ class Trainer:
         if task.subset is not None:
             draws = numpy_generator(seed, "subset")
             task.subset.limit(self.runs, signature.frames_in, statistics, draws)
-        network = task.spec.network(signature, torch_generator(seed, "weights"))
+        network = task.spec.build(signature, torch_generator(seed, "weights"))
         self.model = task.spec.assemble(network, info, signature, statistics).to(device)
         task.spec.calibrate(self.model.network, self._pairs)
         self.feeds = _feeds(self.runs, task)

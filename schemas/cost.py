@@ -19,6 +19,7 @@ from schemas.stages import (
     EvaluateStep,
     GenerateStep,
     IngestStep,
+    InvertStep,
     RefineStep,
     Step,
     StudyStep,
@@ -74,6 +75,8 @@ def predict(step: Step, inputs: Inputs, outline: Contract, workers: int = 2) -> 
             return _assimilate(step, inputs)
         case EvaluateStep():
             return _evaluate(step, inputs)
+        case InvertStep():
+            return _invert(step, inputs)
         case RefineStep():
             return _refine(step, inputs)
         case StudyStep():
@@ -157,6 +160,13 @@ def _assimilate(step: AssimilateStep, inputs: Inputs) -> Cost:
     disk = experiments * records * state_size(fields) * SINGLE * (2 * kept + 1)
     memory = disk + 6 * experiments * members * state * DOUBLE
     return Cost(disk, memory, experiments * records * members * state, f"assimilate:{step.method.kind}")
+
+
+def _invert(step: InvertStep, inputs: Inputs) -> Cost:
+    experiment = step.experiment
+    runs = experiment.samples * len(experiment.snr_db) * len(experiment.methods)
+    cells = inputs[str(step.data)].fields.num_cells
+    return Cost(3 * runs * cells * SINGLE + TABLES, STREAMED, runs * cells, "invert")
 
 
 def _refine(step: RefineStep, inputs: Inputs) -> Cost:

@@ -12,6 +12,7 @@ COLOURS = {
     "evaluate": ("#ffedd5", "#c2410c"),
     "generate": ("#dcfce7", "#15803d"),
     "ingest": ("#dbeafe", "#1d4ed8"),
+    "invert": ("#e0e7ff", "#4338ca"),
     "refine": ("#cffafe", "#0e7490"),
     "study": ("#fce7f3", "#be185d"),
     "train": ("#fef9c3", "#a16207"),
@@ -90,8 +91,9 @@ def _node(name: str, step: Step | None, contract: Contract | None, layer: int) -
     method = (
         getattr(step, methods[task]).kind if task in methods else ", ".join(metrics[:MOST_METRICS]) + more
     )
-    if task == "refine":
-        method = ", ".join(dict.fromkeys(one.kind for one in getattr(step, "methods", {}).values()))
+    if task in ("invert", "refine"):
+        chosen = getattr(getattr(step, "experiment", step), "methods", {})
+        method = ", ".join(dict.fromkeys(one.kind for one in chosen.values()))
     return Node(name, task, method, dims(contract.fields) if contract else "", layer)
 
 

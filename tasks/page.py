@@ -15,7 +15,7 @@ from koopcast.stores.files import open_data, read_json, read_table
 from schemas.drawing import to_svg
 from schemas.graph import graph_of
 from schemas.plan import Plan, Planned
-from schemas.stages import EvaluateStep, RefineStep, StudyStep
+from schemas.stages import EvaluateStep, InvertStep, RefineStep, StudyStep
 from tasks.assimilate import CYCLES
 from tasks.ending import Ending, StepFacts
 from tasks.environment import hardware, versions
@@ -63,7 +63,7 @@ def content(plan: Plan, store: Store, run: Run, ending: Ending) -> ReportContent
         studies={
             step.name: read_table(artefact.file(FINDINGS))
             for step, artefact in done
-            if isinstance(step.step, (RefineStep, StudyStep))
+            if isinstance(step.step, (InvertStep, RefineStep, StudyStep))
         },
         models={step.name: _model(step, artefact) for step, artefact in done if step.kind == "model"},
         chains={step.name: _chain(step, artefact) for step, artefact in done if step.kind == "analysis"},

@@ -8,6 +8,7 @@ from schemas.stages import (
     EvaluateStep,
     GenerateStep,
     IngestStep,
+    InvertStep,
     RefineStep,
     StudyStep,
     TrainStep,
@@ -16,6 +17,7 @@ from tasks.assimilate import assimilate
 from tasks.evaluate import evaluate
 from tasks.generate import generate
 from tasks.ingest import ingest
+from tasks.invert import invert
 from tasks.job import Job, Outcome
 from tasks.refine import refine
 from tasks.study import study
@@ -23,7 +25,7 @@ from tasks.threads import compute_with
 from tasks.train import train
 from tasks.workspace import Workspace
 
-STAGES = ("ingest", "generate", "train", "assimilate", "evaluate", "refine", "study")
+STAGES = ("ingest", "generate", "train", "assimilate", "evaluate", "invert", "refine", "study")
 
 
 def perform(job: Job) -> Outcome:
@@ -66,6 +68,8 @@ def _call_stage(workspace: Workspace) -> None:
             assimilate(step, workspace)
         case EvaluateStep() as step:
             evaluate(step, workspace)
+        case InvertStep() as step:
+            invert(step, workspace)
         case RefineStep() as step:
             refine(step, workspace)
         case StudyStep() as step:

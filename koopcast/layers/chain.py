@@ -1,17 +1,14 @@
 """Linear maps with GELUs between them, the same at every point, made block by block of points."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-CACHED_VALUES = 2**17
+CACHED_VALUES = 2**18
 """Numbers of a block of rows, in and out of a map, that stay in a core's cache while they are worked on."""
-
-BIAS, ADDED, FACTOR = 1, 2, 3
-"""Places in a link, after the weight."""
 
 
 class Link(NamedTuple):
@@ -38,128 +35,121 @@ def chain(
 ) -> Float[Tensor, "*batch channel_out"]:
     """Return z_L, or gelu(z_L), of z_l = gelu(z_l-1) W_l + b_l + a_l ⊙ f_l with x in place of gelu(z_0)."""
     rows = x.reshape(-1, x.shape[-1])
-    links = [
-        link if link.added is None else link._replace(added=link.added.reshape(-1, link.added.shape[-1]))
-        for link in links
-    ]
-    if len(rows) > _block_size(links) and _is_trained(rows, links):
-        y = _Chain.apply(rows, activated, *(part for link in links for part in link))[0]
-    else:
-        y = links[0].apply(rows)
-        for link in links[1:]:
-            y = link.apply(torch.nn.functional.gelu(y))
-        y = torch.nn.functional.gelu(y) if activated else y
-    return y.reshape(*x.shape[:-1], y.shape[-1])
+    for place, link in enumerate(links):
+        if link.added is not None:
+            link = link._replace(added=link.added.reshape(-1, link.added.shape[-1]))
+        is_last = place == len(links) - 1
+        rows = _linked(rows, link, activated=activated or not is_last)
+    result: Tensor = rows.reshape(*x.shape[:-1], rows.shape[-1])
+    return result
 
 
-class _Chain(torch.autograd.Function):
-    """A chain whose values and slopes are made while a block of rows is in the cache.
+def _linked(rows: Tensor, link: Link, *, activated: bool) -> Tensor:
+    if len(rows) > _block_size(link.weight) and _is_trained(rows, link):
+        return _in_blocks(rows, *link, activated)[0]
+    z = link.apply(rows)
+    return torch.nn.functional.gelu(z) if activated else z
 
-    GELUs are made again for the slopes. Slopes that are themselves derived are made of all rows at once; for
-    them every z that enters a GELU is an output too.
+
+class _InBlocks(torch.autograd.Function):
+    """A link whose values and slopes are made while a block of rows is in the cache.
+
+    Slopes that are themselves derived are made of all rows at once; for them z is an output beside gelu(z).
     """
 
     @staticmethod
-    def forward(x: Tensor, activated: bool, *parts: Tensor | None) -> tuple[Tensor, ...]:
-        links = _links(parts)
-        *inner, y = (x.new_empty(len(x), link.weight.shape[1]) for link in links)
-        zs = [*inner, torch.empty_like(y)] if activated else inner
-        for block in _blocks(x, links):
-            h = x[block]
-            for link, z in zip(links, zs, strict=False):
-                h = torch.nn.functional.gelu(link.apply(h, block, out=z[block]))
-            if activated:
-                y[block] = h
-            else:
-                links[-1].apply(h, block, out=y[block])
-        return (y, *zs)
+    def forward(
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        added: Tensor | None,
+        factor: Tensor | None,
+        activated: bool,
+    ) -> tuple[Tensor, Tensor | None]:
+        link = Link(weight, bias, added, factor)
+        z = x.new_empty(len(x), weight.shape[1])
+        y = torch.empty_like(z) if activated else None
+        for block in _blocks(x, weight):
+            link.apply(x[block], block, out=z[block])
+            if y is not None:
+                torch.ops.aten.gelu.out(z[block], out=y[block])
+        return (z, None) if y is None else (y, z)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, _, *parts = inputs
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor | None]) -> None:
+        x, weight, _, added, factor, _ = inputs
         # The slope of what is added without a factor is that of z, whatever its values are.
-        kept = [
-            None if place % 4 == BIAS or (place % 4 == ADDED and parts[place + 1] is None) else part
-            for place, part in enumerate(parts)
-        ]
-        ctx.save_for_backward(x, *kept, *output[1:])
-        ctx.num_parts = len(parts)
+        ctx.save_for_backward(x, weight, None if factor is None else added, factor, output[1])
         ctx.set_materialize_grads(False)
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor | None) -> tuple[Tensor | None, ...]:
-        x, *saved = ctx.saved_tensors
-        links, zs = _links(saved[: ctx.num_parts]), saved[ctx.num_parts :]
+    def backward(ctx: Any, slope: Tensor | None, at_z: Tensor | None) -> tuple[Tensor | None, ...]:
+        x, weight, added, factor, z = ctx.saved_tensors
         needed = ctx.needs_input_grad
-        if torch.is_grad_enabled() or slopes[0] is None or any(slope is not None for slope in slopes[1:]):
-            found = dict(_slopes(slopes, x, links, zs, needed))
-            return tuple(found.get(place) for place in range(len(needed)))
-        found = {}
-        for block in _blocks(x, links):
-            cut = [z[block] for z in zs]
-            rows = [link if link.added is None else link._replace(added=link.added[block]) for link in links]
-            for place, value in _slopes((slopes[0][block],), x[block], rows, cut, needed):
-                if place == 0 or (place - 2) % 4 == ADDED:
-                    if place not in found:
-                        found[place] = x.new_empty(len(x), value.shape[1])
-                    found[place][block] = value
-                else:
-                    found[place] = found[place].add_(value) if place in found else value
-        return tuple(found.get(place) for place in range(len(needed)))
+        if torch.is_grad_enabled() or slope is None or at_z is not None:
+            g = None if slope is None else _before_gelu(slope, z)
+            g = at_z if g is None else g if at_z is None else g + at_z
+            return _slopes(g, x, Link(weight, None, added, factor), needed)
+        return _slopes_in_blocks(slope, x, Link(weight, None, added, factor), z, needed)
 
 
-def _slopes(
-    slopes: Sequence[Tensor | None],
-    x: Tensor,
-    links: Sequence[Link],
-    zs: Sequence[Tensor],
-    needed: Sequence[bool],
-) -> Iterator[tuple[int, Tensor]]:
-    """Yield the slopes at the inputs of the chain that are needed, each with the place of the input."""
-    g, at_zs = slopes[0], slopes[1:]
-    for index in reversed(range(len(links))):
-        weight, _, added, factor = links[index]
-        if index < len(zs):
-            g = None if g is None else torch.ops.aten.gelu_backward(g, zs[index])
-            g = _total(g, at_zs[index] if at_zs else None)
-        if g is None:
-            continue
-        place = 2 + 4 * index
-        if needed[place]:
-            h = x if index == 0 else torch.nn.functional.gelu(zs[index - 1])
-            yield place, h.T @ g
-        if needed[place + BIAS]:
-            yield place + BIAS, g.sum(0)
-        if needed[place + ADDED]:
-            yield place + ADDED, g if factor is None else g * factor
-        if needed[place + FACTOR]:
-            yield place + FACTOR, (g * added).sum(0)
-        if index > 0 or needed[0]:
-            g = g @ weight.T
-    if needed[0] and g is not None:
-        yield 0, g
+def _slopes(g: Tensor, x: Tensor, link: Link, needed: Sequence[bool]) -> tuple[Tensor | None, ...]:
+    """Return the slopes that are needed, by operations that can be derived again, from g, that at z."""
+    weight, _, added, factor = link
+    return (
+        g @ weight.T if needed[0] else None,
+        x.T @ g if needed[1] else None,
+        g.sum(0) if needed[2] else None,
+        (g if factor is None else g * factor) if needed[3] else None,
+        (g * added).sum(0) if needed[4] and added is not None else None,
+        None,
+    )
 
 
-def _total(first: Tensor | None, second: Tensor | None) -> Tensor | None:
-    return second if first is None else first if second is None else first + second
+def _slopes_in_blocks(
+    slope: Tensor, x: Tensor, link: Link, z: Tensor | None, needed: Sequence[bool]
+) -> tuple[Tensor | None, ...]:
+    """Return the same from the slope at gelu(z), or at z if there is no z, block by block."""
+    weight, _, added, factor = link
+    at_x = torch.empty_like(x) if needed[0] else None
+    at_weight = torch.zeros_like(weight) if needed[1] else None
+    at_bias = weight.new_zeros(weight.shape[1]) if needed[2] else None
+    at_added = x.new_empty(len(x), weight.shape[1]) if needed[3] else None
+    at_factor = weight.new_zeros(weight.shape[1]) if needed[4] else None
+    for block in _blocks(x, weight):
+        g = _before_gelu(slope[block], None if z is None else z[block])
+        if at_x is not None:
+            torch.mm(g, weight.T, out=at_x[block])
+        if at_weight is not None:
+            at_weight.addmm_(x[block].T, g)
+        if at_bias is not None:
+            at_bias += g.sum(0)
+        if at_added is not None:
+            at_added[block] = g if factor is None else g * factor
+        if at_factor is not None and added is not None:
+            at_factor += (g * added[block]).sum(0)
+    return at_x, at_weight, at_bias, at_added, at_factor, None
 
 
-def _links(parts: Sequence[Tensor | None]) -> list[Link]:
-    return [Link(*parts[start : start + 4]) for start in range(0, len(parts), 4)]
+_in_blocks: Callable[..., tuple[Tensor, Tensor | None]] = _InBlocks.apply
 
 
-def _block_size(links: Sequence[Link]) -> int:
-    return max(1, CACHED_VALUES // max(sum(link.weight.shape) for link in links))
+def _before_gelu(slope: Tensor, z: Tensor | None) -> Tensor:
+    before: Tensor = slope if z is None else torch.ops.aten.gelu_backward(slope, z)
+    return before
 
 
-def _blocks(x: Tensor, links: Sequence[Link]) -> Iterator[slice]:
-    rows = _block_size(links)
+def _block_size(weight: Tensor) -> int:
+    return max(1, CACHED_VALUES // sum(weight.shape))
+
+
+def _blocks(x: Tensor, weight: Tensor) -> Iterator[slice]:
+    rows = _block_size(weight)
     return (slice(start, start + rows) for start in range(0, len(x), rows))
 
 
-def _is_trained(rows: Tensor, links: Sequence[Link]) -> bool:
+def _is_trained(rows: Tensor, link: Link) -> bool:
     """Say whether slopes will be asked for, on a processor and outside of an exported graph."""
     if not torch.is_grad_enabled() or torch.compiler.is_compiling() or rows.device.type != "cpu":
         return False
-    given = (rows, *(part for link in links for part in link))
-    return any(part.requires_grad for part in given if part is not None)
+    return any(part.requires_grad for part in (rows, *link) if part is not None)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 Factorization = Literal["dense", "cp", "tucker", "tt"]
 Implementation = Literal["reconstructed", "factorized"]
-Rows = Sequence[Int[Tensor, " kept"] | None]
+Rows = Sequence[Int[Tensor, " _"] | None]
 BISECTIONS = 60
 
 

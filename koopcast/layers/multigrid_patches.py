@@ -85,4 +85,5 @@ class MultigridPatches:
         step, window = 2**level, self.window(size)
         middles = (2 * torch.arange(self.count) + 1) * (size // self.count)
         first = middles // (2 * step) - window // 2
-        return (first[:, None] + torch.arange(window)) % (size // step) * step
+        places: Tensor = (first[:, None] + torch.arange(window)) % (size // step) * step
+        return places

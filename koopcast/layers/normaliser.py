@@ -23,9 +23,12 @@ class Moments:
         cls, field: Float[Tensor, "*batch_and_space channel"], valid: Bool[Tensor, "*batch_and_space"]
     ) -> "Moments":
         """Return the moments over the cells that are valid."""
-        values = field[valid].to(torch.float64)
-        mean = values.mean(0) if len(values) else values.new_zeros(values.shape[-1])
-        return cls(len(values), mean, (values - mean).square().sum(0))
+        # Picking cells copies; where all of them count the field is read as it is.
+        values = (field.flatten(0, -2) if bool(valid.all()) else field[valid]).to(torch.float64)
+        if not len(values):
+            return cls.zero(values.shape[-1])
+        variance, mean = torch.var_mean(values, dim=0, correction=0)
+        return cls(len(values), mean, variance * len(values))
 
     @classmethod
     def of_cells(cls, frames: Float[Tensor, "frame *space channel"]) -> "Moments":

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from koopcast.layers.perceptron import glorot
+from koopcast.layers.pointwise import Linear
 
 TowerActivation = Literal["tanh_sin", "silu_sin", "silu_id", "silu", "tanh", "gelu"]
 
@@ -105,6 +106,7 @@ class Tower(nn.Module):
         """Return the last layers, and their derivatives along the directions in which `x` has `slopes`."""
         values, changes = [], []
         for index, layer in enumerate(self.layers):
+            assert isinstance(layer, Linear)
             x, slopes = layer(x), slopes @ layer.weight
             if index == 0:
                 x, slopes = x.unflatten(-1, (self.copies, -1)), slopes.unflatten(-1, (self.copies, -1))

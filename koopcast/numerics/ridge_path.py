@@ -22,6 +22,8 @@ class RidgePath:
     condition_number: Float[Tensor, " ridge"]
     """√((σ_max² + λ) / (σ_min² + λ)), what the solution multiplies rounding with; σ are the singular values
     of X that rounding leaves. With ridge = 0 it is that of X."""
+    rank: int | None = None
+    """How many of them rounding leaves; None where they were not computed."""
 
 
 def ridge_path(
@@ -42,7 +44,7 @@ def _by_singular_values(X: Tensor, Y: Tensor, ridges: Sequence[float]) -> RidgeP
     cutoff = singular.max() * max(X.shape) * torch.finfo(X.dtype).eps
     if float(cutoff) == 0:
         nothing = X.new_zeros(len(ridges), X.shape[1], Y.shape[1])
-        return RidgePath(nothing, X.new_ones(len(ridges)))
+        return RidgePath(nothing, X.new_ones(len(ridges)), 0)
     U, singular, Vh = (part[..., singular > cutoff] for part in (U, singular, Vh.mT))
     projected = U.mT @ Y
     scale = singular.square().sum() / X.shape[1]
@@ -52,7 +54,7 @@ def _by_singular_values(X: Tensor, Y: Tensor, ridges: Sequence[float]) -> RidgeP
         coefficients.append(Vh @ ((singular / squared)[:, None] * projected))
         least = squared.min() if len(squared) == min(X.shape) or ridge == 0 else ridge * scale
         conditions.append((squared.max() / least).sqrt())
-    return RidgePath(torch.stack(coefficients), torch.stack(conditions))
+    return RidgePath(torch.stack(coefficients), torch.stack(conditions), len(singular))
 
 
 def _by_gram(X: Tensor, Y: Tensor, ridges: Sequence[float]) -> RidgePath | None:

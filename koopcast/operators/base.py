@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from koopcast.errors import ShapeMismatch
 from koopcast.grids import FieldsInfo
 from koopcast.layers.normaliser import FieldStatistics, Moments, Normaliser
-from koopcast.layers.resampling import ResampledNetwork
+from koopcast.layers.resampling import Interpolation
 from koopcast.mapping import MappingSpec, Signature
 from koopcast.models import NetworkModelSpec
 from koopcast.operators.trained import OperatorDynamics, OperatorMap
@@ -36,9 +36,9 @@ class OperatorSpec(NetworkModelSpec):
     """The same for what the network predicts; the change from frame to frame has no `pixel` form."""
 
     resample_io: Literal["none", "bilinear", "fourier"] = "none"
-    """On another grid than that of training: `none` the network acts there as it is; `bilinear`, `fourier` the
-    input is interpolated to the training grid and the output back, linearly or by its waves (cosines on closed
-    axes)."""
+    """On another grid than that of training: `none` the network acts there as it is; `bilinear`, `fourier`
+    the input is interpolated to the training grid and the output back, linearly or by its waves (cosines on
+    closed axes)."""
 
     any_resolution: ClassVar[bool] = True
     """Whether the same weights act on any grid."""
@@ -52,13 +52,9 @@ class OperatorSpec(NetworkModelSpec):
         """Return whether the model works on other grids than that of its training."""
         return (self.any_resolution or self.resample_io != "none") and not self.needs_cells()
 
-    def network(self, signature: Signature, generator: torch.Generator) -> nn.Module:
-        """Return the network, behind interpolation to its training grid and back where that is asked for."""
-        built = self.build(signature, generator)
-        if self.resample_io == "none":
-            return built
-        periodic = tuple(axis.periodic for axis in signature.axes)
-        return ResampledNetwork(built, signature.shape, periodic, self.resample_io)
+    def interpolation(self) -> Interpolation | None:
+        """Return how fields travel to the training grid and back, where they do."""
+        return None if self.resample_io == "none" else self.resample_io
 
     def needs_cells(self) -> bool:
         """Return whether a normaliser is `pixel`."""
@@ -105,7 +101,7 @@ class OperatorSpec(NetworkModelSpec):
     ) -> OperatorDynamics | OperatorMap:
         """Return the model that `OperatorModel.tensors` described, bit for bit."""
         signature = Signature.of_dynamics(info, self.history) if mapping is None else mapping.signature(info)
-        network = self.network(signature, torch.Generator())
+        network = self.build(signature, torch.Generator())
         _load(network, tensors)
         model = self._model(signature)(
             self,

@@ -11,7 +11,7 @@ from koopcast.layers.field_encoder import Encoder
 from koopcast.layers.towers import TowerActivation, TowerSizes
 from koopcast.mapping import Signature
 from koopcast.models import Pairs
-from koopcast.numerics.test_functions import TestFunction
+from koopcast.numerics.compact_functions import TestFunction
 from koopcast.operators.base import OperatorSpec
 from koopcast.operators.dgno_network import DGNO, Architecture, FieldKind, FluxLaw, Weights
 from koopcast.operators.dgno_residuals import Centres
@@ -51,7 +51,7 @@ class DGNOSpec(OperatorSpec):
     """Of the decoders' trunks, which see the place."""
     test_function: TestFunction = "wendland"
     """Radial part of the test functions."""
-    centers: int = Field(200, ge=4, le=10_000)
+    centers: int = Field(120, ge=4, le=10_000)
     """Test functions in a step, at centres drawn anew."""
     radius: PositiveFloat | tuple[PositiveFloat, ...] | Literal["auto"] = "auto"
     """Of the discs that hold a test function, or several sizes at once: `auto` is 0.125 and 0.25."""

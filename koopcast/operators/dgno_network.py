@@ -1,7 +1,8 @@
 """DGNO as a network: coefficient, solution and flux of Darcy flow are decoded from one latent vector."""
 
+import dataclasses
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -45,11 +46,11 @@ class Architecture:
     centres: Centres
     encoder: Encoder = "cnn"
     hidden: tuple[int, ...] = (16, 32)
-    solution: TowerSizes = field(default_factory=TowerSizes)
-    coefficient: TowerSizes = field(default_factory=TowerSizes)
+    solution: TowerSizes = dataclasses.field(default_factory=TowerSizes)
+    coefficient: TowerSizes = dataclasses.field(default_factory=TowerSizes)
     flux_law: FluxLaw = "weak"
     source: float = 1.0
-    weights: Weights = field(default_factory=Weights)
+    weights: Weights = dataclasses.field(default_factory=Weights)
     labelled: float = 0.0
 
 
@@ -93,19 +94,22 @@ class DGNO(nn.Module):
     def nodes(self, like: Tensor) -> Float[Tensor, "point 2"]:
         """Return the coordinates of the grid."""
         shape = self.architecture.shape
-        return grid_positions(shape, (False, False), dtype=like.dtype, device=like.device).flatten(0, 1)
+        grid = grid_positions(shape, (False, False), dtype=like.dtype, device=like.device)
+        return grid.flatten(0, 1)
 
     def encode(self, a: Float[Tensor, "batch y x 1"]) -> Float[Tensor, "batch latent"]:
         """Return β."""
         scaled = (2 * a - self.low - self.high) / (self.high - self.low)
-        return torch.tanh(self.encoder(scaled))
+        result: Tensor = torch.tanh(self.encoder(scaled))
+        return result
 
     def solution_at(
         self, beta: Float[Tensor, "batch latent"], points: Float[Tensor, "point 2"]
     ) -> Float[Tensor, "batch point"]:
         """Return u, 0 on the boundary of the unit square."""
         mollifier = torch.sin(math.pi * points).prod(-1)
-        return self._rise() * mollifier * self.solution(beta, 2 * points - 1)[..., 0]
+        u: Tensor = self._rise() * mollifier * self.solution(beta, 2 * points - 1)[..., 0]
+        return u
 
     def gradient_at(
         self, beta: Float[Tensor, "batch latent"], points: Float[Tensor, "point 2"]
@@ -137,6 +141,13 @@ class DGNO(nn.Module):
         if self.architecture.field == "binary":
             return self.low + (self.high - self.low) * torch.sigmoid(logit)
         return (self.low + self.high) / 2 + (self.high - self.low) / 2 * logit
+
+    def spread_of(self, logit: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+        """Return the standard deviation of a: (high - low) √(p (1 - p)) of a binary field, else 0."""
+        if self.architecture.field == "continuous":
+            return torch.zeros_like(logit)
+        share = torch.sigmoid(logit)
+        return (self.high - self.low) * (share * (1 - share)).sqrt()
 
     def residual(
         self,
@@ -194,9 +205,11 @@ class DGNO(nn.Module):
         logit, truth = self.logit_at(beta, self.nodes(beta)), a.flatten(1)
         if self.architecture.field == "binary":
             share = (truth - self.low) / (self.high - self.low)
-            return nn.functional.binary_cross_entropy_with_logits(logit, share)
+            entropy: Tensor = nn.functional.binary_cross_entropy_with_logits(logit, share)
+            return entropy
         error = self.coefficient_of(logit) - truth
-        return (error.norm(dim=-1) / truth.norm(dim=-1)).mean()
+        relative: Tensor = (error.norm(dim=-1) / truth.norm(dim=-1)).mean()
+        return relative
 
     @torch.no_grad()
     def calibrate(self, inputs: Float[Tensor, "value"]) -> None:

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from koopcast.numerics.test_functions import TestFunction, gradient, value
+from koopcast.numerics.compact_functions import TestFunction, gradient, value
 
 
 @dataclass(frozen=True)

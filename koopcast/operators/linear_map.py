@@ -11,7 +11,7 @@ from koopcast.mapping import Signature
 from koopcast.numerics.random_features import RIDGES
 from koopcast.operators.fitted import Examples, FittedOperatorSpec
 from koopcast.operators.random_features import Ridge
-from koopcast.operators.random_features_fit import Method, fit_features, inner
+from koopcast.operators.random_features_fit import Method, fit_features
 from koopcast.operators.random_features_network import FeatureNetwork, Sizes
 from koopcast.spec import Problem
 
@@ -61,4 +61,5 @@ class LinearMapSpec(FittedOperatorSpec):
         self, network: nn.Module, train: Examples, valid: Examples | None, generator: torch.Generator
     ) -> Mapping[str, float | int | str]:
         """Solve for the matrix."""
-        return fit_features(inner(network), Method("uniform", 1.0, 1), train, valid, generator)
+        assert isinstance(network, FeatureNetwork)
+        return fit_features(network, Method("uniform", 1.0, 1), train, valid, generator)

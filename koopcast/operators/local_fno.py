@@ -38,6 +38,9 @@ class LocalFNOSpec(OperatorSpec):
     """Rings (the centre counts as one) and sectors of the disc's basis. Default: 2 and 4."""
     derivative: Where = "last"
     """Blocks with a derivative, by differences of 3 points an axis."""
+    extension: Annotated[float, Field(ge=0.1, le=1)] = 0.25
+    """Zeros appended to closed axes for the spectral layers, in units of the axis: waves then have one period
+    on every grid."""
     mlp_ratio: NonNegativeFloat = 0.5
     """Hidden channels of the pointwise network in each block, in units of the width; 0: none."""
     norm: DomainNorm = "none"
@@ -91,6 +94,7 @@ class LocalFNOSpec(OperatorSpec):
             sectors=sectors,
             integral=self.integral,
             derivative=self.derivative,
+            extension=self.extension,
             mlp_ratio=self.mlp_ratio,
             norm=self.norm,
             has_positions=self.positional == "grid",

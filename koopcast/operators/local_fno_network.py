@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from koopcast.layers.base_grid import BaseGrid
 from koopcast.layers.convolutions import DomainNorm, normalisation
 from koopcast.layers.coordinates import num_positions, with_positions
+from koopcast.layers.extended_spectral import ExtendedSpectral
 from koopcast.layers.finite_difference import FiniteDifference
 from koopcast.layers.local_integral import LocalIntegral
 from koopcast.layers.pointwise import ChannelMLP, Gate, Linear
-from koopcast.layers.spectral_convolution import SpectralConvolution
 
 Where = Literal["all", "last", "none"]
 
@@ -36,6 +36,8 @@ class LocalArchitecture:
     """Blocks with a local integral."""
     derivative: Where = "last"
     """Blocks with a derivative."""
+    extension: float = 0.25
+    """Zeros behind closed axes for the spectral layers, in units of the axis."""
     mlp_ratio: float = 0.5
     norm: DomainNorm = "none"
     has_positions: bool = True
@@ -79,7 +81,13 @@ class LocalBlock(nn.Module):
         self.is_last = layer == chosen.layers - 1
         self.parts = nn.ModuleList(
             [
-                SpectralConvolution(width, width, chosen.modes, generator=generator),
+                ExtendedSpectral(
+                    width,
+                    chosen.modes,
+                    chosen.grid.periodic,
+                    extension=chosen.extension,
+                    generator=generator,
+                ),
                 Linear(width, width, bias=False, generator=generator),
             ]
         )

@@ -47,10 +47,10 @@ class LSMSpec(OperatorSpec):
     """Divide the logits of attention by the root of the channels a head."""
     norm: Norm = "batch"
     """What normalises each channel after a convolution. `batch`: mean and variance over the samples and
-    points that are computed at once, which is `training.micro_batch` and not `training.batch_size`; running
-    means of both, part of the stored weights, serve outside of training. With fewer than about 8 samples at
-    once they are noisy, and with one they are not those of training: take `instance` then, mean and variance
-    over the points of each sample, in training and after it."""
+    points that are computed at once, which is `training.micro_batch` (by default about 2^14 points a thread)
+    and not `training.batch_size`; their running means, stored with the weights, serve outside of training.
+    Few samples at once make them noisy, and with a single one training sees what the running means are not:
+    take `instance` then, mean and variance over the points of each sample, in training and after it."""
 
     any_resolution: ClassVar[bool] = False
     reference = (

@@ -61,7 +61,8 @@ class MultiONet(nn.Module):
         """Return the output fields on the grid of `x`, which is that of the training."""
         shape = x.shape[1:-1]
         values = self.at(x, self.queries.points(shape, x))
-        return values.unflatten(2, shape).movedim(1, -2).flatten(-2)
+        result: Tensor = values.unflatten(2, shape).movedim(1, -2).flatten(-2)
+        return result
 
     def at(
         self,
@@ -78,4 +79,5 @@ class MultiONet(nn.Module):
         """
         queries = self.queries(points, self.queries.times(x) if times is None else times)
         values: Tensor = self.product(self.encoder(x), queries.flatten(0, 1))
-        return values.unflatten(1, queries.shape[:2])
+        result: Tensor = values.unflatten(1, queries.shape[:2])
+        return result

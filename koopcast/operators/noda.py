@@ -79,8 +79,8 @@ class NODASpec(OperatorSpec):
     p_observe: Probability | tuple[Probability, Probability] = (0.12, 0.3)
     """Probability of a measurement at each later record, or the range that each window draws its own from."""
     randomize_mask: bool = True
-    """Measure everywhere in a third of the windows, on a sub-grid or at random points in the others; else
-    everywhere."""
+    """Measure everywhere in half of the windows, on a sub-grid in a quarter and at random points in another;
+    else everywhere."""
     noise: ObservationError = ObservationError(snr_db=20)
     """Error of the measurements."""
     randomize_noise: Range | None = None

@@ -89,11 +89,11 @@ def _times(shape: Sequence[int], drawing: Drawing, generator: torch.Generator) -
 def _sites(
     shape: Sequence[int], count: int, drawing: Drawing, generator: torch.Generator
 ) -> Float[Tensor, "batch *space"]:
-    """Return 1 at measured points: everywhere; random masks also hold sub-grids and random points."""
+    """Return 1 at measured points: everywhere; half of random masks are sub-grids or random points."""
     masks = torch.ones(count, *shape)
     if not drawing.has_random_masks:
         return masks
-    kinds = torch.randint(3, (count,), generator=generator).tolist()
+    kinds = torch.randint(4, (count,), generator=generator).tolist()
     for mask, kind in zip(masks, kinds, strict=True):
         if kind == 1:
             step = GRID_STEPS[int(torch.randint(len(GRID_STEPS), (), generator=generator))]

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from koopcast.layers.attention import Form, IntegralAttention
 from koopcast.layers.convolutions import DomainNorm, normalisation
 from koopcast.layers.coordinates import num_positions, with_positions, with_waves
+from koopcast.layers.extended_spectral import ExtendedSpectral
 from koopcast.layers.pointwise import ChannelMLP, Linear
-from koopcast.layers.spectral_convolution import SpectralConvolution
 
 Positional = Literal["grid", "fourier", "none"]
 
@@ -98,7 +98,7 @@ class AttentionBlock(nn.Module):
         self.spectral = (
             None
             if chosen.modes is None
-            else SpectralConvolution(width, width, chosen.modes, generator=generator)
+            else ExtendedSpectral(width, chosen.modes, chosen.periodic, generator=generator)
         )
         hidden = max(1, round(chosen.mlp_ratio * width))
         self.mlp = ChannelMLP(width, hidden, width, generator=generator)

@@ -16,7 +16,7 @@ from koopcast.numerics.field_bases import low_frequencies
 from koopcast.numerics.low_rank import truncated_svd
 from koopcast.numerics.random_features import BANDWIDTHS, RIDGES, Activation, Distribution
 from koopcast.operators.fitted import Examples, FittedOperatorSpec
-from koopcast.operators.random_features_fit import Method, fit_features, inner
+from koopcast.operators.random_features_fit import Method, fit_features
 from koopcast.operators.random_features_network import FeatureNetwork, Sizes
 from koopcast.spec import Problem
 
@@ -123,7 +123,7 @@ class RandomFeaturesSpec(FittedOperatorSpec):
         self, network: nn.Module, train: Examples, valid: Examples | None, generator: torch.Generator
     ) -> Mapping[str, float | int | str]:
         """Project, draw the neurons, choose bandwidth and ridge, and solve for the output layer."""
-        target = inner(network)
+        assert isinstance(network, FeatureNetwork)
         pairs = len(train.inputs)
         if self.ridge == 0 and self.features > 5 * pairs:
             raise DataError(
@@ -131,9 +131,10 @@ class RandomFeaturesSpec(FittedOperatorSpec):
                 "set `ridge` or lower `features`",
             )
         if self.encode == "pca":
-            target.encoder.copy_(_components(train.inputs.flatten(1).double(), target.sizes.code, generator))
+            inputs = train.inputs.flatten(1).double()
+            network.encoder.copy_(_components(inputs, network.sizes.code, generator))
         method = Method(self.distribution, self.decode_energy, self.folds)
-        return fit_features(target, method, train, valid, generator)
+        return fit_features(network, method, train, valid, generator)
 
 
 def _components(

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from koopcast.errors import DataError
-from koopcast.layers.resampling import ResampledNetwork
 from koopcast.numerics.low_rank import DENSE_LIMIT, truncated_svd
 from koopcast.numerics.random_features import (
     Candidates,
@@ -36,13 +35,6 @@ class Method:
     distribution: Distribution
     decode_energy: float
     folds: int
-
-
-def inner(network: nn.Module) -> FeatureNetwork:
-    """Return the network itself where interpolation stands around it."""
-    target = network.network if isinstance(network, ResampledNetwork) else network
-    assert isinstance(target, FeatureNetwork)
-    return target
 
 
 def fit_features(

@@ -44,8 +44,9 @@ class SFNOSpec(OperatorSpec):
     divergence_free: tuple[str, ...] | None = None
     """Variables that are the components of a velocity along the axes, in their order: the gradient part is
     taken away. Default: none."""
-    backend: Backend = "auto"
-    """Transforms by truncated matrix products (`dft`), by FFT, or by what suits the sizes."""
+    backend: Backend = "fft"
+    """Transforms by FFT, which suits few frames best, by truncated matrix products (`dft`), or by the sizes
+    (`auto`)."""
 
     reference = (
         "Cao et al. 2025 (Spectral-Refiner); here inputs and encoding stand side by side, sines alternate "

@@ -14,6 +14,7 @@ from koopcast.dynamics import Correction
 from koopcast.errors import ShapeMismatch
 from koopcast.grids import Axis, FieldsInfo
 from koopcast.layers.normaliser import Normaliser
+from koopcast.layers.resampling import ResampledNetwork
 from koopcast.mapping import Signature
 from koopcast.models import (
     Compare,
@@ -26,7 +27,6 @@ from koopcast.models import (
     NetworkModel,
     NetworkModelSpec,
 )
-
 
 Own = TypeVar("Own", bound="OperatorModel")
 
@@ -134,13 +134,18 @@ class OperatorModel(NetworkModel):
                 f"{reason} belong to that grid",
                 self.spec.transfer_hint,
             )
-        signature = self.signature.on(axes)
+        signature, mode = self.signature.on(axes), self.spec.interpolation()
+        moved: dict[str, Any] = {"info": replace(self.info, axes=axes), "signature": signature}
+        moved["valid"] = torch.ones(shape, dtype=torch.bool, device=self.valid.device)
+        if mode is not None:
+            periodic = tuple(axis.periodic for axis in axes)
+            inner = ResampledNetwork(self.network, self.info.shape, periodic, mode)
+            return self._with(network=inner, **moved)
         if faults := list(self.spec.faults(signature)):
             raise ShapeMismatch(
                 f"'{self.spec.kind}' does not work on a grid {shape}: {faults[0].message}", "use another grid"
             )
-        valid = torch.ones(shape, dtype=torch.bool, device=self.valid.device)
-        return self._with(info=replace(self.info, axes=axes), signature=signature, valid=valid)
+        return self._with(**moved)
 
     def _with(self: Own, **changes: Any) -> Own:
         """Return the same model, some of its parts other ones."""
@@ -195,8 +200,8 @@ class OperatorMap(OperatorModel, MapModel):
             return model.masked(model.fields(model.network(features)))
         if not self.spec.takes_frames():
             raise ShapeMismatch(
-                f"'{self.spec.kind}' maps {usual[0]} frames to {usual[1]}, and is asked for {given.shape[1]} to "
-                f"{asked}",
+                f"'{self.spec.kind}' maps {usual[0]} frames to {usual[1]}, and is asked for "
+                f"{given.shape[1]} to {asked}",
                 "give and ask for as many as it learned, or train a model such as sfno",
             )
         return model.masked(model.fields(model.network(features, asked)))

@@ -23,6 +23,7 @@ class Gallery:
     """The pictures of a page by section."""
 
     forecasts: tuple[Picture, ...] = ()
+    maps: tuple[Picture, ...] = ()
     analyses: tuple[Picture, ...] = ()
     studies: tuple[Picture, ...] = ()
     models: tuple[Picture, ...] = ()
@@ -30,7 +31,7 @@ class Gallery:
 
     def all(self) -> tuple[Picture, ...]:
         """Return every picture once."""
-        return self.forecasts + self.analyses + self.studies + self.models + self.datasets
+        return self.forecasts + self.maps + self.analyses + self.studies + self.models + self.datasets
 
 
 def gallery(content: ReportContent) -> Gallery:
@@ -47,9 +48,9 @@ def gallery(content: ReportContent) -> Gallery:
     ]
     models = [picture for name, part in content.models.items() for picture in _models(name, part, examples)]
     studies = [picture for name, table in content.studies.items() for picture in study_pictures(name, table)]
-    return Gallery(
-        tuple(forecasts), tuple(analyses), tuple(studies), tuple(models), tuple(_datasets(content))
-    )
+    maps = [picture for name, part in content.evaluations.items() for picture in _maps(name, part)]
+    datasets = tuple(_datasets(content))
+    return Gallery(tuple(forecasts), tuple(maps), tuple(analyses), tuple(studies), tuple(models), datasets)
 
 
 def _datasets(content: ReportContent) -> Iterator[Picture]:
@@ -69,6 +70,13 @@ def _forecasts(step: str, part: EvaluationPart) -> Iterator[Picture]:
     for subject, example in part.examples.items():
         if "forecast" in example["source"].values:
             yield from _fields(step, subject, example, clock)
+
+
+def _maps(step: str, part: EvaluationPart) -> Iterator[Picture]:
+    for subject, example in part.examples.items():
+        if "prediction" in example["source"].values:
+            yield from _fields(step, subject, example, Clock())
+    yield from _spectra(step, part, Clock(), "map")
 
 
 def _analyses(step: str, part: EvaluationPart) -> Iterator[Picture]:

@@ -1,5 +1,6 @@
 """The page: one file that opens from disk, asks for nothing, and follows light and dark."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,7 +16,7 @@ from koopcast.report.gallery import Gallery, gallery
 from koopcast.report.graph import draw_graph
 from koopcast.report.studies import study_tables
 from koopcast.report.style import raised, with_units
-from koopcast.report.tables import TIE, ScoreTable, analysis_tables, forecast_tables, number
+from koopcast.report.tables import TIE, ScoreTable, analysis_tables, forecast_tables, map_tables, number
 
 PAGE, FIGURES = "report.html", "figures"
 
@@ -47,8 +48,9 @@ def render(content: ReportContent, pictures: Gallery | None = None) -> str:
             gallery=drawn,
             inline={picture.name: Markup(picture.inline()) for picture in drawn.all()},
             key_figures=key_figures(content),
-            forecast_tables=_tables(content, forecasts=True),
-            analysis_tables=_tables(content, forecasts=False),
+            forecast_tables=_tables(content, lambda part: forecast_tables(part.table, Clock.of(part.time))),
+            analysis_tables=_tables(content, lambda part: analysis_tables(part.table)),
+            map_tables=_tables(content, lambda part: map_tables(part.table)),
             study_tables=[
                 table for name, rows in content.studies.items() for table in study_tables(name, rows)
             ],
@@ -126,14 +128,8 @@ def _against(value: float, rivals: pd.DataFrame) -> str:
     return f"{abs(change):.0%} {'below' if change < 0 else 'above'} {name}"
 
 
-def _tables(content: ReportContent, *, forecasts: bool) -> list[ScoreTable]:
-    return [
-        table
-        for part in content.evaluations.values()
-        for table in (
-            forecast_tables(part.table, Clock.of(part.time)) if forecasts else analysis_tables(part.table)
-        )
-    ]
+def _tables(content: ReportContent, of: Callable[[EvaluationPart], list[ScoreTable]]) -> list[ScoreTable]:
+    return [table for part in content.evaluations.values() for table in of(part)]
 
 
 def _share(step: StepRow, longest: float) -> str:

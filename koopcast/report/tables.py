@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -28,6 +28,8 @@ class Column:
     units: str
     sense: str
     perfect: float
+    spreads: Mapping[str, float] = field(default_factory=dict)
+    """Standard deviation over the trainings of a subject, where there are several."""
 
     def distance(self, subject: str) -> float:
         """Return how far a subject is from perfect, in the sense of the metric: smaller is better."""
@@ -110,15 +112,24 @@ def forecast_tables(table: pd.DataFrame, clock: Clock) -> list[ScoreTable]:
 
 def analysis_tables(table: pd.DataFrame) -> list[ScoreTable]:
     """Return one table for each variable of the analyses: metrics across."""
+    return _tables(table, "analysis", "At the analysis times")
+
+
+def map_tables(table: pd.DataFrame) -> list[ScoreTable]:
+    """Return one table for each output of the maps: metrics across, means over their trainings."""
+    return _tables(table, "map", "Maps of fields")
+
+
+def _tables(table: pd.DataFrame, pairs: str, title: str) -> list[ScoreTable]:
     tables = []
-    whole = without_components(table[table["pairs"] == "analysis"])
+    whole = without_components(table[table["pairs"] == pairs])
     for variable, own in whole.groupby("variable", sort=False):
         columns = [
             _column(rows, metric_title(str(metric)), metric_title(str(metric)))
             for metric, rows in own.groupby("metric", sort=False)
         ]
-        title = f"At the analysis times: {readable(str(variable))}"
-        tables.append(_table(title, "", "subject", columns, own, "in {label}"))
+        heading = f"{title}: {readable(str(variable))}"
+        tables.append(_table(heading, "", "subject", columns, own, "in {label}"))
     return tables
 
 
@@ -146,7 +157,13 @@ def number(value: float | int) -> str:
 def _column(rows: pd.DataFrame, label: str, spoken: str) -> Column:
     first = rows.iloc[0]
     values = dict(zip(rows["subject"].astype(str), rows["value"].astype(float), strict=True))
-    return Column(label, spoken, values, str(first["units"]), str(first["sense"]), float(first["perfect"]))
+    spreads = {}
+    if "std" in rows:
+        known = rows[rows["std"] > 0]
+        spreads = dict(zip(known["subject"].astype(str), known["std"].astype(float), strict=True))
+    return Column(
+        label, spoken, values, str(first["units"]), str(first["sense"]), float(first["perfect"]), spreads
+    )
 
 
 def _table(
@@ -175,9 +192,10 @@ def _cell(column: Column, subject: str) -> Cell:
     ties = column.ties()
     is_alone = len(column.values) == 1
     is_best = subject == column.best() and not is_alone
-    return Cell(
-        number(column.values[subject]), is_best and not ties, bool(ties) and (is_best or subject in ties)
-    )
+    text = number(column.values[subject])
+    if subject in column.spreads:
+        text += f" ± {number(column.spreads[subject])}"
+    return Cell(text, is_best and not ties, bool(ties) and (is_best or subject in ties))
 
 
 def _remark(column: Column, where: str) -> str:

@@ -181,10 +181,11 @@ class Problem:
     def fitted(self, layer: HiddenLayer, bandwidth: float) -> tuple[list[float], int]:
         """Return the relative error of each target, and the numerical rank of the features."""
         H = layer.features(layer.projected(self.x), bandwidth)
-        B = ridge_path(H, self.y, (self.study.ridge,)).coefficients[0]
-        found = layer.features(layer.projected(self.finer), bandwidth) @ B
+        path = ridge_path(H, self.y, (self.study.ridge,))
+        found = layer.features(layer.projected(self.finer), bandwidth) @ path.coefficients[0]
         errors = (found - self.truth).norm(dim=0) / self.truth.norm(dim=0)
-        return errors.tolist(), int(torch.linalg.matrix_rank(H))
+        rank = int(torch.linalg.matrix_rank(H)) if path.rank is None else path.rank
+        return errors.tolist(), rank
 
 
 def name_of(bandwidth: float) -> str:

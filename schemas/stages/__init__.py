@@ -10,12 +10,20 @@ from schemas.stages.evaluate import EvaluateStep
 from schemas.stages.gated import GatedStep
 from schemas.stages.generate import GenerateStep
 from schemas.stages.ingest import IngestStep
+from schemas.stages.invert import InvertStep
 from schemas.stages.refine import RefineStep
 from schemas.stages.study import StudyStep
 from schemas.stages.train import TrainStep
 
 AnyStep: TypeAlias = Annotated[
-    AssimilateStep | EvaluateStep | GenerateStep | IngestStep | RefineStep | StudyStep | TrainStep,
+    AssimilateStep
+    | EvaluateStep
+    | GenerateStep
+    | IngestStep
+    | InvertStep
+    | RefineStep
+    | StudyStep
+    | TrainStep,
     Field(discriminator="task"),
 ]
 
@@ -27,6 +35,7 @@ __all__ = [
     "GatedStep",
     "GenerateStep",
     "IngestStep",
+    "InvertStep",
     "RefineStep",
     "Step",
     "StudyStep",

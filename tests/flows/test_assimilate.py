@@ -49,7 +49,7 @@ def test_forecasts_between_observations_are_kept_and_scored_where_all_records_ar
     assert sparse.sizes["time"] == 7
     assert whole.sizes["time"] == 29
     kept = [0, 1, 2, 3, 4, 14, 24]
-    assert (whole.isel(time=kept)["x"].values == sparse["x"].values).all()
+    assert (whole.isel(time=kept)["X"].values == sparse["X"].values).all()
     counts = read_table(paths["all"] / CYCLES)["observations"]
     assert counts[counts > 0].index.tolist() == kept
     assert result.scores["relative_mse"]["all"]["all"] > result.scores["relative_mse"]["sparse"]["all"]

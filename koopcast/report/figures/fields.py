@@ -61,7 +61,7 @@ def panels(example: xr.DataArray, *, is_forecast: bool, lead_text: dict[int, str
     every = [int(lead) for lead in example["lead"].values]
     leads = sorted({every[0], every[len(every) // 2], every[-1]})
     truth = example.sel(source="truth", lead=leads[0])
-    shown = [source for source in ("forecast", "background", "analysis") if source in sources]
+    shown = [source for source in ("forecast", "prediction", "background", "analysis") if source in sources]
     fields, errors = [("truth", truth)], []
     for source in shown:
         for lead in leads:

@@ -49,7 +49,7 @@ def space_time(example: xr.Dataset, variable: str, clock: Clock, subject: str, n
     """
     fields = example[variable]
     is_forecast = "forecast" in example["source"].values
-    what = "forecast" if is_forecast else "analysis"
+    what = next(name for name in ("forecast", "prediction", "analysis") if name in example["source"].values)
     axis = str(fields.dims[-1])
     units = str(fields.attrs.get("units", "1"))
     title = f"{sentence(subject)}: {readable(variable)} over time"

@@ -66,13 +66,14 @@ def field_maps(example: xr.Dataset, variable: str, clock: Clock, subject: str, n
             )
             bar.outline.set_visible(False)
 
-    when = moment(example["time"].isel(time=-1))
+    is_map = "prediction" in example["source"].values
+    when = "first pair" if is_map else moment(example["time"].isel(time=-1))
     title = f"{sentence(subject)}: {readable(variable)}, {when}"
     dots = " Dots are the observation sites of that time." if sites is not None else ""
+    first = "The first pair of the data." if is_map else "One time, the last of the test window."
     caption = (
-        "One time, the last of the test window. Fields share one colour scale, errors (less the truth) "
-        "another, white "
-        f"where there is none; grey cells hold no data.{dots}"
+        f"{first} Fields share one colour scale, errors (less the truth) another, white where there is none; "
+        f"grey cells hold no data.{dots}"
     )
     alt = f"Maps of {', '.join(panel.title for panel in shown)}, {when}"
     return Picture(name, title, caption, alt, draw(plot, width="wide", height=height), "wide")

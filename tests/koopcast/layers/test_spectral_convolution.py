@@ -55,6 +55,19 @@ def test_output_on_another_grid_is_the_same_field_there(
     assert torch.allclose(result, band_limited(other, axes, highest=3), atol=1e-12)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("axes", [1, 2])
+@pytest.mark.parametrize("size", [16, 17, 33, 64])
+def test_twice_and_half_the_points_show_the_same_field_in_single_precision(
+    size: int, axes: int, backend: str
+) -> None:
+    layer = identity(axes, 8, 2, backend)
+    field = band_limited(size, axes, highest=3, dtype=torch.float32)
+    for other in (2 * size, size // 2):
+        expected = band_limited(other, axes, highest=3, dtype=torch.float32)
+        assert torch.allclose(layer(field, [other] * axes), expected, atol=1e-5 * expected.abs().max().item())
+
+
 @pytest.mark.parametrize("axes", [1, 2, 3])
 @pytest.mark.parametrize("modes", [4, 5])
 def test_both_backends_agree_for_random_weights_and_gradients(axes: int, modes: int) -> None:

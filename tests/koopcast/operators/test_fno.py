@@ -220,3 +220,27 @@ def test_the_step_is_differentiable_in_the_state() -> None:
     with torch.no_grad():
         change = model.step(state + 0.1 * direction) - model.step(state - 0.1 * direction)
     assert (slope * direction).sum().item() == pytest.approx((change / 0.2 * weight).sum().item(), abs=5e-3)
+
+
+def test_an_exported_network_is_the_network_and_leaves_later_calls_alone() -> None:
+    network = FNO(
+        Architecture(1, 1, (6, 6), (True, True), width=4, layers=2), torch.Generator().manual_seed(0)
+    )
+    x = torch.randn(2, 18, 14, 1, generator=torch.Generator().manual_seed(1))
+    exported = torch.export.export(network, (x,)).module()
+    assert torch.allclose(exported(x), network(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{}, {"norm": "instance"}, {"mlp_ratio": 0.0}, {"skip": "gate"}])
+def test_slopes_are_the_same_in_cached_blocks_and_at_once(
+    options: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = FNO(
+        Architecture(1, 1, (6, 6), (True, True), width=4, layers=3, **options),
+        torch.Generator().manual_seed(0),
+    ).double()
+    x = torch.randn(2, 16, 16, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    whole = torch.autograd.grad(network(x).square().sum(), list(network.parameters()))
+    monkeypatch.setattr("koopcast.layers.chain.CACHED_VALUES", 1000)
+    blocks = torch.autograd.grad(network(x).square().sum(), list(network.parameters()))
+    assert all(torch.allclose(one, other, atol=1e-10) for one, other in zip(whole, blocks, strict=True))

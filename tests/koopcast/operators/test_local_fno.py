@@ -24,10 +24,12 @@ def network(spec: LocalFNOSpec, *sizes: int, periodic: bool = True) -> torch.nn.
 @pytest.mark.parametrize("mlp_ratio", [0.0, 0.5])
 def test_without_local_layers_it_is_the_fourier_neural_operator(mlp_ratio: float) -> None:
     spec = LocalFNOSpec(modes=4, width=6, layers=2, integral="none", derivative="none", mlp_ratio=mlp_ratio)
-    local = network(spec, 12, 10, periodic=False)
-    plain = FNO(Architecture(1, 1, (4, 4), (False, False), width=6, layers=2, mlp_ratio=mlp_ratio)).double()
+    local = network(spec.model_copy(update={"positional": "none"}), 12, 10)
+    plain = FNO(
+        Architecture(1, 1, (4, 4), (True, True), positional="none", width=6, layers=2, mlp_ratio=mlp_ratio)
+    ).double()
     renamed = {
-        name.replace("parts.0.", "spectral.").replace("parts.1.", "skip."): value
+        name.replace("parts.0.spectral.", "spectral.").replace("parts.1.", "skip."): value
         for name, value in local.state_dict().items()
     }
     plain.load_state_dict({name: value for name, value in renamed.items() if name in plain.state_dict()})
@@ -47,11 +49,13 @@ def test_without_positions_it_commutes_with_shifts_of_periodic_grids(
     assert torch.allclose(built(x.roll(shift, dims)), built(x).roll(shift, dims), atol=1e-12)
 
 
-def test_it_converges_as_the_grid_is_refined() -> None:
-    built = network(LocalFNOSpec(modes=4, width=4, layers=2, derivative="all"), 16)
+@pytest.mark.parametrize("periodic", [True, False])
+def test_it_converges_as_the_grid_is_refined(periodic: bool) -> None:
+    ends = 0 if periodic else 1
+    built = network(LocalFNOSpec(modes=4, width=4, layers=2), 16 + ends, periodic=periodic)
 
     def output(size: int) -> Tensor:
-        place = 2 * math.pi * torch.arange(size, dtype=torch.float64) / size
+        place = 2 * math.pi * torch.arange(size + ends, dtype=torch.float64) / size
         return built(place.sin()[None, :, None])[:, :: size // 16]
 
     coarse, middle, fine = output(16), output(64), output(256)

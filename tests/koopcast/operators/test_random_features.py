@@ -16,7 +16,6 @@ from koopcast.mapping import MappingSpec, Signature
 from koopcast.operators.fitted import Examples
 from koopcast.operators.linear_map import LinearMapSpec
 from koopcast.operators.random_features import RandomFeaturesSpec
-from koopcast.operators.random_features_fit import inner
 from koopcast.operators.random_features_network import FeatureNetwork
 from koopcast.operators.trained import OperatorDynamics, OperatorMap
 from koopcast.training import TrainingTask
@@ -42,9 +41,9 @@ def fitted(
     signature: Signature = LINE,
     seed: int = 0,
 ) -> FeatureNetwork:
-    network = spec.network(signature, generator(seed))
+    network = spec.build(signature, generator(seed))
     spec.fit_network(network, train, valid, generator(seed))
-    return inner(network)
+    return network
 
 
 def relative(found: torch.Tensor, truth: torch.Tensor) -> float:

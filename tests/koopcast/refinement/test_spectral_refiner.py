@@ -113,7 +113,7 @@ def test_coefficients_of_real_fields_stay_and_others_become_so(name: str) -> Non
 def test_refinement_lowers_the_error_a_hundredfold_without_labels(name: str) -> None:
     equation, truth = trajectory(name)
     prediction = spoiled(truth, equation)
-    refined = SpectralRefinerSpec(iterations=60).refine(prediction, equation)
+    refined = SpectralRefinerSpec(iterations=40).refine(prediction, equation)
     before = relative_errors(prediction.frames, truth[:, 1:])
     assert before.item() > 0.01
     assert relative_errors(refined.frames, truth[:, 1:]).item() < 0.01 * before.item()
@@ -150,7 +150,7 @@ def test_the_preconditioner_saves_iterations() -> None:
 def test_every_order_and_optimizer_lowers_its_own_norm(order: float, optimizer: str) -> None:
     equation, truth = trajectory("navier_stokes")
     prediction = spoiled(truth, equation)
-    spec = SpectralRefinerSpec(iterations=40, norm_order=order, optimizer=optimizer, stop_rel_change=0)
+    spec = SpectralRefinerSpec(iterations=20, norm_order=order, optimizer=optimizer, stop_rel_change=0)
     residual = Residual(equation)
 
     def norm(frames: Tensor) -> float:
@@ -161,11 +161,11 @@ def test_every_order_and_optimizer_lowers_its_own_norm(order: float, optimizer: 
 
 def test_refining_stops_where_it_gains_less_than_asked_for() -> None:
     equation, truth = trajectory("navier_stokes")
-    patient = SpectralRefinerSpec(iterations=30, stop_rel_change=0)
-    hasty = SpectralRefinerSpec(iterations=30, stop_rel_change=0.9)
+    patient = SpectralRefinerSpec(iterations=15, stop_rel_change=0)
+    hasty = SpectralRefinerSpec(iterations=15, stop_rel_change=0.9)
     prediction = spoiled(truth, equation)
-    assert hasty.refine(prediction, equation).history["iteration"].iloc[-1] < 30
-    assert patient.refine(prediction, equation).history["iteration"].iloc[-1] == 30
+    assert hasty.refine(prediction, equation).history["iteration"].iloc[-1] < 15
+    assert patient.refine(prediction, equation).history["iteration"].iloc[-1] == 15
 
 
 def test_cases_are_refined_one_by_one() -> None:
