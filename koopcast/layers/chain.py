@@ -89,7 +89,8 @@ class _InBlocks(torch.autograd.Function):
         if torch.is_grad_enabled() or slope is None or at_z is not None:
             g = None if slope is None else _before_gelu(slope, z)
             g = at_z if g is None else g if at_z is None else g + at_z
-            return _slopes(g, x, Link(weight, None, added, factor), needed)
+            nothing = (None,) * len(needed)
+            return nothing if g is None else _slopes(g, x, Link(weight, None, added, factor), needed)
         return _slopes_in_blocks(slope, x, Link(weight, None, added, factor), z, needed)
 
 

@@ -75,6 +75,7 @@ class DGNOSpec(OperatorSpec):
     """No statistics of solutions enter."""
 
     any_resolution: ClassVar[bool] = False
+    learns_dynamics: ClassVar[bool] = False
     reference = (
         "Zang and Koutsourelakis 2025 (DGenNO). Here test functions reach the boundary, where they vanish by "
         "the factor of u; they share their points; and s = a grad u holds in the mean (`flux_law: weak`)"

@@ -88,7 +88,7 @@ class NODASpec(OperatorSpec):
     start_std: NonNegativeFloat = 0.3
     """Half of the windows start at the mean of the training data, half at the truth plus noise of this size,
     in units of each variable's spread."""
-    pretrain: float = Field(0.7, ge=0, lt=1)
+    pretrain: float = Field(0.5, ge=0, lt=1)
     """Share of the training that goes to the predictor alone."""
     pairs: PositiveInt = 4
     """Pairs of records of each window that the predictor learns from in a step."""

@@ -222,6 +222,7 @@ def test_the_step_is_differentiable_in_the_state() -> None:
     assert (slope * direction).sum().item() == pytest.approx((change / 0.2 * weight).sum().item(), abs=5e-3)
 
 
+@pytest.mark.slow
 def test_an_exported_network_is_the_network_and_leaves_later_calls_alone() -> None:
     network = FNO(
         Architecture(1, 1, (6, 6), (True, True), width=4, layers=2), torch.Generator().manual_seed(0)

@@ -41,7 +41,7 @@ def model_of(options: dict[str, object]) -> OperatorMap:
     valid = torch.ones(INFO.shape, dtype=torch.bool)
     moments = Moments.of(draw, valid.expand(draw.shape[:-1]))
     statistics = FieldStatistics(valid, moments, moments)
-    network = spec.network(signature, torch.Generator().manual_seed(0))
+    network = spec.build(signature, torch.Generator().manual_seed(0))
     model = spec.assemble(network, INFO, signature, statistics)
     assert isinstance(model, OperatorMap)
     return model.finished(torch.ones(1), {})
