@@ -16,8 +16,9 @@ _MONTHS = {"month": 1, "months": 1, "mon": 1, "year": 12, "years": 12, "yr": 12,
 
 
 def decode_time(dataset: xr.Dataset, override: TimeOverride | None) -> xr.Dataset:
-    """Return the dataset with `time` as dates (datetime64 where they fit, else cftime) or as model time; one of
-    samples without time as it is.
+    """Return the dataset with `time` as dates (datetime64 where they fit, else cftime) or as model time.
+
+    Samples without time are left as they are.
 
     Beyond CF: `months since` and `years since` count calendar months; a reference year 0 in the standard
     calendar, which has none, is read in the proleptic Gregorian calendar, as the programs that write it mean

@@ -85,7 +85,7 @@ def test_scores_are_means_over_the_trainings_on_every_dataset(go: Go) -> None:
 
 
 def test_two_processes_leave_the_weights_of_one(go: Go, tmp_path: Path) -> None:
-    # One process that adds the gradients of two halves of a batch does what two processes do with a half each.
+    # One process that adds the gradients of two halves of a batch does what two do with a half each.
     alone = tensors(go("steps.solution.repeats=1"))
     shared = tensors(go("steps.solution.repeats=1", "steps.solution.training.processes=2"))
     assert alone.keys() == shared.keys()

@@ -16,7 +16,7 @@ def array(values: object) -> xr.DataArray:
     )
 
 
-# Two samples of two records of two cells: the first record is off by (3, 4) from a truth of norm 5, the others are exact.
+# Two samples of two records of two cells: the first record is off by (3, 4), the others are exact.
 TRUTH = array([[[3.0, 4.0], [6.0, 8.0]], [[0.0, 2.0], [1.0, 0.0]]])
 FORECAST = array([[[6.0, 8.0], [6.0, 8.0]], [[0.0, 2.0], [1.0, 0.0]]])
 
