@@ -14,6 +14,7 @@ KoopcastError
     Diverged                a state, loss or ensemble became infinite or undefined
     NotPositiveDefinite
     Underresolved           a grid or time step too coarse for the stated tolerance
+    OutOfMemory             the device has not the memory for the least piece of the work
   DeviceMissing             a device that this machine does not have
   StoreError
     StoreDamaged            a digest does not match, or a file is missing

@@ -34,7 +34,8 @@ _CF_KEYS: tuple[tuple[str, AxisName], ...] = (
 def arrange(dataset: xr.Dataset, variables: Sequence[str], coords: Mapping[AxisName, str]) -> xr.Dataset:
     """Return the variables with dimensions and coordinates renamed to the axes they are, in the fixed order.
 
-    Samples may have no time: one field each. Dimensions of size 1 that mean nothing are dropped; a series without a space axis becomes one point.
+    Samples may have no time: one field each. Dimensions of size 1 that mean nothing are dropped; a series
+    without a space axis becomes one point.
 
     Args:
         dataset: As in the file.

@@ -17,10 +17,11 @@ from koopcast.koopman import DMDSpec, EDMDSpec
 from koopcast.losses.h1 import H1Spec
 from koopcast.losses.mse import MeanSquaredErrorSpec
 from koopcast.losses.rel_l2 import RelativeL2Spec
+from koopcast.models import Context
 from koopcast.operators import FNOSpec
 from koopcast.samplers import Rows, SamplerSpec
 from koopcast.subsets import SubsetSpec
-from koopcast.training import Trainer, TrainingSpec, train
+from koopcast.training import Trainer, TrainingSpec, TrainingTask, train
 
 CPU = torch.device("cpu")
 TINY = FNOSpec(width=4, layers=1, modes=4)
@@ -200,13 +201,15 @@ def test_the_weighted_loss_is_that_of_runs_repeated_as_often_as_their_weights(lo
     data = fields(waves())
     training = TrainingSpec(loss=loss, rollout=2)
     subset = fixed(4, index=(2, 2, 2, 20))
-    trainer = Trainer(TINY, training, data, seed=0, device=CPU, scratch=tmp_path, subset=subset)
+    task = TrainingTask(TINY, training, data, subset=subset)
+    trainer = Trainer(task, seed=0, device=CPU, scratch=tmp_path)
     (frames, weights), *rest = trainer.runs.weighted_batches(8)
     assert not rest
     assert weights.tolist() == [1.5, 0.5]
     with torch.no_grad():
-        weighted = trainer._loss(frames, weights.float())
-        repeated = trainer._loss(frames[[0, 0, 0, 1]])
+        context = Context(2, False, 0.0, torch.Generator(), is_training=True)
+        weighted = trainer.stepper._loss(0, frames, weights.float(), context)
+        repeated = trainer.stepper._loss(0, frames[[0, 0, 0, 1]], None, context)
     assert float(weighted) == pytest.approx(float(repeated), rel=1e-6)
 
 
@@ -221,7 +224,10 @@ def test_training_on_all_runs_changes_no_bit_and_on_some_sees_no_other(tmp_path:
     few = fixed(26)
     limited = [
         Trainer(
-            TINY, training, fields(v), seed=1, device=CPU, scratch=tmp_path / str(i), subset=few
+            TrainingTask(TINY, training, fields(v), subset=few),
+            seed=1,
+            device=CPU,
+            scratch=tmp_path / str(i),
         ).runs.batches(26)
         for i, v in enumerate((waves(), spoiled))
     ]

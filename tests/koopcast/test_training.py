@@ -279,14 +279,14 @@ sys.path.insert(0, {here!r})
 import test_training as case
 
 folder = Path({folder!r})
-training = case.TrainingSpec(epochs=6, batch_size=4, noise=0.05, checkpoint_minutes=0)
+training = case.TrainingSpec(epochs=24, batch_size=4, noise=0.05, ema=0.9, checkpoint_minutes=0)
 
 def run(scratch):
     return case.train(case.TINY, training, case.advection(), seed=3, device=case.CPU, scratch=scratch)
 
 random.seed(0)
 kills = 0
-while kills < 4:
+while kills < 10:
     child = os.fork()
     if child == 0:
         run(folder / "killed")
@@ -315,10 +315,10 @@ def test_sigkill_at_random_moments_changes_no_bit(tmp_path: Path) -> None:
         env={"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) >= 2
+    assert int(done.stdout) == 10
 
 
 def test_a_trained_model_is_restored_to_the_bit(tmp_path: Path) -> None:

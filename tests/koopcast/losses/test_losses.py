@@ -1,6 +1,7 @@
 """Losses by hand values."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -112,3 +113,19 @@ def test_h1_refuses_a_list_of_points() -> None:
     info = FieldsInfo({"u": "1"}, (Axis("point", 9, geometry="index"),), TimeAxis(3, 1.0))
     (problem,) = H1Spec().check(info)
     assert "point" in problem.message
+
+
+def test_frames_among_the_channels_are_judged_together() -> None:
+    # Two frames of one variable: errors of norm 3 and 4 on truths of norm 6 and 8 make 5 / 10.
+    axis = (Axis("x", 1),)
+    measure = Measure(axis, torch.ones(1, dtype=torch.bool), torch.ones(2), torch.ones(2), frames=2)
+    target = torch.tensor([[[6.0, 8.0]]])
+    prediction = target + torch.tensor([[[3.0, 4.0]]])
+    assert RelativeL2Spec().measure(prediction, target, measure).item() == pytest.approx(0.5)
+    apart = replace(measure, frames=1)
+    assert RelativeL2Spec().measure(prediction, target, apart).item() == pytest.approx(0.5)
+    uneven = torch.tensor([[[6.0, 0.01]]])
+    assert RelativeL2Spec().measure(uneven + 3, uneven, measure).item() == pytest.approx(
+        18**0.5 / 6, rel=1e-3
+    )
+    assert RelativeL2Spec().measure(uneven + 3, uneven, apart).item() > 100

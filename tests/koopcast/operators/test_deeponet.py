@@ -122,7 +122,7 @@ def test_other_grids_are_resampled_where_that_is_asked_for_and_places_stay():
     spec = DeepONetSpec(activation="tanh", resample_io="bilinear")
     assert spec.transfers()
     signature = TO_COME.signature(INFO)
-    network = spec.network(signature, torch.Generator().manual_seed(0))
+    network = spec.build(signature, torch.Generator().manual_seed(0))
     model = spec.assemble(network, INFO, signature, statistics_of(INFO)).finished(torch.ones(1), {})
     given = fields(INFO)
     fine = torch.nn.functional.interpolate(given[..., 0], size=41, mode="linear", align_corners=True)
@@ -157,7 +157,7 @@ def test_a_field_on_another_grid_is_refused_with_both_sizes():
 )
 def test_a_restored_model_is_the_same_to_the_bit(spec):
     signature = TO_COME.signature(INFO)
-    network = spec.network(signature, torch.Generator().manual_seed(0))
+    network = spec.build(signature, torch.Generator().manual_seed(0))
     targets = torch.randn(30, 21, 4, generator=torch.Generator().manual_seed(1))
     spec.calibrate(network, lambda: iter([(targets, targets)]))
     model = spec.assemble(network, INFO, signature, statistics_of(INFO)).finished(torch.ones(1), {})
