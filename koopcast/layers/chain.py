@@ -45,7 +45,7 @@ def chain(
 
 
 def _linked(rows: Tensor, link: Link, *, activated: bool) -> Tensor:
-    if len(rows) > _block_size(link.weight) and _is_trained(rows, link):
+    if _is_trained(rows, link) and len(rows) > _block_size(link.weight):
         return _in_blocks(rows, *link, activated)[0]
     z = link.apply(rows)
     return torch.nn.functional.gelu(z) if activated else z
