@@ -127,7 +127,7 @@ class StationarySpec(SystemSpec):
 
 
 class DrawnSpec(SystemSpec):
-    """Options of data that are drawn and neither evolve nor solve an equation."""
+    """Options of data that are drawn whole: nothing of them is left to an integrator or a linear solver."""
 
     @abstractmethod
     def draw(

@@ -92,6 +92,7 @@ def test_two_processes_leave_the_weights_of_one(go: Go, tmp_path: Path) -> None:
     assert all(torch.equal(alone[name], shared[name]) for name in alone)
 
 
+@pytest.mark.slow
 def test_what_a_process_refuses_is_told_as_by_one(go: Go) -> None:
     wild = "steps.solution.training.optimizer={kind: adamw, learning_rate: 1.0e+30}"
     options = ("steps.solution.repeats=1", "steps.solution.training.grad_clip=null", wild)
