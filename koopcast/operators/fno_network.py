@@ -86,11 +86,13 @@ class FNO(nn.Module):
         return torch.cat([x, grid.expand(x.shape[0], *grid.shape)], dim=-1)
 
     def _padded(self, x: Float[Tensor, "batch *space channel"]) -> Float[Tensor, "batch *padded channel"]:
-        """Append zeros behind the closed axes, so that the periodic transform does not join their two
-        ends.
+        """Append zeros behind the closed axes, so that the periodic transform does not join their two ends.
+
+        The period is then 1 + padding lengths of the axis on every grid, as nearly as its points allow.
         """
+        longer = 1 + self.architecture.padding
         widths = [
-            0 if is_periodic else round(self.architecture.padding * size)
+            0 if is_periodic else max(0, round(longer * (size - 1)) - size)
             for size, is_periodic in zip(x.shape[1:-1], self.architecture.periodic, strict=True)
         ]
         if not any(widths):

@@ -41,7 +41,7 @@ class FourierSpec(OperatorSpec):
     norm: Norm = "none"
     """Normalise features over the domain after the spectral layer and after the pointwise network."""
     padding: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Zeros appended to each axis that is not periodic, as a fraction of its points."""
+    """Zeros appended to each axis that is not periodic, as a fraction of its length."""
     positional: Literal["grid", "none"] = "grid"
     """`grid`: coordinates are extra input channels, j / N on periodic axes, j / (N - 1) on closed ones."""
     backend: Backend = "auto"

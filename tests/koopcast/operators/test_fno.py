@@ -96,6 +96,12 @@ def test_padding_keeps_the_two_ends_of_a_closed_axis_apart() -> None:
     assert reach(0.5) < 0.2 * reach(0.0)
 
 
+def test_the_period_of_a_padded_axis_is_the_same_on_nested_grids() -> None:
+    network = FNO(Architecture(1, 1, (6,), (False,), width=2, layers=1, padding=0.5))
+    periods = {size: network._padded(torch.zeros(1, size, 2)).shape[1] / (size - 1) for size in (17, 33, 65)}
+    assert set(periods.values()) == {1.5}
+
+
 def test_the_same_weights_see_the_same_smooth_field_on_a_finer_grid() -> None:
     network = FNO(
         Architecture(1, 1, (8,), (True,), width=8, layers=2), torch.Generator().manual_seed(0)
