@@ -143,6 +143,8 @@ METRICS = {
     "crps": "CRPS",
     "energy_spectrum": "spectral distance",
     "rank_histogram": "rank χ²/dof",
+    "rel_l2": "relative L2 error",
+    "relative_mse": "relative squared error",
     "rmse": "RMSE",
     "spread_skill": "spread over error",
 }

@@ -147,6 +147,8 @@ def number(value: float | int) -> str:
         return "undefined"
     if math.isinf(value):
         return "diverged"
+    if 1e5 <= abs(value) < 1e9 and value == round(value):
+        return f"{value:.0f}".replace("-", "−")
     if value != 0 and not 1e-3 <= abs(value) < 1e5:
         mantissa, exponent = f"{value:.1e}".split("e")
         return f"{mantissa}·10{str(int(exponent)).translate(SUPERSCRIPTS)}"
