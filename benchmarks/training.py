@@ -75,10 +75,10 @@ def overhead(rounds: int, width: int) -> None:
         dataset = xr.Dataset({"u": (("sample", "time", "y", "x"), values)})
         dataset.to_zarr(f"{folder}/u.zarr", zarr_format=3, consolidated=False)
         data = fields(xr.open_zarr(f"{folder}/u.zarr", consolidated=False, chunks=None))
-        frames, built = torch.from_numpy(values)[..., None], trainer(data, width, 4, folder)
+        frames = torch.from_numpy(values)[..., None]
         bare, ours, waited = [], [], []
         for _ in range(rounds):
-            bare.append(bare_epoch(built, frames, samples // BATCH))
+            bare.append(bare_epoch(trainer(data, width, 4, folder), frames, samples // BATCH))
             seconds, waiting = engine_epoch(data, width)
             ours.append(seconds)
             waited.append(waiting / seconds)
