@@ -1,20 +1,25 @@
 """FNO beside neuraloperator's on the same weights: outputs, time of a spectral layer and of a training step.
 
-Needs neuraloperator (benchmarks/requirements.txt) in an environment of its own. The two take turns; the
-minimum of all rounds counts:  python benchmarks/operators.py [--widths 32 64] [--threads 1 2] [--rounds 20]
+Needs neuraloperator (benchmarks/requirements.txt) in an environment of its own. Each has its own process,
+and they take turns; the minimum of all rounds counts. A training keeps freed memory (koopcast.allocation),
+which neuraloperator by itself does not: it is timed as it is, and with memory kept too.
+
+  python benchmarks/operators.py [--widths 32 64] [--threads 1 2] [--rounds 20]
 """
 
 import argparse
 import time
 import warnings
 from collections.abc import Callable
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 
 import torch
 from torch import Tensor, nn
 
+from koopcast.allocation import keep_freed_memory
 from koopcast.layers.spectral_convolution import SpectralConvolution
 from koopcast.operators.fno_network import FNO, Architecture
-from koopcast.training import runs_at_once
 
 BATCH, POINTS, MODES = 16, 64, 16
 
@@ -47,15 +52,14 @@ def copy_network(ours: FNO, theirs: nn.Module) -> None:
 
 
 def training_step(
-    network: nn.Module, inputs: Tensor, targets: Tensor, *, at_once: int = BATCH, fused: bool = False
+    network: nn.Module, inputs: Tensor, targets: Tensor, *, fused: bool = False
 ) -> Callable[[], None]:
-    """Forward, backward and AdamW on one batch, `at_once` members at a time."""
+    """Forward, backward and AdamW on one batch."""
     optimizer = torch.optim.AdamW(network.parameters(), fused=fused)
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        for x, y in zip(inputs.split(at_once), targets.split(at_once), strict=True):
-            ((network(x) - y).square().mean() * (len(x) / len(inputs))).backward()
+        (network(inputs) - targets).square().mean().backward()
         optimizer.step()
 
     return step
@@ -70,50 +74,81 @@ def gradient(layer: nn.Module, x: Tensor, g: Tensor) -> Callable[[], None]:
     return run
 
 
-def fastest(first: Callable[[], None], second: Callable[[], None], rounds: int) -> tuple[float, float]:
-    """Return the least wall time of each, in milliseconds, taken in turns."""
-    best = [float("inf"), float("inf")]
-    for _ in range(rounds):
-        for index, run in enumerate((first, second)):
-            start = time.perf_counter()
-            run()
-            best[index] = min(best[index], time.perf_counter() - start)
-    return 1e3 * best[0], 1e3 * best[1]
+def peer_networks(width: int) -> tuple[nn.Module, nn.Module]:
+    """Return neuraloperator's FNO and a spectral layer of it."""
+    import neuralop.models as peer
+
+    network = peer.FNO(n_modes=(MODES, MODES), hidden_channels=width, in_channels=1, out_channels=1)
+    return network, network.fno_blocks.convs[0]
+
+
+def our_network(width: int) -> FNO:
+    return FNO(Architecture(1, 1, (MODES, MODES), (True, True), width=width))
+
+
+def check(width: int) -> None:
+    """Print how far both networks of one width are apart on the same weights."""
+    torch.manual_seed(0)
+    theirs, ours = peer_networks(width)[0], our_network(width)
+    copy_network(ours, theirs)
+    x = torch.randn(BATCH, POINTS, POINTS, 1)
+    mine, other = ours(x).detach(), theirs(x.movedim(-1, 1)).detach().movedim(1, -1)
+    print(f"width {width}: outputs differ by {(mine - other).abs().max():.1e}, of {mine.abs().max():.2f}")
+
+
+def cases(side: str, width: int) -> list[Callable[[], None]]:
+    """Return what is timed: a spectral layer forward and backward, and a training step."""
+    x, y = torch.randn(2, BATCH, POINTS, POINTS, 1)
+    features, slopes = torch.randn(2, BATCH, POINTS, POINTS, width)
+    if side == "ours":
+        ours = our_network(width)
+        layer = gradient(ours.blocks[0].spectral, features.requires_grad_(), slopes)
+        return [layer, training_step(ours, x, y, fused=True)]
+    theirs, convolution = peer_networks(width)
+    leading = features.movedim(-1, 1).contiguous().requires_grad_()
+    layer = gradient(convolution, leading, slopes.movedim(-1, 1).contiguous())
+    return [layer, training_step(theirs, x.movedim(-1, 1).contiguous(), y.movedim(-1, 1).contiguous())]
+
+
+def serve(line: Connection, side: str, width: int, threads: int, keeps: bool) -> None:
+    """Time a case each time its place arrives."""
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(threads)
+    if keeps:
+        keep_freed_memory()
+    runs = cases(side, width)
+    for run in runs:
+        run()
+    line.send(None)
+    while (place := line.recv()) is not None:
+        start = time.perf_counter()
+        runs[place]()
+        line.send(time.perf_counter() - start)
 
 
 def compare(width: int, threads: int, rounds: int) -> None:
-    """Print the times of both networks of one width."""
-    import neuralop.models as peer
-
-    torch.set_num_threads(threads)
-    torch.manual_seed(0)
-    theirs = peer.FNO(n_modes=(MODES, MODES), hidden_channels=width, in_channels=1, out_channels=1)
-    ours = FNO(Architecture(1, 1, (MODES, MODES), (True, True), width=width))
-    copy_network(ours, theirs)
-    x, y = torch.randn(2, BATCH, POINTS, POINTS, 1)
-    first, first_y = x.movedim(-1, 1).contiguous(), y.movedim(-1, 1).contiguous()
-    mine, other = ours(x).detach(), theirs(first).detach().movedim(1, -1)
-    print(f"width {width}: outputs differ by {(mine - other).abs().max():.1e}, of {mine.abs().max():.2f}")
-
-    features, slopes = torch.randn(2, BATCH, POINTS, POINTS, width)
-    last = features.clone().requires_grad_()
-    leading = features.movedim(-1, 1).contiguous().requires_grad_()
-    at_once = min(BATCH, runs_at_once(POINTS**2, torch.device("cpu")))
-    their_step = training_step(theirs, first, first_y)
-    cases = {
-        "spectral layer, forward and backward": (
-            gradient(theirs.fno_blocks.convs[0], leading, slopes.movedim(-1, 1).contiguous()),
-            gradient(ours.blocks[0].spectral, last, slopes),
-        ),
-        "training step, whole batch": (their_step, training_step(ours, x, y, fused=True)),
-        f"training step, {at_once} members at once": (
-            their_step,
-            training_step(ours, x, y, at_once=at_once, fused=True),
-        ),
-    }
-    for name, (their_run, our_run) in cases.items():
-        slow, fast = fastest(their_run, our_run, rounds)
-        print(f"{name:40s} {width:6d} {threads:8d} {slow:15.1f} {fast:9.1f} {slow / fast:6.2f}", flush=True)
+    """Print the least times of three processes that take turns."""
+    check(width)
+    sides = (("peer", False), ("peer", True), ("ours", True))
+    context = get_context("spawn")
+    lines = []
+    for side, keeps in sides:
+        line, end = context.Pipe()
+        context.Process(target=serve, args=(end, side, width, threads, keeps), daemon=True).start()
+        lines.append(line)
+    for line in lines:
+        line.recv()
+    for place, name in enumerate(("spectral layer, forward and backward", "training step")):
+        best = [float("inf")] * len(lines)
+        for _ in range(rounds):
+            for index, line in enumerate(lines):
+                line.send(place)
+                best[index] = min(best[index], 1e3 * line.recv())
+        plain, kept, ours = best
+        figures = f"{plain:15.1f} {kept:12.1f} {ours:9.1f} {plain / ours:6.2f} {kept / ours:11.2f}"
+        print(f"{name:40s} {width:6d} {threads:8d} {figures}", flush=True)
+    for line in lines:
+        line.send(None)
 
 
 def main() -> None:
@@ -125,7 +160,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    columns = f"{'width':>6s} {'threads':>8s} {'neuraloperator':>15s} {'koopcast':>9s} {'ratio':>6s}"
+    columns = f"{'width':>6s} {'threads':>8s} {'neuraloperator':>15s} {'memory kept':>12s}"
+    columns += f" {'koopcast':>9s} {'ratio':>6s} {'memory kept':>11s}"
     print(f"{'milliseconds':40s} {columns}")
     for threads in options.threads:
         for width in options.widths:

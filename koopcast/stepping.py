@@ -20,8 +20,8 @@ from koopcast.models import Context, NetworkModel
 from koopcast.rng import torch_generator
 from koopcast.training_spec import TrainingSpec
 
-POINTS_PER_THREAD = 2**14
-"""Grid points, over the members of a batch, that a processor's thread computes at once."""
+POINTS_AT_ONCE = 2**17
+"""Grid points, over the members of a batch, that a processor computes at once."""
 Place = tuple[int, int]
 """Epoch and batch."""
 
@@ -186,10 +186,10 @@ def measure_of(model: NetworkModel, statistics: FieldStatistics, device: torch.d
 
 
 def runs_at_once(cells: int, device: torch.device) -> int:
-    """Return how many runs to compute at once: on a processor as many as stay in its cache, else all."""
+    """Return how many runs to compute at once: on a processor few enough for its memory, else all."""
     if device.type != "cpu":
         return sys.maxsize
-    return max(1, POINTS_PER_THREAD * torch.get_num_threads() // cells)
+    return max(1, POINTS_AT_ONCE // cells)
 
 
 def _halved(pieces: int, error: torch.OutOfMemoryError) -> int:

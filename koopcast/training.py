@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from koopcast import distributed, progress
+from koopcast.allocation import keep_freed_memory
 from koopcast.batches import Position, Runs
 from koopcast.checkpoints import Checkpoint, Checkpoints, flattened, grouped
 from koopcast.errors import Diverged, EmptySelection
@@ -117,6 +118,8 @@ def train(
 
 def train_task(task: TrainingTask, *, seed: int, device: torch.device, scratch: Path) -> TrainedResult:
     """Do what `train` does for a task."""
+    if device.type == "cpu":
+        keep_freed_memory()
     trainer = Trainer(task, seed=seed, device=device, scratch=scratch)
     trainer.resume()
     trainer.run()

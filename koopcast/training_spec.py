@@ -58,7 +58,8 @@ class TrainingSpec(Spec):
     batch_size: PositiveInt = 16
     """Runs of frames a step."""
     micro_batch: PositiveInt | None = None
-    """Runs computed at once; gradients are summed over the batch. Default: what fits a processor's cache."""
+    """Runs computed at once; gradients are summed over the batch. Default: on a
+    processor at most 2^17 points, else the batch."""
     multi_resolution: MultiResolution | None = None
     """Train on coarser grids too; default: on the grid of the data alone."""
     loss: AnyLoss = Field(default="rel_l2", validate_default=True)

@@ -68,8 +68,8 @@ def synthesise_by_matrices(
     kept: Sequence[Band],
     shape: Sequence[int],
     folded: int | None,
-) -> Float[Tensor, "batch *space channel"]:
-    """Return the field on a grid of `shape` by real matrix products, the last space axis last.
+) -> tuple[Float[Tensor, "point half"], Float[Tensor, "batch *outer half channel"]]:
+    """Return the last factors of the field on a grid of `shape`: on each line of the last axis it is M r.
 
     Args:
         spectrum: Coefficients of the waves `kept`.
@@ -83,8 +83,7 @@ def synthesise_by_matrices(
         matrix = _full_synthesis(shape[axis], kept[axis], spectrum.dtype, spectrum.device)
         rows = _apply(matrix, rows, math.prod((batch, *shape[:axis])), 2 * kept[axis].size)
     matrix = _half_synthesis(shape[-1], kept[-1], folded, spectrum.dtype, spectrum.device)
-    rows = _apply(matrix, rows, math.prod((batch, *shape[:-1])), 2 * kept[-1].size)
-    return rows.reshape(batch, *shape, channels)
+    return matrix, rows.reshape(batch, *shape[:-1], 2 * kept[-1].size, channels)
 
 
 def analyse_by_fft(

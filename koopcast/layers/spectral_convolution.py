@@ -68,6 +68,21 @@ class SpectralConvolution(nn.Module):
             shape: Points of the result.
             joint: Weights of all layers, and which layer this is.
         """
+        made, matrix = self.factors_of(x, shape, joint)
+        if matrix is None:
+            return made
+        return (matrix @ made).reshape(len(x), *(x.shape[1:-1] if shape is None else shape), -1)
+
+    def factors_of(
+        self,
+        x: Float[Tensor, "batch *space channel_in"],
+        shape: Sequence[int] | None = None,
+        joint: tuple[FactorisedWeights, int] | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the convolution r and None, or r and M where it is M r on each line of the last axis.
+
+        A large field is better made where it is used, a part at a time.
+        """
         given = x.shape[1:-1]
         shape = tuple(given if shape is None else shape)
         common = [min(pair) for pair in zip(given, shape, strict=True)]
@@ -75,9 +90,10 @@ class SpectralConvolution(nn.Module):
         folded = common[-1] // 2 if common[-1] % 2 == 0 and kept[-1].size > common[-1] // 2 else None
         if self._is_small(max(*given, *shape), common):
             mixed = self._mix(fourier.analyse_by_matrices(x, kept), kept, joint)
-            return fourier.synthesise_by_matrices(mixed, kept, shape, folded)
+            matrix, rows = fourier.synthesise_by_matrices(mixed, kept, shape, folded)
+            return rows, matrix
         mixed = self._mix(fourier.analyse_by_fft(x, kept), kept, joint)
-        return fourier.synthesise_by_fft(mixed, kept, shape, folded)
+        return fourier.synthesise_by_fft(mixed, kept, shape, folded), None
 
     def _is_small(self, longest: int, common: Sequence[int]) -> bool:
         if self.backend != "auto":

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from koopcast.layers import fourier
-from koopcast.layers.chain import chain
+from koopcast.layers.chain import Link, chain
 from koopcast.layers.factorised_weights import DENSE, Compression, FactorisedWeights
 from koopcast.layers.normalisation import FeatureNormalisation
 from koopcast.layers.pointwise import ChannelMLP, Gate, Linear
@@ -76,8 +76,9 @@ class FNO(nn.Module):
         x = self._padded(self.lift(x))
         for layer, block in enumerate(self.blocks):
             x = block(x, None if self.joint is None else (self.joint, layer))
-        for dim, size in enumerate(shape, start=1):
-            x = x.narrow(dim, 0, size)
+        if x.shape[1:-1] != shape:
+            for dim, size in enumerate(shape, start=1):
+                x = x.narrow(dim, 0, size)
         result: Tensor = self.project(x)
         return result
 
@@ -133,14 +134,22 @@ class Block(nn.Module):
         self, x: Float[Tensor, "batch *space channel"], joint: tuple[FactorisedWeights, int] | None = None
     ) -> Float[Tensor, "batch *space channel"]:
         """Return the block's output on the same grid; `joint` are the spectral weights of all layers."""
+        if isinstance(self.skip, Linear) and len(self.norms) == 0:
+            made, matrix = self.spectral.factors_of(x, joint=joint)
+            skip = Link(self.skip.weight, added=made, matrix=matrix)
+            if self.is_last:
+                return self._mixed(chain(x, [skip]), x)
+            return chain(x, [skip, *self._links(x)], activated=True)
         s = self._normalised(self.spectral(x, joint=joint), 0)
-        skip = [self.skip.link(s)] if isinstance(self.skip, Linear) else []
-        mlp = [] if self.mlp is None or self.gate is None else self.mlp.links(x, self.gate.weight)
-        if skip and not self.is_last and len(self.norms) == 0:
-            return chain(x, skip + mlp, activated=True)
-        h = chain(x, skip) if skip else s if self.skip is None else s + self.skip(x)
-        h = self._activated(h)
-        return self._activated(self._normalised(chain(h, mlp), 1)) if mlp else h
+        h = self._activated(s if self.skip is None else s + self.skip(x))
+        return h if self.mlp is None else self._activated(self._normalised(self._mixed(h, x), 1))
+
+    def _mixed(self, h: Tensor, x: Tensor) -> Tensor:
+        links = self._links(x)
+        return chain(h, links) if links else h
+
+    def _links(self, x: Tensor) -> list[Link]:
+        return [] if self.mlp is None or self.gate is None else self.mlp.links(x, self.gate.weight)
 
     def _normalised(self, x: Tensor, which: int) -> Tensor:
         return self.norms[which](x) if len(self.norms) > 0 else x

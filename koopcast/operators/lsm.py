@@ -47,8 +47,8 @@ class LSMSpec(OperatorSpec):
     """Divide the logits of attention by the root of the channels a head."""
     norm: Norm = "batch"
     """What normalises each channel after a convolution. `batch`: mean and variance over the samples and
-    points that are computed at once, which is `training.micro_batch` (by default about 2^14 points a thread)
-    and not `training.batch_size`; their running means, stored with the weights, serve outside of training.
+    points that are computed at once, which is `training.micro_batch` (by default at most 2^17 points) and not
+    `training.batch_size`; their running means, stored with the weights, serve outside of training.
     Few samples at once make them noisy, and with a single one training sees what the running means are not:
     take `instance` then, mean and variance over the points of each sample, in training and after it."""
 

@@ -7,35 +7,40 @@ from torch import Tensor
 from koopcast.layers import chain as module
 from koopcast.layers.chain import Link, chain
 
-ROWS = 23
+ROWS = 24
+MATRIX = torch.tensor([[1.0, 2.0, -1.0], [0.5, 0.0, 3.0]], dtype=torch.float64)
+"""Makes two rows of three."""
 
 
 @pytest.fixture
 def blocks_of_few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Seven wide rows fill the cache, so that 23 are four blocks, the last one short."""
-    monkeypatch.setattr(module, "CACHED_VALUES", 7 * 7)
+    """Five wide pairs of rows fill the cache, so that twelve are three blocks, the last one short."""
+    monkeypatch.setattr(module, "CACHED_VALUES", 10 * 7)
 
 
 def inputs(dtype: torch.dtype = torch.float64) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
-    shapes = [(ROWS, 3), (3, 4), (4,), (ROWS, 4), (4, 2), (2,), (2, 3), (3,)]
+    shapes = [(ROWS, 3), (3, 4), (4,), (ROWS, 4), (4, 2), (2,), (2, 3), (3,), (3, 3), (3,)]
+    shapes.append((ROWS // 2, 3, 3))
     return [
         torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
         for shape in shapes
     ]
 
 
-def long_chain(
-    x: Tensor, W: Tensor, b: Tensor, a: Tensor, V: Tensor, c: Tensor, U: Tensor, f: Tensor
-) -> Tensor:
-    return chain(x, [Link(W, b, a), Link(V, c), Link(U, None, x, f)], activated=True)
+def long_chain(*given: Tensor) -> Tensor:
+    x, W, b, a, V, c, U, f, T, d, r = given
+    last = Link(T, d, r, matrix=MATRIX.to(x.dtype))
+    return chain(x, [Link(W, b, a), Link(V, c), Link(U, None, x, f), last], activated=True)
 
 
-def by_hand(x: Tensor, W: Tensor, b: Tensor, a: Tensor, V: Tensor, c: Tensor, U: Tensor, f: Tensor) -> Tensor:
+def by_hand(*given: Tensor) -> Tensor:
     def gelu(z: Tensor) -> Tensor:
         return z * (1 + torch.erf(z / 2**0.5)) / 2
 
-    return gelu(gelu(gelu(x @ W + b + a) @ V + c) @ U + x * f)
+    x, W, b, a, V, c, U, f, T, d, r = given
+    spread = torch.einsum("ik,gkc->gic", MATRIX.to(x.dtype), r).reshape(ROWS, 3)
+    return gelu(gelu(gelu(gelu(x @ W + b + a) @ V + c) @ U + x * f) @ T + d + spread)
 
 
 @pytest.mark.usefixtures("blocks_of_few_rows")
