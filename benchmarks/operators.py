@@ -8,6 +8,7 @@ which neuraloperator by itself does not: it is timed as it is, and with memory k
 """
 
 import argparse
+import os
 import time
 import warnings
 from collections.abc import Callable
@@ -22,6 +23,8 @@ from koopcast.layers.spectral_convolution import SpectralConvolution
 from koopcast.operators.fno_network import FNO, Architecture
 
 BATCH, POINTS, MODES = 16, 64, 16
+TURN = 4
+"""Runs in a turn; the first finds the other's data in the cache."""
 
 
 def copy_spectral(ours: SpectralConvolution, theirs: nn.Module) -> None:
@@ -121,9 +124,12 @@ def serve(line: Connection, side: str, width: int, threads: int, keeps: bool) ->
         run()
     line.send(None)
     while (place := line.recv()) is not None:
-        start = time.perf_counter()
-        runs[place]()
-        line.send(time.perf_counter() - start)
+        times = []
+        for _ in range(TURN):
+            start = time.perf_counter()
+            runs[place]()
+            times.append(time.perf_counter() - start)
+        line.send(min(times))
 
 
 def compare(width: int, threads: int, rounds: int) -> None:
@@ -160,6 +166,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
+    # Threads of a process that waits for its turn must not spin on the cores of the other.
+    os.environ["OMP_WAIT_POLICY"] = "passive"
     columns = f"{'width':>6s} {'threads':>8s} {'neuraloperator':>15s} {'memory kept':>12s}"
     columns += f" {'koopcast':>9s} {'ratio':>6s} {'memory kept':>11s}"
     print(f"{'milliseconds':40s} {columns}")

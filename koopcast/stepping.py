@@ -16,7 +16,7 @@ from koopcast.errors import DeviceMissing, OutOfMemory
 from koopcast.feeds import Batch
 from koopcast.layers.normaliser import FieldStatistics
 from koopcast.losses import Measure
-from koopcast.models import Context, NetworkModel
+from koopcast.models import Context, HasObjective, NetworkModel
 from koopcast.rng import torch_generator
 from koopcast.training_spec import TrainingSpec
 
@@ -132,10 +132,14 @@ class Stepper:
         context: Context,
     ) -> Float[Tensor, ""]:
         """Return the mean over the runs of what the model makes small, each run times its weight."""
+        if weights is not None and isinstance(self.models[grid].network, HasObjective):
+            # Only it knows how its objective is a mean over runs: each is asked for alone.
+            losses = [self._loss(grid, run[None], None, context) for run in frames]
+            return (weights * torch.stack(losses)).mean()
 
         def compare(prediction: Tensor, target: Tensor, given: Tensor | None = None) -> Tensor:
             measure = self.measures[grid]
-            if weights is None or len(weights) != len(prediction):
+            if weights is None:
                 return self.training.loss.measure(prediction, target, replace(measure, given=given))
             losses = [
                 self.training.loss.measure(

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import gelu
 
-CACHED_VALUES = 2**18
+CACHED_VALUES = 2**19
 """Numbers of a block of rows, in and out of the widest map, that stay in a core's cache."""
 
 

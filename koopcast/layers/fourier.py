@@ -86,6 +86,15 @@ def synthesise_by_matrices(
     return matrix, rows.reshape(batch, *shape[:-1], 2 * kept[-1].size, channels)
 
 
+def lines(
+    matrix: Float[Tensor, "point half"], rows: Float[Tensor, "batch *outer half channel"]
+) -> Float[Tensor, "batch *outer point channel"]:
+    """Return M r on each line: the field whose factors these are."""
+    return _apply(matrix, rows, math.prod(rows.shape[:-2]), rows.shape[-2]).reshape(
+        *rows.shape[:-2], len(matrix), rows.shape[-1]
+    )
+
+
 def analyse_by_fft(
     field: Float[Tensor, "batch *space channel"], kept: Sequence[Band]
 ) -> Float[Tensor, "batch 2 *mode channel"]:

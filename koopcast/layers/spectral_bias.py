@@ -29,5 +29,4 @@ class SpectralBias(nn.Module):
         for dim, (own, band) in enumerate(zip(self.bands, kept, strict=True), start=1):
             weight = weight.index_select(dim, band.waves(weight.device) % own.size)
         folded = shape[-1] // 2 if shape[-1] % 2 == 0 and kept[-1].size > shape[-1] // 2 else None
-        matrix, rows = fourier.synthesise_by_matrices(weight[None], kept, shape, folded)
-        return (matrix @ rows).reshape(1, *shape, -1)
+        return fourier.lines(*fourier.synthesise_by_matrices(weight[None], kept, shape, folded))

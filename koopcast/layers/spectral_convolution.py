@@ -69,9 +69,7 @@ class SpectralConvolution(nn.Module):
             joint: Weights of all layers, and which layer this is.
         """
         made, matrix = self.factors_of(x, shape, joint)
-        if matrix is None:
-            return made
-        return (matrix @ made).reshape(len(x), *(x.shape[1:-1] if shape is None else shape), -1)
+        return made if matrix is None else fourier.lines(matrix, made)
 
     def factors_of(
         self,

@@ -213,6 +213,18 @@ def test_the_weighted_loss_is_that_of_runs_repeated_as_often_as_their_weights(lo
     assert float(weighted) == pytest.approx(float(repeated), rel=1e-6)
 
 
+def test_an_objective_of_the_networks_own_is_weighted_run_by_run(tmp_path: Path):
+    task = TrainingTask(TINY, TrainingSpec(), fields(waves()), subset=fixed(4, index=(2, 2, 2, 20)))
+    trainer = Trainer(task, seed=0, device=CPU, scratch=tmp_path)
+    (frames, weights), *_ = trainer.runs.weighted_batches(8)
+    trainer.model.network.objective = lambda run, *_: run.square().mean().sqrt()
+    context = Context(1, False, 0.0, torch.Generator(), is_training=True)
+    loss = trainer.stepper._loss(0, frames, weights.float(), context)
+    first, second = (float(run.square().mean().sqrt()) for run in frames)
+    assert first != pytest.approx(second)
+    assert float(loss) == pytest.approx((1.5 * first + 0.5 * second) / 2, rel=1e-6)
+
+
 def test_training_on_all_runs_changes_no_bit_and_on_some_sees_no_other(tmp_path: Path):
     data, training = fields(waves()), TrainingSpec(epochs=2, batch_size=8)
     arguments = {"seed": 1, "device": CPU}
