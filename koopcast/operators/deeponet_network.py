@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from koopcast.errors import DataError, ShapeMismatch
 from koopcast.layers.convolution import convolve
 from koopcast.layers.perceptron import Activation, Perceptron, Perceptrons, activation, glorot
+from koopcast.layers.queried import QueriedNetwork
 from koopcast.layers.sensors import CoordinateFeatures, Queries, Sensors
 from koopcast.numerics.pod import decompose
 from koopcast.rng import numpy_generator
@@ -46,7 +47,7 @@ class Architecture:
     frequencies: int = 4
 
 
-class DeepONet(nn.Module):
+class DeepONet(QueriedNetwork):
     """G(u)(y) = Σ_k b_k(u(x_1), ..., u(x_m)) t_k(y) / √p + b_0, with branch b and trunk t.
 
     Every output variable has a branch output of its own; the trunk is the same for all.
@@ -61,42 +62,25 @@ class DeepONet(nn.Module):
         self.basis = Trunk(chosen, self.queries.size, generator) if chosen.basis == "trunk" else Modes(chosen)
         self.output_bias = nn.Parameter(torch.zeros(chosen.variables)) if chosen.output_bias else None
 
-    def forward(
+    def on_grid(
         self, x: Float[Tensor, "batch *space channel_in"]
-    ) -> Float[Tensor, "batch *space channel_out"]:
-        """Return the output fields on the grid of `x`, which is that of the sensors."""
-        coefficients = self.coefficients(x)
-        shape = x.shape[1:-1]
+    ) -> Float[Tensor, "batch time point variable"]:
+        """Return the output at the points of the grid of `x`, which is that of the sensors."""
         if isinstance(self.basis, Modes):
-            values = self.basis.combined(coefficients)
-        else:
-            points, times = self.queries.points(shape, x), self.queries.times(x)
-            values = self.basis.combined(coefficients, self.queries(points, times))
-        result: Tensor = self._shifted(values).unflatten(2, shape).movedim(1, -2).flatten(-2)
-        return result
+            return self._shifted(self.basis.combined(self.coefficients(x)))
+        return super().on_grid(x)
 
-    def at(
+    def answer(
         self,
         x: Float[Tensor, "batch *space channel_in"],
-        points: Float[Tensor, "point axis"],
-        times: Float[Tensor, " time"] | None = None,
+        queries: Float[Tensor, "time point feature"],
     ) -> Float[Tensor, "batch time point variable"]:
-        """Return the output at any points of the domain, and any times.
-
-        Args:
-            x: Input fields on the grid of the sensors.
-            points: Coordinates in units of the domain: 0 to 1 along each axis.
-            times: In units of the time of the last output frame; default: those of the frames.
-
-        Raises:
-            ShapeMismatch: The basis is known on one grid alone.
-        """
+        """Return the output where the features of place and time are these."""
         if isinstance(self.basis, Modes):
             raise ShapeMismatch(
                 "the modes of the training outputs are known on the training grid alone",
                 "choose `basis: trunk` for outputs at any place",
             )
-        queries = self.queries(points, self.queries.times(x) if times is None else times)
         return self._shifted(self.basis.combined(self.coefficients(x), queries))
 
     def coefficients(self, x: Float[Tensor, "batch *space channel_in"]) -> Float[Tensor, "batch variable p"]:

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from koopcast.layers.perceptron import Activation, Perceptron, activation, glorot
+from koopcast.layers.queried import QueriedNetwork
 from koopcast.layers.sensors import Queries, Sensors
 
 
-class FNN(nn.Module):
+class FNN(QueriedNetwork):
     """G(u)(y) = F(u(x_1), ..., u(x_m), y) with a perceptron F of one output a variable.
 
     The first layer is a sum of a map of the sensors and one of the coordinates, each evaluated once: the same
@@ -44,28 +45,15 @@ class FNN(nn.Module):
         self.rest = Perceptron((*hidden, variables), name, generator=generator)
         self._activation = activation(name)
 
-    def forward(
-        self, x: Float[Tensor, "batch *space channel_in"]
-    ) -> Float[Tensor, "batch *space channel_out"]:
-        """Return the output fields on the grid of `x`, which is that of the sensors."""
-        shape = x.shape[1:-1]
-        values = self.at(x, self.queries.points(shape, x))
-        result: Tensor = values.unflatten(2, shape).movedim(1, -2).flatten(-2)
-        return result
-
-    def at(
+    def answer(
         self,
         x: Float[Tensor, "batch *space channel_in"],
-        points: Float[Tensor, "point axis"],
-        times: Float[Tensor, " time"] | None = None,
+        queries: Float[Tensor, "time point feature"],
     ) -> Float[Tensor, "batch time point variable"]:
-        """Return the output at any points of the domain, 0 to 1 along each axis, and any times, 1 being that
-        of the last output frame.
-        """
+        """Return the output where the features of place and time are these."""
         u = self.sensors(x).flatten(1)
-        y = self.queries(points, self.queries.times(x) if times is None else times)
         weight, bias = self.first.weight, self.first.bias
         seen = u @ weight[: u.shape[1]] + bias
-        h = self._activation(seen[:, None, None] + y @ weight[u.shape[1] :])
+        h = self._activation(seen[:, None, None] + queries @ weight[u.shape[1] :])
         result: Tensor = self.rest(h)
         return result

@@ -4,9 +4,10 @@ from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from koopcast.layers.field_encoder import Encoder, FieldEncoder
+from koopcast.layers.queried import QueriedNetwork
 from koopcast.layers.sensors import CoordinateFeatures, Queries
 from koopcast.layers.towers import LayeredProduct, TowerSizes
 
@@ -29,7 +30,7 @@ class Architecture:
     frequencies: int = 4
 
 
-class MultiONet(nn.Module):
+class MultiONet(QueriedNetwork):
     """u(y) = (1/l) Σ_i w_i ⟨a_i, x_i(y)⟩ + b over the last l layers of a branch that sees the input and a
     trunk that sees the place, and the time where several records are returned.
     """
@@ -55,29 +56,12 @@ class MultiONet(nn.Module):
             generator=generator,
         )
 
-    def forward(
-        self, x: Float[Tensor, "batch *space channel_in"]
-    ) -> Float[Tensor, "batch *space channel_out"]:
-        """Return the output fields on the grid of `x`, which is that of the training."""
-        shape = x.shape[1:-1]
-        values = self.at(x, self.queries.points(shape, x))
-        result: Tensor = values.unflatten(2, shape).movedim(1, -2).flatten(-2)
-        return result
-
-    def at(
+    def answer(
         self,
         x: Float[Tensor, "batch *space channel_in"],
-        points: Float[Tensor, "point axis"],
-        times: Float[Tensor, " time"] | None = None,
+        queries: Float[Tensor, "time point feature"],
     ) -> Float[Tensor, "batch time point variable"]:
-        """Return the output at any points of the domain, and any times.
-
-        Args:
-            x: Input fields on the grid of the training.
-            points: Coordinates in units of the domain: 0 to 1 along each axis.
-            times: In units of the time of the last output frame; default: those of the frames.
-        """
-        queries = self.queries(points, self.queries.times(x) if times is None else times)
+        """Return the output where the features of place and time are these."""
         values: Tensor = self.product(self.encoder(x), queries.flatten(0, 1))
         result: Tensor = values.unflatten(1, queries.shape[:2])
         return result

@@ -1,7 +1,7 @@
 """What operators share that see their input at fixed sensors and answer at any place."""
 
 from collections.abc import Iterator
-from typing import ClassVar, Literal, Protocol, runtime_checkable
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from koopcast.errors import OutsideDomain, ShapeMismatch
 from koopcast.grids import Axis
 from koopcast.layers.perceptron import Activation
+from koopcast.layers.queried import QueriedNetwork
 from koopcast.layers.resampling import ResampledNetwork
 from koopcast.mapping import Signature
 from koopcast.operators.base import OperatorSpec
@@ -56,19 +57,6 @@ class SensingSpec(OperatorSpec):
         return self.sensors if isinstance(self.sensors, tuple) else (self.sensors,) * len(signature.axes)
 
 
-@runtime_checkable
-class HasQueries(Protocol):
-    """A network that answers at any place."""
-
-    def at(
-        self,
-        x: Float[Tensor, "batch *space channel_in"],
-        points: Float[Tensor, "point axis"],
-        times: Float[Tensor, " time"] | None = None,
-    ) -> Float[Tensor, "batch time point variable"]:
-        """Return the output, normalised, at places in units of the domain."""
-
-
 def inner(network: nn.Module) -> nn.Module:
     """Return the network that interpolation to its grid and back is wrapped around."""
     return network.network if isinstance(network, ResampledNetwork) else network
@@ -95,7 +83,7 @@ def predict_at(
         OutsideDomain: A place lies beyond the ends of an axis.
     """
     network = inner(model.network)
-    if not isinstance(network, HasQueries) or model.outputs.is_cellwise:
+    if not isinstance(network, QueriedNetwork) or model.outputs.is_cellwise:
         raise ShapeMismatch(
             f"'{model.spec.kind}' or its `pixel` normaliser gives outputs on its grid alone",
             "choose deeponet or fnn, with normalize_output: channel",

@@ -238,15 +238,9 @@ class OperatorDynamics(OperatorModel, Model):
         info: FieldsInfo,
         signature: Signature,
         network: nn.Module,
-        *,
-        inputs: Normaliser,
-        outputs: Normaliser,
-        valid: Bool[Tensor, "*space"],
-        residual: bool,
+        **parts: Any,
     ) -> None:
-        super().__init__(
-            spec, info, signature, network, inputs=inputs, outputs=outputs, valid=valid, residual=residual
-        )
+        super().__init__(spec, info, signature, network, **parts)
         self.history = signature.frames_in
         self.is_physical = self.history == 1
 
