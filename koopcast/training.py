@@ -118,8 +118,6 @@ def train(
 
 def train_task(task: TrainingTask, *, seed: int, device: torch.device, scratch: Path) -> TrainedResult:
     """Do what `train` does for a task."""
-    if device.type == "cpu":
-        keep_freed_memory()
     trainer = Trainer(task, seed=seed, device=device, scratch=scratch)
     trainer.resume()
     trainer.run()
@@ -168,6 +166,8 @@ class Trainer:
 
     def run(self) -> None:
         """Train to the last epoch, or until early stopping."""
+        if self.device.type == "cpu":
+            keep_freed_memory()
         saved = time.monotonic()
         started = saved - self.state.seconds
         while self.state.epoch < self.training.epochs and not self._is_stopped():
