@@ -21,6 +21,7 @@ from tasks.ending import Ending, StepFacts
 from tasks.environment import hardware, versions
 from tasks.evaluate import CURVES, EXAMPLES, SCORES
 from tasks.examples import data_part
+from tasks.refine import HISTORY as REFINEMENTS
 from tasks.study import FINDINGS
 from tasks.train import DIAGNOSTICS, TRAINING
 
@@ -64,6 +65,11 @@ def content(plan: Plan, store: Store, run: Run, ending: Ending) -> ReportContent
             step.name: read_table(artefact.file(FINDINGS))
             for step, artefact in done
             if isinstance(step.step, (InvertStep, RefineStep, StudyStep))
+        },
+        refinements={
+            step.name: read_table(artefact.file(REFINEMENTS))
+            for step, artefact in done
+            if isinstance(step.step, RefineStep)
         },
         models={step.name: _model(step, artefact) for step, artefact in done if step.kind == "model"},
         chains={step.name: _chain(step, artefact) for step, artefact in done if step.kind == "analysis"},

@@ -16,7 +16,7 @@ from schemas.stages import GenerateStep, RefineStep, TrainStep
 from tasks.study import FINDINGS, TABLES, to_table
 from tasks.workspace import Workspace
 
-REFINED, HISTORY = "refined.zarr", "history.parquet"
+REFINED, HISTORY = "refined.zarr", f"{TABLES}/history.parquet"
 
 
 def refine(step: RefineStep, workspace: Workspace) -> None:
@@ -27,7 +27,7 @@ def refine(step: RefineStep, workspace: Workspace) -> None:
     findings = Findings({m: {s: {ALL: v} for s, v in table.items()} for m, table in result.scores.items()})
     write_table(workspace.path / FINDINGS, to_table(findings, UNITS))
     (workspace.path / TABLES).mkdir()
-    write_table(workspace.path / TABLES / HISTORY, result.history)
+    write_table(workspace.path / HISTORY, result.history)
     signature = model.signature
     times = data.times().isel(time=slice(signature.frames_in, signature.num_frames))
     like = replace(

@@ -99,6 +99,8 @@ class ReportContent:
     datasets: Mapping[str, DataPart] = field(default_factory=dict)
     studies: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     """Columns `metric`, `subject`, `n` (missing where there is one score alone), `value`, `units`."""
+    refinements: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    """Histories: columns `method`, `case`, `iteration`, and what was lowered; see `koopcast.refinement`."""
     models: Mapping[str, ModelPart] = field(default_factory=dict)
     chains: Mapping[str, CyclePart] = field(default_factory=dict)
     warnings: Sequence[str] = ()

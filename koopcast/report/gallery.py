@@ -48,6 +48,11 @@ def gallery(content: ReportContent) -> Gallery:
     ]
     models = [picture for name, part in content.models.items() for picture in _models(name, part, examples)]
     studies = [picture for name, table in content.studies.items() for picture in study_pictures(name, table)]
+    studies += [
+        figures.refinement_curve(rows, str(method), _slug(name, method))
+        for name, history in content.refinements.items()
+        for method, rows in history.groupby("method", sort=False)
+    ]
     maps = [picture for name, part in content.evaluations.items() for picture in _maps(name, part)]
     datasets = tuple(_datasets(content))
     return Gallery(tuple(forecasts), tuple(maps), tuple(analyses), tuple(studies), tuple(models), datasets)

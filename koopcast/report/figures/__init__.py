@@ -7,6 +7,7 @@ from koopcast.report.figures.leads import error_against_lead
 from koopcast.report.figures.maps import field_maps
 from koopcast.report.figures.modes import mode_maps
 from koopcast.report.figures.ranks import rank_histograms
+from koopcast.report.figures.refinement import refinement_curve
 from koopcast.report.figures.samples import sample_fields
 from koopcast.report.figures.sizes import value_against_size
 from koopcast.report.figures.spectrum import energy_spectra
@@ -19,6 +20,7 @@ __all__ = [
     "field_maps",
     "mode_maps",
     "rank_histograms",
+    "refinement_curve",
     "sample_fields",
     "space_time",
     "training_curve",

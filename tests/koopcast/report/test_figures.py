@@ -78,6 +78,10 @@ SIZES = pd.DataFrame(
      "units": "1"}
 )  # fmt: skip
 TRAINING = pd.DataFrame({"epoch": [1, 2, 3], "train_loss": [1.0, 0.5, 0.2], "valid_loss": [1.1, 0.6, 0.9]})
+REFINEMENT = pd.DataFrame(
+    {"case": [0, 0, 0, 1, 1], "iteration": [0, 5, 10, 0, 5], "error": [0.1, 0.01, 0.001, 0.2, 0.02],
+     "residual_dual": [1.0, 0.1, 0.01, 2.0, 0.1], "residual_l2": [3.0, 0.5, 0.1, 4.0, 0.2]}
+)  # fmt: skip
 ANALYSIS = ("truth", "analysis", "background", "spread")
 
 PICTURES = {
@@ -101,6 +105,7 @@ PICTURES = {
     "profiles": lambda: figures.sample_fields(samples(sample=2, x=16), "profile", "p"),
     "real_maps": lambda: figures.sample_fields(samples(time=2, latitude=6, longitude=8), "sst", "p"),
     "sizes": lambda: figures.value_against_size(SIZES, "comparison", "p"),
+    "refinement": lambda: figures.refinement_curve(REFINEMENT, "lbfgs", "p"),
     "training": lambda: figures.training_curve(TRAINING, "m", "p"),
 }
 
