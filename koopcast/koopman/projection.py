@@ -1,7 +1,7 @@
 """States of Koopman models that are stacks of delayed frames in their leading singular directions."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -33,6 +33,7 @@ from koopcast.numerics.low_rank import column_signs, truncated_svd
 from koopcast.numerics.pod import Blocks
 from koopcast.numerics.ridge import covariance_factor
 from koopcast.numerics.streaming_svd import incremental_basis, randomised_basis
+from koopcast.spec import Problem
 from koopcast.subsets import SubsetSpec
 
 STREAMED_RANK = 128
@@ -49,6 +50,24 @@ class ProjectedSpec(LatentSpec):
     directions reach."""
     memory: PositiveFloat = 1.0
     """Gigabytes that the stacks of the training part may take in double precision to be held in memory."""
+
+    def check(self, fields: FieldsInfo) -> Iterator[Problem]:
+        """Yield what the shapes alone rule out."""
+        yield from super().check(fields)
+        yield from self.own_rules(fields)
+
+    def own_rules(self, fields: FieldsInfo) -> Iterator[Problem]:
+        """Yield what the method alone rules out; nothing here."""
+        yield from ()
+
+    def refuse(self, fields: FieldsInfo) -> None:
+        """Refuse fields to which the method's own rules do not apply.
+
+        Raises:
+            DataError: The first of them.
+        """
+        for problem in self.own_rules(fields):
+            raise DataError(problem.message)
 
     def restore(
         self, info: FieldsInfo, tensors: Mapping[str, Tensor], mapping: MappingSpec | None = None
@@ -108,6 +127,11 @@ class Projection:
     """Share of the variance of the stacks."""
     frames: Blocks
     """Hands out the normalised newest frames of the first states of all pairs."""
+
+    @property
+    def rank(self) -> int:
+        """Entries of a state."""
+        return self.states.shape[2]
 
     def pairs(
         self, subset: SubsetSpec | None, generator: torch.Generator

@@ -27,7 +27,7 @@ def randomised_basis(
     width = rank + OVERSAMPLING
     if width >= size:
         return torch.eye(size, dtype=torch.float64)
-    Q = torch.linalg.qr(torch.randn(size, width, dtype=torch.float64, generator=generator)).Q
+    Q: Tensor = torch.linalg.qr(torch.randn(size, width, dtype=torch.float64, generator=generator)).Q
     for _ in range(MAX_PASSES):
         G = torch.zeros_like(Q)
         for A in blocks():
@@ -57,4 +57,5 @@ def incremental_basis(blocks: RowBlocks, size: int, rank: int) -> Float[Tensor, 
             cutoff = singular[0] * size * torch.finfo(torch.float64).eps
             keep = min(width, int((singular > cutoff).sum()))
             kept = ((Q @ U[:, :keep]) * singular[:keep]).mT
-    return torch.linalg.qr(kept.mT).Q
+    basis: Tensor = torch.linalg.qr(kept.mT).Q
+    return basis
