@@ -1,7 +1,7 @@
 """Multi-resolution dynamic mode decomposition."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import torch
@@ -23,6 +23,8 @@ from koopcast.subsets import SubsetSpec
 
 LEAST_STATES = 4
 """Of a window."""
+ROUNDING = 1e-10
+"""Relative to the states of the whole window."""
 
 
 class MRDMDSpec(ProjectedSpec):
@@ -62,7 +64,9 @@ class MRDMDSpec(ProjectedSpec):
             raise DataError("'mr_dmd' learns from whole trajectories, not from pairs", "remove `subset`")
         self.refuse(data.shape_info)
         projection = project(data, self, generator)
-        series = Window(projection.states, complete(projection.is_present, self.delays), 1, 0)
+        is_state = complete(projection.is_present, self.delays)
+        scale = float(projection.states[:, is_state].abs().max())
+        series = Window(projection.states, is_state, scale)
         found = list(series.tree(self.levels, self.cycles))
         last = [slow for slow in found if slow.is_last]
         if not last:
@@ -135,8 +139,10 @@ class Window:
 
     states: Float[Tensor, "sample time state"]
     is_state: Bool[Tensor, " time"]
-    level: int
-    start: int
+    scale: float
+    """Largest component of the states of the whole window."""
+    level: int = 1
+    start: int = 0
     is_last: bool = True
 
     def tree(self, levels: int, cycles: int) -> Iterator[Slow]:
@@ -146,23 +152,29 @@ class Window:
             yield slow
         if self.level == levels:
             return
-        middle, level = len(self.is_state) // 2, self.level + 1
-        yield from Window(rest[:, :middle], self.is_state[:middle], level, self.start, False).tree(
-            levels, cycles
-        )
-        later = Window(rest[:, middle:], self.is_state[middle:], level, self.start + middle, self.is_last)
-        yield from later.tree(levels, cycles)
+        middle = len(self.is_state) // 2
+        for start, stop in ((0, middle), (middle, len(self.is_state))):
+            half = replace(
+                self,
+                states=rest[:, start:stop],
+                is_state=self.is_state[start:stop],
+                level=self.level + 1,
+                start=self.start + start,
+                is_last=self.is_last and start > 0,
+            )
+            yield from half.tree(levels, cycles)
 
     def _taken_apart(self, cycles: int) -> tuple[Slow | None, Float[Tensor, "sample time state"]]:
         """Return the slow modes, and what they leave of the states."""
         is_pair = self.is_state[:-1] & self.is_state[1:]
-        if not bool(is_pair.any()):
+        z, following = (part[:, is_pair].flatten(0, 1) for part in (self.states[:, :-1], self.states[:, 1:]))
+        # Of what was taken off before, round-off is left; it has no modes.
+        _, singular, Vh = torch.linalg.svd(z, full_matrices=False)
+        V = Vh[singular > ROUNDING * self.scale * len(z) ** 0.5].mT
+        if V.shape[1] == 0:
             return None, self.states
-        z, following = (
-            values[:, is_pair].flatten(0, 1) for values in (self.states[:, :-1], self.states[:, 1:])
-        )
-        values, W = torch.linalg.eig(ridge_regression(z, following, 0.0).coefficients.mT)
-        size = len(self.is_state)
+        values, W = torch.linalg.eig(ridge_regression(z @ V, following @ V, 0.0).coefficients.mT)
+        W, size = V.to(W.dtype) @ W, len(self.is_state)
         # A mode of modulus e^-14 a step is not slow in any window.
         rates = values.where(values.abs() > 1e-6, 1e-6).log()
         is_slow = rates.abs() <= 2 * torch.pi * cycles / size

@@ -63,7 +63,7 @@ class Waves:
         across = math.prod(self._sizes) // math.prod(self.grid)
         phase = torch.zeros(len(chosen), *self.grid, dtype=torch.float64)
         for axis, size in enumerate(self.grid):
-            turns = self.waves[chosen, axis][:, None] * torch.arange(size) % size
+            turns = (self.waves[chosen, axis][:, None] * torch.arange(size) % size).to(phase.dtype)
             shape = [len(chosen), *(size if other == axis else 1 for other in range(len(self.grid)))]
             phase = phase + (2 * math.pi / size * turns).reshape(shape)
         parts = torch.cat([phase.cos(), phase.sin()[~self.is_alone[chosen]]])

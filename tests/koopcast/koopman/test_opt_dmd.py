@@ -148,7 +148,7 @@ def test_what_it_cannot_learn_from_is_refused(make_fields: MakeFields, generator
     fields = make_fields(_signal(np.arange(40.0))[None])
     with pytest.raises(DataError, match="4 exponentials need 8 records, the training part has 6"):
         OptDMDSpec(**PLAIN).fit(make_fields(_signal(np.arange(6.0))[None]), generator)
-    with pytest.raises(DataError, match="whole trajectories.*remove `subset`"):
+    with pytest.raises(DataError, match=r"whole trajectories.*remove `subset`"):
         OptDMDSpec(**PLAIN).fit(fields, generator, SubsetSpec(count=10))
     unequal = replace(fields, info=replace(fields.info, time=TimeAxis(40, "")))
     with pytest.raises(DataError, match="stacks of unequally spaced records"):

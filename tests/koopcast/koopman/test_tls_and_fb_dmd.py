@@ -88,5 +88,5 @@ def test_maps_that_cannot_be_reversed_are_refused(
     gone = np.zeros((40, 2, 2))
     gone[:, 0] = np.random.default_rng(0).normal(size=(40, 2))
     gone[:, 1, 0] = gone[:, 0, 0]
-    with pytest.raises(DataError, match="do not undo one another.*lower `rank`, or use tls_dmd"):
+    with pytest.raises(DataError, match=r"do not undo one another.*lower `rank`, or use tls_dmd"):
         FBDMDSpec(**PLAIN).fit(make_fields(gone), generator)
