@@ -3,9 +3,28 @@
 from typing import Annotated, TypeAlias
 
 from koopcast.koopman.dmd import DMDSpec
+from koopcast.koopman.dmdc import DMDcSpec
 from koopcast.koopman.edmd import EDMDSpec
+from koopcast.koopman.fb_dmd import FBDMDSpec
+from koopcast.koopman.mr_dmd import MRDMDSpec
+from koopcast.koopman.opt_dmd import OptDMDSpec
+from koopcast.koopman.pi_dmd import PiDMDSpec
+from koopcast.koopman.tls_dmd import TLSDMDSpec
 from koopcast.spec import Family
 
-AnyKoopman: TypeAlias = Annotated[DMDSpec | EDMDSpec, Family("koopman")]
+AnyKoopman: TypeAlias = Annotated[
+    DMDSpec | DMDcSpec | EDMDSpec | FBDMDSpec | MRDMDSpec | OptDMDSpec | PiDMDSpec | TLSDMDSpec,
+    Family("koopman"),
+]
 
-__all__ = ["AnyKoopman", "DMDSpec", "EDMDSpec"]
+__all__ = [
+    "AnyKoopman",
+    "DMDSpec",
+    "DMDcSpec",
+    "EDMDSpec",
+    "FBDMDSpec",
+    "MRDMDSpec",
+    "OptDMDSpec",
+    "PiDMDSpec",
+    "TLSDMDSpec",
+]

@@ -4,7 +4,7 @@ reconstruction.
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from koopcast.spec import Problem
 Rank = PositiveInt | Annotated[float, Field(gt=0, lt=1)] | Literal["optimal"] | None
 
 
-class KoopmanSpec(FittedModelSpec):
+class LatentSpec(FittedModelSpec):
     """Options that linear latent models share. All arithmetic is in float64."""
 
     rank: Rank = 0.99
@@ -29,16 +29,14 @@ class KoopmanSpec(FittedModelSpec):
     of unknown level, Gavish & Donoho 2014), or null (all above round-off)."""
     delays: PositiveInt = 1
     """Frames in the state: the last one and `delays - 1` before it."""
-    ridge: NonNegativeFloat = 1e-4
-    """Penalty on the coefficients of the map, in units of the mean squared observable (of the mean
-    eigenvalue of their Gram matrix): a pure number, whatever units and length the data have. 0: least
-    squares."""
     center: bool = True
     """Whether the time mean of each cell is removed. Without, the origin of the units is the fixed point."""
     weights: Literal["area", "none"] = "area"
     """How cells count in the projection: by the area they stand for (cosine of latitude), or all alike."""
 
     is_localizable = False
+    takes_unequal_steps: ClassVar[bool] = False
+    """Whether the records may be unequally spaced."""
 
     def num_history(self) -> int:
         """Return the number of frames that make one state."""
@@ -48,7 +46,7 @@ class KoopmanSpec(FittedModelSpec):
         """Yield what the shapes alone rule out."""
         train = fields.parts.get("train", fields.whole)
         pairs = train.num_samples * (train.num_times - self.delays)
-        if fields.time.step == "" and fields.time.size > 1:
+        if fields.time.step == "" and fields.time.size > 1 and not self.takes_unequal_steps:
             yield Problem((), "the records are unequally spaced; a linear map needs a fixed step")
         if pairs < 1:
             yield Problem(
@@ -65,6 +63,15 @@ class KoopmanSpec(FittedModelSpec):
 
     def _rank_limit(self, fields: FieldsInfo, pairs: int) -> int:
         return min(fields.num_cells * fields.num_channels, pairs)
+
+
+class KoopmanSpec(LatentSpec):
+    """Options of linear latent models whose map is found by ridge regression."""
+
+    ridge: NonNegativeFloat = 1e-4
+    """Penalty on the coefficients of the map, in units of the mean squared observable (of the mean
+    eigenvalue of their Gram matrix): a pure number, whatever units and length the data have. 0: least
+    squares."""
 
 
 class KoopmanModel(Model):

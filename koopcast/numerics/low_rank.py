@@ -30,8 +30,14 @@ def truncated_svd(A: Float[Tensor, "row column"], rank: int | None, generator: t
     keep = int((singular > cutoff).sum())
     keep = keep if rank is None else min(keep, rank)
     U, singular, V = U[:, :keep], singular[:keep], Vh[:keep].mT
-    largest = V.gather(0, V.abs().argmax(dim=0, keepdim=True)) if keep else V[:1]
-    return U * largest.sign(), singular, V * largest.sign()
+    signs = column_signs(V)
+    return U * signs, singular, V * signs
+
+
+def column_signs(V: Float[Tensor, "column rank"]) -> Float[Tensor, "1 rank"]:
+    """Return the sign of the largest entry of each column."""
+    largest = V.gather(0, V.abs().argmax(dim=0, keepdim=True)) if V.shape[1] else V[:1]
+    return largest.sign()
 
 
 def optimal_rank(singular: Float[Tensor, " rank"], shape: tuple[int, int]) -> int:
