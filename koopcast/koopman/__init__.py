@@ -4,8 +4,9 @@ from typing import Annotated, TypeAlias
 
 from koopcast.koopman.dmd import DMDSpec
 from koopcast.koopman.edmd import EDMDSpec
+from koopcast.koopman.resdmd import ResDMDSpec
 from koopcast.spec import Family
 
-AnyKoopman: TypeAlias = Annotated[DMDSpec | EDMDSpec, Family("koopman")]
+AnyKoopman: TypeAlias = Annotated[DMDSpec | EDMDSpec | ResDMDSpec, Family("koopman")]
 
-__all__ = ["AnyKoopman", "DMDSpec", "EDMDSpec"]
+__all__ = ["AnyKoopman", "DMDSpec", "EDMDSpec", "ResDMDSpec"]
