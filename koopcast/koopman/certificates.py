@@ -68,15 +68,15 @@ class Certificate:
         return residuals + self.widening <= tolerance
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return it as a tensor of a model."""
-        distance = float("nan") if self.fill_distance is None else self.fill_distance
+        """Return it as a tensor of a model; a distance of -1 stands for one that nobody asked for."""
+        distance = -1.0 if self.fill_distance is None else self.fill_distance
         return {"certificate": torch.tensor([self.widening, distance], dtype=torch.float64)}
 
 
 def certificate_text(tensors: Mapping[str, Tensor]) -> str:
     """Return what the residuals of a model certify, in words."""
     widening, distance = tensors["certificate"].tolist()
-    if distance != distance:
+    if distance < 0:
         return WITHOUT_MODULUS
     return (
         f"residuals widened by {widening:.3g}: the Lipschitz constant times the fill distance {distance:.3g} "

@@ -91,7 +91,7 @@ class EDMDSpec(LiftedSpec):
 
     def faulty_size(self, size: int, num_pairs: int) -> str | None:
         """Refuse more observables than pairs, unless there is a penalty."""
-        if self.constraint == "none" and self.ridge > 0 or size <= num_pairs:
+        if (self.constraint == "none" and self.ridge > 0) or size <= num_pairs:
             return None
         return f"{size} observables are above {num_pairs} training pairs; set ridge or lower rank"
 

@@ -135,7 +135,7 @@ class LiftedSpec(ProjectedSpec):
         if size > MAX_OBSERVABLES:
             message = f"{size} observables are above {MAX_OBSERVABLES}; lower rank, delays or degree"
             yield Problem(("dictionary",), message)
-        elif 0 < num_pairs and (fault := self.faulty_size(size, num_pairs)):
+        elif num_pairs > 0 and (fault := self.faulty_size(size, num_pairs)):
             yield Problem(("dictionary",), fault)
 
     def faulty_size(self, size: int, num_pairs: int) -> str | None:

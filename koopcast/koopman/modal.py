@@ -1,4 +1,4 @@
-"""Models whose state is functions of the coordinates that a map multiplies: eigenfunctions, or observables."""
+"""Models whose state is functions of the coordinates: eigenfunctions, or observables."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -119,12 +119,10 @@ class ModalModel(KoopmanModel):
 
     Tensors beside those of every Koopman model: `components` `(value, component)` of a frame, `encoder`
     `(observable, state)`, `verified` `(mode)`, `certificate`, and where they were asked for `pseudospectrum`
-    `(re, im)` with `re` and `im`, `density` `(angle)` with `angle`. `basis` leads from the state to the frame.
+    `(re, im)` with `re` and `im`, `density` `(angle)` with `angle`. `basis` leads from state to frame.
     """
 
-    def __init__(
-        self, info: FieldsInfo, delays: int, tensors: dict[str, Tensor], features: Features
-    ) -> None:
+    def __init__(self, info: FieldsInfo, delays: int, tensors: dict[str, Tensor], features: Features) -> None:
         super().__init__(info, delays, tensors)
         self._features = features
 

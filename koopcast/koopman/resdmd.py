@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -30,8 +30,8 @@ LEAST_RATIO = 2
 
 
 class ResDMDSpec(LiftedSpec):
-    """EDMD with a second Galerkin matrix, from which every eigenpair gets a residual: pairs that the dictionary
-    only seems to have are told from those of the system.
+    """EDMD with a second Galerkin matrix, from which every eigenpair gets a residual: pairs that only the
+    dictionary has are told from those of the system.
 
     Forecasts use the eigenfunctions of the pairs in `modes`, and fields are rebuilt from them by least
     squares. A residual speaks of the samples alone: two systems that agree there have the same residuals,
@@ -47,8 +47,8 @@ class ResDMDSpec(LiftedSpec):
     tolerance: float = Field(0.05, gt=0, lt=1)
     """Largest residual of a verified pair."""
     algorithm: Literal["pairs", "pseudospectrum", "both"] = "pairs"
-    """What the diagnostics hold beside the pairs, which forecasts always need: `pseudospectrum` and `both` add
-    the smallest residual at each point of `grid`."""
+    """What the diagnostics hold beside the pairs: `pseudospectrum` and `both` add the smallest residual
+    of any function at each point of `grid`."""
     grid: PlaneSpec = PlaneSpec()
     """Where the pseudospectrum is evaluated."""
     quadrature: Quadrature = "uniform"
@@ -56,7 +56,7 @@ class ResDMDSpec(LiftedSpec):
     trapezoidal or the Gauss-Legendre rule where samples start at its nodes, in order, or the variable
     `weight` (per sample) of the data."""
     regularisation: NonNegativeFloat = DEPENDENT
-    """Share of the largest eigenvalue of the Gram matrix; smaller directions of the dictionary are dropped."""
+    """Share of the largest eigenvalue of the Gram matrix; smaller directions are dropped."""
     observables: PositiveInt | None = None
     """Leading directions of the dictionary to keep; null: all above `regularisation`."""
     ridge: NonNegativeFloat = 1e-8
@@ -119,8 +119,8 @@ class ResDMDSpec(LiftedSpec):
         if num_pairs >= LEAST_RATIO * size:
             return None
         return (
-            f"{size} observables need {LEAST_RATIO * size} training pairs or more, and there are {num_pairs}: with "
-            "fewer, residuals vanish for lack of data; use kernel_edmd or fewer observables"
+            f"{size} observables need {LEAST_RATIO * size} training pairs or more, and there are {num_pairs}"
+            ": with fewer, residuals vanish for lack of data; use kernel_edmd or fewer observables"
         )
 
     def _kept(
@@ -131,8 +131,8 @@ class ResDMDSpec(LiftedSpec):
         if not bool(is_verified.any()):
             widened = f" + {certificate.widening:.3g} of the modulus" if certificate.widening else ""
             raise DataError(
-                f"no eigenpair is verified: the smallest residual is {float(residuals.min()):.3g}{widened}, the "
-                f"tolerance {self.tolerance:g}",
+                f"no eigenpair is verified: the smallest residual is {float(residuals.min()):.3g}{widened}, "
+                f"the tolerance {self.tolerance:g}",
                 "raise `tolerance`, change the dictionary, train on more samples, or set `modes: all`",
             )
         return is_verified

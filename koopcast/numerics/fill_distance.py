@@ -15,8 +15,8 @@ OPTIONS = "QJ Qbb"
 def fill_distance(points: Float[np.ndarray, "point dim"]) -> float:
     """Return sup over x of min over m of ‖x - x_m‖, x in the convex hull of the samples.
 
-    Up to 4 dimensions: the distance is greatest at the centre of an empty ball, a circumcentre of the Delaunay
-    triangulation that lies in the hull, or on the boundary, which is probed at 4096 points. In more
+    Up to 4 dimensions: the distance is greatest at the centre of an empty ball, a circumcentre of the
+    Delaunay triangulation that lies in the hull, or on the boundary, which is probed at 4096 points. In more
     dimensions it is an estimate: the farthest of 4096 Sobol points of the bounding box.
     """
     points = np.unique(points, axis=0)
@@ -31,7 +31,7 @@ def fill_distance(points: Float[np.ndarray, "point dim"]) -> float:
         probes = low + qmc.Sobol(dims, scramble=False).random(PROBES) * (high - low)
     else:
         probes = np.concatenate([_centres(points), _on_the_boundary(points)])
-    return float(KDTree(points).query(probes)[0].max())
+    return float(np.max(KDTree(points).query(probes)[0]))
 
 
 def _centres(points: Float[np.ndarray, "point dim"]) -> Float[np.ndarray, "centre dim"]:
@@ -60,4 +60,5 @@ def _on_the_boundary(points: Float[np.ndarray, "point dim"]) -> Float[np.ndarray
     drawn = qmc.Halton(dims, scramble=False).random(int(each.sum()) + 1)[1:]
     shares = -np.log(1 - drawn * (1 - 1e-12))
     shares /= shares.sum(axis=1, keepdims=True)
-    return np.einsum("pk,pkd->pd", shares, np.repeat(facets, each, axis=0))
+    probes: Float[np.ndarray, "probe dim"] = np.einsum("pk,pkd->pd", shares, np.repeat(facets, each, axis=0))
+    return probes

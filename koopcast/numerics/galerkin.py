@@ -68,11 +68,6 @@ class Galerkin:
         T = torch.linalg.qr(images - U[:, :keep] @ K, mode="r").R
         return cls(transform.contiguous(), K, T)
 
-    @property
-    def L(self) -> Num[Tensor, "function function"]:
-        """Return the Gram matrix of the images, KᴴK + TᴴT."""
-        return self.K.mH @ self.K + self.T.mH @ self.T
-
     def residuals(
         self, values: Num[Tensor, " mode"], vectors: Num[Tensor, "function mode"]
     ) -> Float[Tensor, " mode"]:
@@ -81,7 +76,9 @@ class Galerkin:
         seen = self.K.to(values.dtype) @ vectors - values * vectors
         unseen = self.T.to(values.dtype) @ vectors
         sizes = [torch.linalg.vector_norm(item, dim=0) for item in (seen, unseen, vectors)]
-        return torch.hypot(sizes[0], sizes[1]) / sizes[2].clamp_min(torch.finfo(sizes[2].dtype).tiny)
+        least = torch.finfo(sizes[2].dtype).tiny
+        relative: Tensor = torch.hypot(sizes[0], sizes[1]) / sizes[2].clamp_min(least)
+        return relative
 
     def pairs(self) -> Pairs:
         """Return the eigenpairs of K, as EDMD has them, with their residuals, smallest residual first."""
@@ -112,9 +109,11 @@ class Galerkin:
     def unitary(self) -> Num[Tensor, "function function"]:
         """Return the unitary matrix nearest to K: that of the least squares problem among unitary ones."""
         U, _, Vh = torch.linalg.svd(self.K)
-        return U @ Vh
+        nearest: Tensor = U @ Vh
+        return nearest
 
     def contraction(self) -> Num[Tensor, "function function"]:
         """Return the solution of the least squares problem among matrices of norm at most 1."""
         U, singular, Vh = torch.linalg.svd(self.K)
-        return U @ (singular.clamp_max(1.0)[:, None] * Vh)
+        best: Tensor = U @ (singular.clamp_max(1.0)[:, None] * Vh)
+        return best

@@ -67,9 +67,9 @@ def rational_density(
         for start in range(0, len(angles), size):
             z = circle[start : start + size] * stretch[j]
             shifted = S - z[:, None, None] * identity
-            resolved = torch.linalg.solve_triangular(
-                shifted, g[:, None].expand(len(z), -1, -1), upper=True
-            )[..., 0]
+            resolved = torch.linalg.solve_triangular(shifted, g[:, None].expand(len(z), -1, -1), upper=True)[
+                ..., 0
+            ]
             inner = c[j] * z.conj() * (resolved.conj() @ g) + d[j] * (resolved @ Kg.conj())
             result[start : start + size] -= inner.real / (2 * math.pi)
     return result
@@ -90,7 +90,8 @@ def moments(f: Num[Tensor, "sample time"], count: int) -> Num[Tensor, " moment"]
     padded = torch.fft.fft(f.to(torch.complex128), n=2 * length, dim=1)
     products = torch.fft.ifft(padded * padded.conj(), dim=1).sum(dim=0)[: count + 1]
     pairs = len(f) * (length - torch.arange(count + 1, dtype=torch.float64))
-    return products / pairs / (2 * math.pi)
+    mu: Tensor = products / pairs / (2 * math.pi)
+    return mu
 
 
 def smoothing(kind: Filter, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -129,9 +130,7 @@ def moment_density(
     return (terms[:, 0] + 2 * terms[:, 1:].sum(dim=1)).real
 
 
-def atom_weight(
-    mu: Num[Tensor, " moment"], angles: Float[Tensor, " angle"]
-) -> Float[Tensor, " angle"]:
+def atom_weight(mu: Num[Tensor, " moment"], angles: Float[Tensor, " angle"]) -> Float[Tensor, " angle"]:
     """Return the mass that the spectral measure has at single angles: the Fejér density over K_N(0).
 
     K_N(0) = N/(2π) is the value of the kernel at its centre; a smooth density adds O(1/N).

@@ -73,7 +73,9 @@ class AdversarialPairSpec(StudySpec):
         models[WIDENED] = self._fitted(maps[PLAIN], seed, modulus)
         plain = models[PLAIN].tensors()
         differing = {
-            name: sum(_bytes_that_differ(tensor, plain[key]) for key, tensor in models[name].tensors().items())
+            name: sum(
+                _bytes_that_differ(tensor, plain[key]) for key, tensor in models[name].tensors().items()
+            )
             for name in maps
         }
         scores = {

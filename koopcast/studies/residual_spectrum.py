@@ -11,7 +11,8 @@ from torch import Tensor
 
 from koopcast.dynamics import form_of
 from koopcast.generation.evolving import Run, SystemDynamics
-from koopcast.integrators import AnyIntegrator, RK4Spec
+from koopcast.integrators import AnyIntegrator
+from koopcast.integrators.rk4 import RK4Spec
 from koopcast.koopman.dictionaries import AnyDictionary
 from koopcast.koopman.dictionaries.rbf import RBFSpec
 from koopcast.numerics.galerkin import Galerkin
@@ -98,9 +99,9 @@ class ResidualSpectrumSpec(StudySpec):
             modulus = pairs.values.abs()
             values = (
                 len(modulus),
-                (pairs.residuals > self.doubt).sum(),
-                galerkin.tau(torch.ones(1, dtype=torch.complex128))[0],
-                (pairs.residuals.square() - (1 - modulus.square())).abs().max(),
+                int((pairs.residuals > self.doubt).sum()),
+                float(galerkin.tau(torch.ones(1, dtype=torch.complex128))[0]),
+                float((pairs.residuals.square() - (1 - modulus.square())).abs().max()),
             )
             for metric, value in zip(METRICS, values, strict=True):
                 scores[metric][name] = {ALL: float(value)}

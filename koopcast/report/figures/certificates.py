@@ -78,6 +78,7 @@ def spectral_density(diagnostics: xr.Dataset, model: str, name: str) -> Picture:
     def plot(figure: Figure) -> None:
         axes = figure.subplots()
         axes.plot(density["angle"].values, density.values, color=SERIES[0])
+        axes.axhline(0, color=INK, linewidth=0.7)
         axes.set_xlim(-np.pi, np.pi)
         axes.set_xticks([-np.pi, -np.pi / 2, 0, np.pi / 2, np.pi], ["-π", "-π/2", "0", "π/2", "π"])
         axes.set_xlabel("angle a step")
