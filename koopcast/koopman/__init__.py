@@ -1,7 +1,3 @@
-"""Koopman models."""
-
-from typing import Annotated, TypeAlias
-
 from koopcast.koopman.dmd import DMDSpec
 from koopcast.koopman.dmdc import DMDcSpec
 from koopcast.koopman.edmd import EDMDSpec
@@ -9,11 +5,12 @@ from koopcast.koopman.fb_dmd import FBDMDSpec
 from koopcast.koopman.mr_dmd import MRDMDSpec
 from koopcast.koopman.opt_dmd import OptDMDSpec
 from koopcast.koopman.pi_dmd import PiDMDSpec
+from koopcast.koopman.resdmd import ResDMDSpec
 from koopcast.koopman.tls_dmd import TLSDMDSpec
 from koopcast.spec import Family
 
 AnyKoopman: TypeAlias = Annotated[
-    DMDSpec | DMDcSpec | EDMDSpec | FBDMDSpec | MRDMDSpec | OptDMDSpec | PiDMDSpec | TLSDMDSpec,
+    DMDSpec | DMDcSpec | EDMDSpec | FBDMDSpec | MRDMDSpec | OptDMDSpec | PiDMDSpec | ResDMDSpec | TLSDMDSpec,
     Family("koopman"),
 ]
 
@@ -26,5 +23,6 @@ __all__ = [
     "MRDMDSpec",
     "OptDMDSpec",
     "PiDMDSpec",
+    "ResDMDSpec",
     "TLSDMDSpec",
 ]

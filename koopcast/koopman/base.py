@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 import torch
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor
 
@@ -162,22 +162,33 @@ class KoopmanModel(Model):
     def _field(
         self, background: Tensor, offset: Tensor, state: Tensor
     ) -> Float[Tensor, "batch *space channel"]:
-        basis, cells = self._tensors["basis"], self._tensors["cells"]
-        values = offset + self._tensors["factor"] * (state[:, : basis.shape[1]] @ basis.mT)
-        result = background.expand(state.shape[0], *background.shape).clone()
-        result[:, cells] = values.reshape(state.shape[0], -1, background.shape[-1])
+        basis = self._tensors["basis"]
+        return self._placed(background, offset, state[:, : basis.shape[1]] @ basis.mT)
+
+    def _placed(
+        self, background: Tensor, offset: Tensor, values: Float[Tensor, "batch value"]
+    ) -> Float[Tensor, "batch *space channel"]:
+        """Return fields of normalised values, in physical units."""
+        result = background.expand(values.shape[0], *background.shape).clone()
+        physical = offset + self._tensors["factor"] * values
+        result[:, self._tensors["cells"]] = physical.reshape(values.shape[0], -1, background.shape[-1])
         return result
 
+    def _mode_values(self) -> Complex[Tensor, "mode value"]:
+        """Return the normalised values of each mode."""
+        vectors, basis = to_complex(self._tensors["eigenvectors"]), self._tensors["basis"]
+        return vectors @ basis.mT.to(vectors.dtype)
+
     def _mode_fields(self) -> dict[str, xr.DataArray]:
-        vectors = to_complex(self._tensors["eigenvectors"])
+        modes = self._mode_values()
         nowhere = torch.full_like(self._tensors["background"], torch.nan)
         zero = torch.zeros_like(self._tensors["offset"])
         space = tuple(axis.name for axis in self.info.axes)
         names = list(self.info.variables)
         units = self.info.variables[names[0]] if len(names) == 1 else "1"
         result = {}
-        for name, part in (("mode_field", vectors.real), ("mode_field_imag", vectors.imag)):
-            fields = self._field(nowhere, zero, part).movedim(-1, 1).to(torch.float32).numpy()
+        for name, part in (("mode_field", modes.real), ("mode_field_imag", modes.imag)):
+            fields = self._placed(nowhere, zero, part).movedim(-1, 1).to(torch.float32).numpy()
             text = "mode" if name == "mode_field" else "mode, imaginary part"
             array = xr.DataArray(
                 fields, dims=("mode", "channel", *space), coords={"channel": names},

@@ -1,40 +1,31 @@
 """Extended dynamic mode decomposition: a linear map of observables of projected, delayed frames."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
-from jaxtyping import Float
-from pydantic import Field
+from jaxtyping import Bool, Float
+from pydantic import PositiveInt, model_validator
 from torch import Tensor
 
 from koopcast.errors import DataError
 from koopcast.fields import FieldData
 from koopcast.grids import FieldsInfo
-from koopcast.koopman.base import KoopmanModel, KoopmanSpec
-from koopcast.koopman.dictionaries import AnyDictionary
+from koopcast.koopman.base import KoopmanModel
 from koopcast.koopman.dictionaries.base import DictionarySpec
-from koopcast.koopman.snapshots import (
-    Snapshots,
-    chosen_pairs,
-    chosen_rank,
-    delayed,
-    pairs,
-    read_snapshots,
-)
+from koopcast.koopman.lifted import LiftedSpec, observables, with_prefix, without_prefix
+from koopcast.koopman.snapshots import delayed
 from koopcast.koopman.spectrum import eigenpairs
 from koopcast.mapping import MappingSpec
 from koopcast.models import Model
-from koopcast.numerics.low_rank import truncated_svd
-from koopcast.numerics.ridge import Ridge, covariance_factor, ridge_regression
-from koopcast.spec import Problem
+from koopcast.numerics.galerkin import Galerkin
+from koopcast.numerics.ridge import Ridge, covariance_factor, reduced_rank_regression, ridge_regression
 from koopcast.subsets import SubsetSpec
 
-MAX_OBSERVABLES = 5000
-_PREFIX = "dictionary."
+Constraint = Literal["none", "stable", "measure_preserving"]
 
 
-class EDMDSpec(KoopmanSpec):
+class EDMDSpec(LiftedSpec):
     """A linear map of observables of the leading principal components, found by ridge regression.
 
     The state holds the components of the last `delays` frames, newest first, and the other observables of the
@@ -43,37 +34,51 @@ class EDMDSpec(KoopmanSpec):
     """
 
     kind: Literal["edmd"] = "edmd"
-    dictionary: AnyDictionary = Field(default="linear", validate_default=True)
-    """Observables beside the components."""
+    map_rank: PositiveInt | None = None
+    """Rank of the regressed part of the map (reduced-rank regression): the map that predicts best among those
+    of this rank. null: no limit."""
+    constraint: Constraint = "none"
+    """What the map may do, in the norm that the observables have over the training data. `stable`: lengthen
+    nothing, so that no eigenvalue lies outside the unit circle; `measure_preserving`: keep every length, so
+    that all lie on it (mpEDMD). Both are the least-squares optimum under that condition; all rows of the map
+    are then fitted together, and `ridge` and `map_rank` have no part."""
 
-    reference = "Williams, Kevrekidis & Rowley 2015; departs in the copied rows"
+    reference = (
+        "Williams, Kevrekidis & Rowley 2015; departs in the copied rows; reduced rank: Kostic et al. 2022; "
+        "measure_preserving: Colbrook 2023 (mpEDMD)"
+    )
+
+    @model_validator(mode="after")
+    def _constraint_stands_alone(self) -> "EDMDSpec":
+        if self.constraint != "none" and self.map_rank is not None:
+            raise ValueError(f"map_rank: {self.map_rank} with constraint: {self.constraint}; remove one")
+        return self
 
     def fit(self, data: FieldData, generator: torch.Generator, subset: SubsetSpec | None = None) -> Model:
         """Return the model of the training window; projection and dictionary see all its frames."""
-        frames = read_snapshots(data, self)
-        snapshots, explained = self._projected(frames, generator)
-        X, Y = pairs(delayed(snapshots.values, self.delays), snapshots.is_present)
-        chosen = self.dictionary.prepare(X, generator)
-        root: Tensor | None = None
-        if subset is not None:
-            rows, root = chosen_pairs(frames, self.delays, subset, generator)
-            X, Y = X[rows], Y[rows]
-        lifted = (torch.cat([u, self.dictionary.lift(u, chosen)], dim=1) for u in (X, Y))
-        states, following = lifted if root is None else (root * u for u in lifted)
-        rank, width = snapshots.tensors["basis"].shape[1], X.shape[1]
+        lifted = self.lifted(data, generator, subset)
+        root = lifted.pairs.root
+        states, following = (u if root is None else root * u for u in (lifted.before, lifted.after))
         self._refuse_underdetermined(states)
-        # Regressed: the newest components, and the observables after the constant.
+        basis = lifted.pairs.snapshots.tensors["basis"]
+        rank, width = basis.shape[1], lifted.pairs.X.shape[1]
         is_regressed = torch.ones(states.shape[1], dtype=torch.bool)
-        is_regressed[rank : width + 1] = False
-        fit = ridge_regression(states, following[:, is_regressed], self.ridge)
-        K = _assembled(fit, is_regressed, rank, width)
+        if self.constraint == "none":
+            # Regressed: the newest components, and the observables after the constant.
+            is_regressed[rank : width + 1] = False
+            fit = self._regressed(states, following[:, is_regressed])
+            K = _assembled(fit, is_regressed, rank, width)
+        else:
+            fit = self._constrained(states, following)
+            K = fit.coefficients.mT.contiguous()
         noise = covariance_factor(fit.residual, fit.degrees_of_freedom)
         error = fit.residual[:, :rank].norm() / following[:, :rank].norm()
-        tensors = snapshots.tensors | {
+        figures = [lifted.pairs.explained, torch.tensor(float(len(states))), error]
+        tensors = lifted.pairs.snapshots.tensors | {
             "operator": K,
             "noise": torch.zeros(len(K), noise.shape[1], dtype=K.dtype).index_put_((is_regressed,), noise),
-            "figures": torch.stack([explained, torch.tensor(float(len(X))), error]).to(torch.float64),
-            **{_PREFIX + name: tensor for name, tensor in chosen.items()},
+            "figures": torch.stack(figures).to(torch.float64),
+            **with_prefix(lifted.chosen),
             **eigenpairs(K, states, following, rank),
         }
         return EDMDModel(data.info, self.delays, tensors, self.dictionary)
@@ -84,40 +89,29 @@ class EDMDSpec(KoopmanSpec):
         """Return the model that these tensors define."""
         return EDMDModel(info, self.delays, tensors, self.dictionary)
 
-    def check(self, fields: FieldsInfo) -> Iterator[Problem]:
-        """Yield what the shapes alone rule out, the size of the dictionary included."""
-        yield from super().check(fields)
-        if not isinstance(self.rank, int):
-            return
-        coordinates = self.rank * self.delays
-        size = coordinates + self.dictionary.num_observables(coordinates)
-        train = fields.parts.get("train", fields.whole)
-        pairs = train.num_samples * (train.num_times - self.delays)
-        if size > MAX_OBSERVABLES:
-            message = f"{size} observables are above {MAX_OBSERVABLES}; lower rank, delays or degree"
-            yield Problem(("dictionary",), message)
-        elif self.ridge == 0 and 0 < pairs < size:
-            message = f"{size} observables are above {pairs} training pairs; set ridge or lower rank"
-            yield Problem(("dictionary",), message)
+    def faulty_size(self, size: int, num_pairs: int) -> str | None:
+        """Refuse more observables than pairs, unless there is a penalty."""
+        if (self.constraint == "none" and self.ridge > 0) or size <= num_pairs:
+            return None
+        return f"{size} observables are above {num_pairs} training pairs; set ridge or lower rank"
 
-    def _projected(self, snapshots: Snapshots, generator: torch.Generator) -> tuple[Snapshots, Tensor]:
-        """Return the components of the frames in the leading directions, and their share of the variance."""
-        frames = snapshots.frames()
-        wanted = self.rank if isinstance(self.rank, int) else None
-        _, singular, directions = truncated_svd(frames, wanted, generator)
-        rank = chosen_rank(self.rank, singular, frames.shape, frames.square().sum())
-        basis = directions[:, :rank].contiguous()
-        # One number brings the leading component to unit variance, so that products stay near 1.
-        size = singular[0] / len(frames) ** 0.5
-        tensors = snapshots.tensors | {"basis": basis, "factor": snapshots.tensors["factor"] * size}
-        explained = singular[:rank].square().sum() / frames.square().sum()
-        return Snapshots(snapshots.values @ basis / size, snapshots.is_present, tensors), explained
+    def _regressed(self, states: Float[Tensor, "pair state"], targets: Float[Tensor, "pair target"]) -> Ridge:
+        if self.map_rank is None:
+            return ridge_regression(states, targets, self.ridge)
+        return reduced_rank_regression(states, targets, self.ridge, self.map_rank)
+
+    def _constrained(
+        self, states: Float[Tensor, "pair state"], following: Float[Tensor, "pair state"]
+    ) -> Ridge:
+        galerkin = Galerkin.of(states, following)
+        K = galerkin.contraction() if self.constraint == "stable" else galerkin.unitary()
+        # Orthonormal functions are q = ψ · transform: the map of ψ is transform · K · transform⁺.
+        coefficients = galerkin.transform @ K @ torch.linalg.pinv(galerkin.transform)
+        return Ridge(coefficients, following - states @ coefficients, float(len(K)))
 
     def _refuse_underdetermined(self, states: Float[Tensor, "pair state"]) -> None:
         num_pairs, size = states.shape
-        if size > MAX_OBSERVABLES:
-            raise DataError(f"{size} observables are above {MAX_OBSERVABLES}", "lower rank, delays or degree")
-        if self.ridge == 0 and size > num_pairs:
+        if self.faulty_size(size, num_pairs) is not None:
             raise DataError(
                 f"{size} observables are above {num_pairs} training pairs", "set `ridge` or lower rank"
             )
@@ -131,18 +125,17 @@ class EDMDModel(KoopmanModel):
     ) -> None:
         super().__init__(info, delays, tensors)
         self._dictionary = dictionary
-        self._chosen = {
-            name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items() if name.startswith(_PREFIX)
-        }
+        self._chosen = without_prefix(tensors)
 
     def encode(self, frames: Float[Tensor, "batch history *space channel"]) -> Float[Tensor, "batch state"]:
         """Return the observables of the frames."""
         components = self._normalised(frames) @ self._tensors["basis"]
-        coordinates = delayed(components, self.history)[:, -1]
-        return torch.cat([coordinates, self._dictionary.lift(coordinates, self._chosen)], dim=1)
+        return observables(self._dictionary, delayed(components, self.history)[:, -1], self._chosen)
 
 
-def _assembled(fit: Ridge, is_regressed: Tensor, rank: int, width: int) -> Float[Tensor, "state state"]:
+def _assembled(
+    fit: Ridge, is_regressed: Bool[Tensor, " state"], rank: int, width: int
+) -> Float[Tensor, "state state"]:
     """Return K: regressed rows, rows that copy a newer component, and the row that keeps the constant."""
     size = len(is_regressed)
     K = torch.zeros(size, size, dtype=fit.coefficients.dtype)

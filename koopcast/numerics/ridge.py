@@ -33,6 +33,25 @@ def ridge_regression(X: Float[Tensor, "row feature"], Y: Float[Tensor, "row targ
     return Ridge(coefficients, Y - X @ coefficients, float((gain * singular).sum()))
 
 
+def reduced_rank_regression(
+    X: Float[Tensor, "row feature"], Y: Float[Tensor, "row target"], ridge: float, rank: int
+) -> Ridge:
+    """Return the minimiser of the objective of `ridge_regression` among coefficients of at most this rank.
+
+    With B̂ the minimiser without the limit the objective is a constant plus ‖A (B - B̂)‖² for AᵀA = XᵀX + λ:
+    the best B is B̂ projected on the leading right singular vectors of A B̂. The degrees of freedom count in
+    the share of directions kept.
+    """
+    fit = ridge_regression(X, Y, ridge)
+    penalty = ridge * X.square().sum() / X.shape[1]
+    image = torch.cat([X @ fit.coefficients, penalty.sqrt() * fit.coefficients])
+    _, _, Vh = torch.linalg.svd(torch.linalg.qr(image, mode="r").R)
+    V = Vh[:rank].mH
+    coefficients = fit.coefficients @ V @ V.mT
+    share = min(1.0, rank / Y.shape[1])
+    return Ridge(coefficients, Y - X @ coefficients, share * fit.degrees_of_freedom)
+
+
 def covariance_factor(residual: Float[Tensor, "row target"], degrees_of_freedom: float) -> Tensor:
     """Return F `(target, rank)` with F Fᵀ = residualᵀ residual / (rows - degrees of freedom).
 

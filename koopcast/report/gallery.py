@@ -137,6 +137,10 @@ def _models(name: str, part: ModelPart, examples: Sequence[xr.Dataset]) -> Itera
         yield figures.training_curve(part.training, name, _slug(name, "training"))
     if {"eigenvalue_real", "eigenvalue_imag"} <= set(part.diagnostics.data_vars):
         yield figures.unit_circle(part.diagnostics, clock, name, _slug(name, "eigenvalues"))
+        if "verified" in part.diagnostics:
+            yield figures.residual_plane(part.diagnostics, name, _slug(name, "residuals"))
+        if "spectral_density" in part.diagnostics:
+            yield figures.spectral_density(part.diagnostics, name, _slug(name, "density"))
         if "mode_field" in part.diagnostics:
             yield figures.mode_maps(_placed(part.diagnostics, examples), clock, name, _slug(name, "modes"))
 

@@ -3,20 +3,28 @@
 from typing import Annotated, TypeAlias
 
 from koopcast.spec import Family
+from koopcast.studies.adversarial_pair import AdversarialPairSpec
 from koopcast.studies.bandlimited_features import BandlimitedFeaturesSpec
 from koopcast.studies.base import Findings as Findings
 from koopcast.studies.base import StudySpec as StudySpec
+from koopcast.studies.doubling_spectrum import DoublingSpectrumSpec
 from koopcast.studies.least_squares import LeastSquaresSpec
+from koopcast.studies.rational_kernel import RationalKernelSpec
 from koopcast.studies.relaxation import RelaxationSpec
 from koopcast.studies.residual_estimator import ResidualEstimatorSpec
+from koopcast.studies.residual_spectrum import ResidualSpectrumSpec
 from koopcast.studies.solvers import SolversSpec
 from koopcast.studies.subspace_embedding import SubspaceEmbeddingSpec
 
 AnyStudy: TypeAlias = Annotated[
-    BandlimitedFeaturesSpec
+    AdversarialPairSpec
+    | BandlimitedFeaturesSpec
+    | DoublingSpectrumSpec
     | LeastSquaresSpec
+    | RationalKernelSpec
     | RelaxationSpec
     | ResidualEstimatorSpec
+    | ResidualSpectrumSpec
     | SolversSpec
     | SubspaceEmbeddingSpec,
     Family("studies"),

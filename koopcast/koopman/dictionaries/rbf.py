@@ -11,7 +11,7 @@ from torch import Tensor
 from koopcast.koopman.dictionaries.base import DictionarySpec
 from koopcast.numerics.clusters import k_means
 
-Kernel = Literal["gaussian", "inverse_quadratic", "thin_plate"]
+Kernel = Literal["gaussian", "exponential", "inverse_quadratic", "thin_plate"]
 
 
 class RBFSpec(DictionarySpec):
@@ -21,17 +21,22 @@ class RBFSpec(DictionarySpec):
     centers: PositiveInt = 50
     """Number of centres, placed by k-means on the training data."""
     kernel: Kernel = "gaussian"
-    """With s the distance in widths: exp(-s²), 1 / (1 + s²), or s² log s."""
+    """With s the distance in widths: exp(-s²), exp(-s), 1 / (1 + s²), or s² log s."""
     width: PositiveFloat = 1.0
-    """Length of one unit of s, as a multiple of the median distance between centres."""
+    """Length of one unit of s, as a multiple of `unit`."""
+    unit: Literal["centers", "spread"] = "centers"
+    """The median distance between centres, or the mean distance of the data from their mean."""
 
     reference = "Williams, Kevrekidis & Rowley 2015"
 
     def prepare(
         self, coordinates: Float[Tensor, "pair coordinate"], generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """Place the centres and measure the distance between them."""
+        """Place the centres and measure the unit of length."""
         centres = k_means(coordinates, self.centers, generator)
+        if self.unit == "spread":
+            spread = (coordinates - coordinates.mean(dim=0)).norm(dim=1).mean()
+            return {"centers": centres, "width": (self.width * spread).reshape(1)}
         apart = torch.pdist(centres)
         apart = apart[apart > 0]
         typical = apart.median() if len(apart) else torch.ones((), dtype=centres.dtype)
@@ -45,6 +50,7 @@ class RBFSpec(DictionarySpec):
         s = distance / tensors["width"]
         values = {
             "gaussian": lambda: torch.exp(-s.square()),
+            "exponential": lambda: torch.exp(-s),
             "inverse_quadratic": lambda: 1 / (1 + s.square()),
             "thin_plate": lambda: torch.xlogy(s.square(), s),
         }[self.kernel]()

@@ -1,5 +1,6 @@
 """Figures of a report: each a function of xarray or pandas objects that returns a `Picture`."""
 
+from koopcast.report.figures.certificates import residual_plane, spectral_density
 from koopcast.report.figures.cycles import cycle_series
 from koopcast.report.figures.eigenvalues import unit_circle
 from koopcast.report.figures.hovmoller import space_time
@@ -21,8 +22,10 @@ __all__ = [
     "mode_maps",
     "rank_histograms",
     "refinement_curve",
+    "residual_plane",
     "sample_fields",
     "space_time",
+    "spectral_density",
     "training_curve",
     "unit_circle",
     "value_against_size",

@@ -3,7 +3,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from koopcast.errors import DataError
 from koopcast.fields import FieldData
@@ -174,3 +174,72 @@ def test_more_observables_than_pairs_need_a_penalty(
     with pytest.raises(DataError, match="28 observables are above 11 training pairs"):
         EDMDSpec(rank=6, ridge=0.0, dictionary="polynomial").fit(fields, generator)
     EDMDSpec(rank=6, ridge=0.1, dictionary="polynomial").fit(fields, generator)
+
+
+def _turn(angle: float) -> np.ndarray:
+    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+
+
+def test_measure_preserving_maps_have_all_eigenvalues_on_the_circle(
+    make_fields: MakeFields, generator: torch.Generator
+) -> None:
+    spec = EDMDSpec(constraint="measure_preserving", coordinates="values", dictionary="polynomial")
+    model = spec.fit(make_fields(_henon(30, 20)), generator)
+    assert np.allclose(torch.linalg.eigvals(model.tensors()["operator"]).abs(), 1, atol=1e-12)
+    # A rotation with noise: the angle is found, though plain regression shrinks it into the disc.
+    x = [RNG.normal(size=(200, 2))]
+    for _ in range(10):
+        x.append(x[-1] @ _turn(0.4).T + 0.3 * RNG.normal(size=(200, 2)))
+    noisy = make_fields(np.stack(x, axis=1))
+    turned = EDMDSpec(constraint="measure_preserving", coordinates="values").fit(noisy, generator)
+    values = torch.linalg.eigvals(turned.tensors()["operator"])
+    assert np.allclose(np.abs(np.angle(values.numpy())), 0.4, atol=0.02)
+
+
+def test_stable_maps_lengthen_nothing_and_are_least_squares_where_that_is_stable(
+    make_fields: MakeFields, generator: torch.Generator
+) -> None:
+    A = np.array([[1.1, 0.2], [0.0, 0.6]])
+    states = [RNG.normal(size=(50, 2))]
+    for _ in range(4):
+        states.append(states[-1] @ A.T)
+    growing = make_fields(np.stack(states, axis=1))
+    free = EDMDSpec(coordinates="values", ridge=0.0, center=False).fit(growing, generator)
+    stable = EDMDSpec(coordinates="values", constraint="stable", center=False).fit(growing, generator)
+    assert free.card()["spectral_radius"] > 1.09
+    assert stable.card()["spectral_radius"] <= 1 + 1e-12
+    shrinking = make_fields(np.stack([states[0], states[0] @ (0.5 * _turn(1.0)).T], axis=1))
+    pair = [
+        EDMDSpec(coordinates="values", ridge=0.0, constraint=kind).fit(shrinking, generator).tensors()
+        for kind in ("none", "stable")
+    ]
+    assert torch.allclose(pair[0]["operator"], pair[1]["operator"], atol=1e-10)
+
+
+def test_a_map_of_limited_rank_is_the_best_of_that_rank(
+    make_fields: MakeFields, generator: torch.Generator
+) -> None:
+    fields = make_fields(RNG.normal(size=(1, 400, 4)) @ np.diag([3.0, 2.0, 1.0, 0.5]))
+    limited = EDMDSpec(coordinates="values", ridge=0.1, map_rank=2).fit(fields, generator)
+    K = limited.tensors()["operator"]
+    assert int(torch.linalg.matrix_rank(K, atol=1e-10)) == 2
+    full = EDMDSpec(coordinates="values", ridge=0.1, map_rank=4).fit(fields, generator)
+    plain = EDMDSpec(coordinates="values", ridge=0.1).fit(fields, generator)
+    assert torch.allclose(full.tensors()["operator"], plain.tensors()["operator"], atol=1e-12)
+    # The objective ‖X B - Y‖² + λ‖B‖² at this B and at nearby matrices of the same rank.
+    x = plain.encode(fields.tensor(dtype=torch.float64)[0, :, None])
+    X, Y = x[:-1], x[1:]
+
+    def objective(B: torch.Tensor) -> float:
+        return float((X @ B - Y).square().sum() + 0.1 * X.square().sum() / 4 * B.square().sum())
+
+    U, s, Vh = torch.linalg.svd(K.mT)
+    for _ in range(100):
+        left = U[:, :2] * s[:2] + 0.05 * torch.randn(4, 2, generator=generator, dtype=torch.float64)
+        right = Vh[:2] + 0.05 * torch.randn(2, 4, generator=generator, dtype=torch.float64)
+        assert objective(left @ right) >= objective(K.mT)
+
+
+def test_a_constraint_and_a_limit_of_rank_exclude_one_another() -> None:
+    with pytest.raises(ValidationError, match="map_rank: 2 with constraint: stable; remove one"):
+        EDMDSpec(map_rank=2, constraint="stable")

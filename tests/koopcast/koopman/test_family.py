@@ -16,12 +16,16 @@ from koopcast.koopman import AnyKoopman
 from koopcast.koopman.base import KoopmanSpec
 
 MakeFields = Callable[..., FieldData]
-KINDS = (
+KINDS: tuple[dict[str, object], ...] = (
     {"kind": "dmd", "rank": 3, "delays": 2},
     {"kind": "edmd", "rank": 3, "delays": 2, "ridge": 0.1},
     {"kind": "edmd", "rank": 2, "ridge": 0.1, "dictionary": {"kind": "rbf", "centers": 5}},
     {"kind": "edmd", "rank": 2, "ridge": 0.1, "dictionary": "polynomial"},
-)
+    {"kind": "edmd", "rank": 2, "constraint": "stable"},
+    {"kind": "resdmd", "rank": 3, "modes": "all", "dictionary": {"kind": "rbf", "centers": 6}},
+    {"kind": "resdmd", "rank": 2, "modes": "knee", "dictionary": "polynomial", "modulus": {"constant": 1},
+     "algorithm": "both", "grid": {"re": [-1, 1, 3], "im": [-1, 1, 3]}, "spectral_measure": "rational"},
+)  # fmt: skip
 every = pytest.mark.parametrize("options", KINDS)
 
 

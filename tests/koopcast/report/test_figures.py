@@ -48,6 +48,13 @@ EIGENVALUES = xr.Dataset(
         "mode_field": (("mode", "latitude", "longitude"), RNG.normal(size=(3, 6, 30))),
     }
 )
+CERTIFIED = EIGENVALUES.assign(
+    residual=("mode", [0.01, 0.01, 0.8]),
+    verified=("mode", np.array([1, 1, 0], dtype="int8")),
+    pseudospectrum=(("re", "im"), RNG.random((6, 5))),
+    spectral_density=("angle", np.exp(-((np.linspace(-3, 3, 61) - 0.5) ** 2))),
+).assign_coords(re=np.linspace(-1, 1, 6), im=np.linspace(-1, 1, 5), angle=np.linspace(-3, 3, 61))
+CERTIFIED.attrs["certificate"] = "residual only"
 SPECTRUM = xr.DataArray(
     RNG.random((1, 2, 2, 9)) + 0.1,
     dims=("subject", "source", "lead", "wavenumber"),
@@ -96,6 +103,9 @@ PICTURES = {
     "spectrum": lambda: figures.energy_spectra(SPECTRUM, ["m"], CLOCK, "p"),
     "ranks": lambda: figures.rank_histograms(RANKS, "p"),
     "circle": lambda: figures.unit_circle(EIGENVALUES, CLOCK, "m", "p"),
+    "residuals": lambda: figures.residual_plane(CERTIFIED, "m", "p"),
+    "residuals_alone": lambda: figures.residual_plane(CERTIFIED.drop_vars("pseudospectrum"), "m", "p"),
+    "density": lambda: figures.spectral_density(CERTIFIED, "m", "p"),
     "modes": lambda: figures.mode_maps(EIGENVALUES, CLOCK, "m", "p"),
     "cycles": lambda: figures.cycle_series(CYCLES, {"climatology": 1.0}, "K", "a", "p"),
     "samples_of_maps": lambda: figures.sample_fields(samples(sample=3, y=6, x=8), "darcy", "p"),
@@ -134,6 +144,10 @@ def test_identifiers_of_two_figures_differ():
 def test_figures_know_periods_best_epoch_and_units():
     assert "periods 12 months" in PICTURES["circle"]().alt
     assert "1 outside the circle grow" in PICTURES["circle"]().caption
+    assert "3 eigenvalues, 2 verified" in PICTURES["residuals"]().alt
+    assert "Certificate: residual only." in PICTURES["residuals"]().caption
+    assert "Lines:" not in PICTURES["residuals_alone"]().caption
+    assert "highest at 0.50" in PICTURES["density"]().alt
     assert "The dot is the best epoch, 2." in PICTURES["training"]().caption
     assert "(K²)" in PICTURES["spectrum"]().svg
     assert "m 0.5 at 1 month, 0.8 at 3 months" in PICTURES["leads"]().alt
