@@ -6,6 +6,7 @@ from koopcast.spec import Family
 from koopcast.studies.bandlimited_features import BandlimitedFeaturesSpec
 from koopcast.studies.base import Findings as Findings
 from koopcast.studies.base import StudySpec as StudySpec
+from koopcast.studies.exact_transfer import ExactTransferSpec
 from koopcast.studies.least_squares import LeastSquaresSpec
 from koopcast.studies.relaxation import RelaxationSpec
 from koopcast.studies.residual_estimator import ResidualEstimatorSpec
@@ -14,6 +15,7 @@ from koopcast.studies.subspace_embedding import SubspaceEmbeddingSpec
 
 AnyStudy: TypeAlias = Annotated[
     BandlimitedFeaturesSpec
+    | ExactTransferSpec
     | LeastSquaresSpec
     | RelaxationSpec
     | ResidualEstimatorSpec

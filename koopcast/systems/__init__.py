@@ -28,6 +28,7 @@ from koopcast.systems.lorenz63 import Lorenz63Spec
 from koopcast.systems.lorenz96 import Lorenz96Spec
 from koopcast.systems.lorenz96_two_scale import Lorenz96TwoScaleSpec
 from koopcast.systems.navier_stokes import NavierStokesSpec
+from koopcast.systems.pca_automaton import PCAAutomatonSpec
 from koopcast.systems.poisson import PoissonSpec
 from koopcast.systems.quasi_geostrophic import QuasiGeostrophicSpec
 from koopcast.systems.shallow_water import ShallowWaterSpec
@@ -59,6 +60,7 @@ AnySystem: TypeAlias = Annotated[
     | Lorenz96Spec
     | Lorenz96TwoScaleSpec
     | NavierStokesSpec
+    | PCAAutomatonSpec
     | PoissonSpec
     | QuasiGeostrophicSpec
     | ShallowWaterSpec
