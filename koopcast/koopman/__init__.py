@@ -4,8 +4,10 @@ from typing import Annotated, TypeAlias
 
 from koopcast.koopman.dmd import DMDSpec
 from koopcast.koopman.edmd import EDMDSpec
+from koopcast.koopman.info_kae import InfoKAESpec
+from koopcast.koopman.koopman_ae import KoopmanAESpec
 from koopcast.spec import Family
 
-AnyKoopman: TypeAlias = Annotated[DMDSpec | EDMDSpec, Family("koopman")]
+AnyKoopman: TypeAlias = Annotated[DMDSpec | EDMDSpec | InfoKAESpec | KoopmanAESpec, Family("koopman")]
 
-__all__ = ["AnyKoopman", "DMDSpec", "EDMDSpec"]
+__all__ = ["AnyKoopman", "DMDSpec", "EDMDSpec", "InfoKAESpec", "KoopmanAESpec"]

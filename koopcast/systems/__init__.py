@@ -24,6 +24,7 @@ from koopcast.systems.helmholtz import HelmholtzSpec
 from koopcast.systems.kdv import KdVSpec
 from koopcast.systems.kuramoto_sivashinsky import KuramotoSivashinskySpec
 from koopcast.systems.legendre_transform import LegendreTransformSpec
+from koopcast.systems.limit_cycle_waves import LimitCycleWavesSpec
 from koopcast.systems.lorenz63 import Lorenz63Spec
 from koopcast.systems.lorenz96 import Lorenz96Spec
 from koopcast.systems.lorenz96_two_scale import Lorenz96TwoScaleSpec
@@ -56,6 +57,7 @@ AnySystem: TypeAlias = Annotated[
     | KdVSpec
     | KuramotoSivashinskySpec
     | LegendreTransformSpec
+    | LimitCycleWavesSpec
     | Lorenz63Spec
     | Lorenz96Spec
     | Lorenz96TwoScaleSpec
