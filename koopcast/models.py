@@ -197,6 +197,8 @@ class ModelSpec(MethodSpec):
     """Whether it takes a step's `mapping`."""
     learns_dynamics: ClassVar[bool] = True
     """Whether it learns what follows what, without a `mapping`."""
+    rolls_out: ClassVar[bool] = True
+    """Whether `training.rollout` and what belongs to it say how it is trained; else its own options do."""
     has_correction: ClassVar[bool] = False
     """Whether the model holds a learned gain, for the assimilation methods that use it."""
 
@@ -263,6 +265,15 @@ class NetworkModelSpec(ModelSpec):
     def calibrate(self, network: nn.Module, pairs: Pairs) -> None:
         """Set what the network takes from the data before the first step (modes of the outputs); nothing
         here. What it sets stands in the network's state.
+        """
+
+    def conclude(self, model: NetworkModel, runs: Callable[[], Iterator[Tensor]]) -> None:
+        """Set what the trained network takes from the data after the last step (the linear operator of its
+        latent space); nothing here. What it sets stands in the network's state.
+
+        Args:
+            model: With the weights that are kept.
+            runs: Yields the runs of the training part in batches, physical units, as `loss` gets them.
         """
 
     def num_frames(self, signature: Signature, rollout: int) -> int:

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -191,6 +192,9 @@ class Trainer:
         """Return the model with the weights that are kept, its error and its card."""
         network = self.model.network
         network.load_state_dict(self.best)
+        network.eval()
+        with torch.no_grad():
+            self.task.spec.conclude(self.model, self._frames)
         error = self._error()
         rows = self.state.rows
         facts: dict[str, float | int | str] = {
@@ -313,7 +317,6 @@ class Trainer:
     @torch.no_grad()
     def _error(self) -> Float[Tensor, " channel"]:
         """Return the root mean square of the error of each variable of one prediction."""
-        self.model.network.eval()
         runs = self.valid_runs or self.runs
         total = torch.zeros(len(self.model.signature.outputs), dtype=torch.float64)
         for frames, weights in runs.weighted_batches(self.training.batch_size):
@@ -324,12 +327,16 @@ class Trainer:
             total += squares.sum(0).cpu().double()
         return (total / runs.count).sqrt()
 
+    def _frames(self) -> Iterator[Tensor]:
+        """Yield the runs of the training part in batches."""
+        for frames in self.runs.batches(self.training.batch_size):
+            yield frames.to(self.device)
+
     def _pairs(self) -> Any:
         """Yield normalised batches of what the network is given and should return."""
         names = tuple(self.task.data.info.variables)
         model, signature = self.model, self.model.signature
-        for frames in self.runs.batches(self.training.batch_size):
-            run = frames.to(self.device)
+        for run in self._frames():
             yield model.normalised(signature.given(run, names), signature.target(run, names))
 
     def _models(self) -> list[NetworkModel]:

@@ -1,6 +1,6 @@
 """Trajectories: what to integrate, and the true model that takes its steps."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -65,7 +65,14 @@ def describe(run: Run) -> FieldsInfo:
 
 
 class SystemDynamics(Dynamics):
-    """The true model: one step is one record interval."""
+    """The true model: one step is one record interval.
+
+    Args:
+        run: What to integrate.
+        device: Where.
+        parameters: Options that differ from sample to sample.
+        streams: Of each sample, where the random part of the steps is wanted; without, there is none.
+    """
 
     keeps_tensors = False
 
@@ -74,6 +81,7 @@ class SystemDynamics(Dynamics):
         run: Run,
         device: torch.device | str = "cpu",
         parameters: Mapping[str, Float[Tensor, " batch"]] | None = None,
+        streams: Sequence[torch.Generator] = (),
     ) -> None:
         self.info = describe(run)
         self.dtype = run.precision
@@ -81,6 +89,7 @@ class SystemDynamics(Dynamics):
         setting = Setting(torch.device(device), run.precision, parameters or {})
         self.problem: Problem = run.system.problem(setting)
         self._stepper: Callable[[Any], Any] = run.integrator.build(self.problem, run.step)
+        self._system, self._streams = run.system, streams if run.system.is_disturbed() else ()
         self._takes_arrays = isinstance(self.problem, Tendency) and self.problem.takes_arrays
 
     def step(self, state: Float[Tensor, "batch state"]) -> Float[Tensor, "batch state"]:
@@ -99,4 +108,7 @@ class SystemDynamics(Dynamics):
     def _stepped(self, x: Any) -> Any:
         for _ in range(self._every):
             x = self._stepper(x)
+            if self._streams:
+                rows = zip(x, self._streams, strict=True)
+                x = torch.stack([self._system.disturbed(row, stream) for row, stream in rows])
         return x

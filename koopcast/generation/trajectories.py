@@ -131,8 +131,9 @@ class _Batch:
         }
         self._weights = [recipe.draws.weight(sample, attempt) for sample in samples]
         self._is_first = attempt == 0
-        self.dynamics = SystemDynamics(self._run, recipe.device, self.parameters)
-        drawn = [self._run.system.initial(1, recipe.draws.generator(sample, attempt)) for sample in samples]
+        streams = [recipe.draws.generator(sample, attempt) for sample in samples]
+        self.dynamics = SystemDynamics(self._run, recipe.device, self.parameters, streams)
+        drawn = [self._run.system.initial(1, stream) for stream in streams]
         self.state = torch.cat(drawn).flatten(1).to(recipe.device, self._run.precision)
         self._defect: Float[Tensor, " sample"] | None = None
         for record in range(self._run.burn_in):

@@ -1,7 +1,13 @@
+"""Koopman models."""
+
+from typing import Annotated, TypeAlias
+
 from koopcast.koopman.dmd import DMDSpec
 from koopcast.koopman.dmdc import DMDcSpec
 from koopcast.koopman.edmd import EDMDSpec
 from koopcast.koopman.fb_dmd import FBDMDSpec
+from koopcast.koopman.info_kae import InfoKAESpec
+from koopcast.koopman.koopman_ae import KoopmanAESpec
 from koopcast.koopman.mr_dmd import MRDMDSpec
 from koopcast.koopman.opt_dmd import OptDMDSpec
 from koopcast.koopman.pi_dmd import PiDMDSpec
@@ -10,7 +16,17 @@ from koopcast.koopman.tls_dmd import TLSDMDSpec
 from koopcast.spec import Family
 
 AnyKoopman: TypeAlias = Annotated[
-    DMDSpec | DMDcSpec | EDMDSpec | FBDMDSpec | MRDMDSpec | OptDMDSpec | PiDMDSpec | ResDMDSpec | TLSDMDSpec,
+    DMDSpec
+    | DMDcSpec
+    | EDMDSpec
+    | FBDMDSpec
+    | InfoKAESpec
+    | KoopmanAESpec
+    | MRDMDSpec
+    | OptDMDSpec
+    | PiDMDSpec
+    | ResDMDSpec
+    | TLSDMDSpec,
     Family("koopman"),
 ]
 
@@ -20,6 +36,8 @@ __all__ = [
     "DMDcSpec",
     "EDMDSpec",
     "FBDMDSpec",
+    "InfoKAESpec",
+    "KoopmanAESpec",
     "MRDMDSpec",
     "OptDMDSpec",
     "PiDMDSpec",

@@ -5,7 +5,10 @@ from typing import Annotated, TypeAlias
 from koopcast.metrics.acc import ACCSpec
 from koopcast.metrics.base import MetricSpec, Score, Verification
 from koopcast.metrics.crps import CRPSSpec
+from koopcast.metrics.effective_dim import EffectiveDimSpec
 from koopcast.metrics.energy_spectrum import EnergySpectrumSpec
+from koopcast.metrics.info_nce import InfoNCESpec
+from koopcast.metrics.nrmse import NRMSESpec
 from koopcast.metrics.parameters import ParametersSpec
 from koopcast.metrics.rank_histogram import RankHistogramSpec
 from koopcast.metrics.rel_l2 import RelativeL2Spec
@@ -17,7 +20,10 @@ from koopcast.spec import Family
 AnyMetric: TypeAlias = Annotated[
     ACCSpec
     | CRPSSpec
+    | EffectiveDimSpec
     | EnergySpectrumSpec
+    | InfoNCESpec
+    | NRMSESpec
     | ParametersSpec
     | RankHistogramSpec
     | RelativeL2Spec

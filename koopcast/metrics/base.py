@@ -34,8 +34,8 @@ class Verification:
     axes: tuple[Axis, ...] = ()
     is_joint: bool = False
     """Whether the times of a sample are one output, whose relative error is taken over all of them."""
-    parameters: int | None = None
-    """Real parameters of the model, where they are counted."""
+    card: Mapping[str, float] = field(default_factory=dict)
+    """Numbers that the model's card holds: `parameters`, `effective_dim`."""
 
     @property
     def space(self) -> tuple[str, ...]:
@@ -68,7 +68,8 @@ class MetricSpec(MethodSpec):
 
     needs_members: ClassVar[bool] = False
     needs_climatology: ClassVar[bool] = False
-    needs_parameters: ClassVar[bool] = False
+    needs_card: ClassVar[str | None] = None
+    """Entry of the model's card without which a subject has no score."""
     perfect: ClassVar[float] = 0.0
     """Value of a perfect forecast."""
     sense: ClassVar[Sense] = "lower"

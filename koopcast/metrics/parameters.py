@@ -2,9 +2,8 @@
 
 from typing import Literal
 
-import xarray as xr
-
 from koopcast.metrics.base import MetricSpec, Score, Verification
+from koopcast.metrics.cards import entry
 
 
 class ParametersSpec(MetricSpec):
@@ -12,11 +11,9 @@ class ParametersSpec(MetricSpec):
 
     kind: Literal["parameters"] = "parameters"
 
-    needs_parameters = True
+    needs_card = "parameters"
     reference = "standard"
 
     def score(self, pair: Verification) -> Score:
         """Return the number."""
-        count = float(pair.parameters or 0)
-        leads = pair.truth["lead"]
-        return Score(xr.DataArray([count] * leads.size, dims="lead", coords={"lead": leads}), count, "1")
+        return entry(pair, "parameters")

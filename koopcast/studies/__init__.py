@@ -8,6 +8,7 @@ from koopcast.studies.bandlimited_features import BandlimitedFeaturesSpec
 from koopcast.studies.base import Findings as Findings
 from koopcast.studies.base import StudySpec as StudySpec
 from koopcast.studies.doubling_spectrum import DoublingSpectrumSpec
+from koopcast.studies.exact_transfer import ExactTransferSpec
 from koopcast.studies.least_squares import LeastSquaresSpec
 from koopcast.studies.rational_kernel import RationalKernelSpec
 from koopcast.studies.relaxation import RelaxationSpec
@@ -20,6 +21,7 @@ AnyStudy: TypeAlias = Annotated[
     AdversarialPairSpec
     | BandlimitedFeaturesSpec
     | DoublingSpectrumSpec
+    | ExactTransferSpec
     | LeastSquaresSpec
     | RationalKernelSpec
     | RelaxationSpec

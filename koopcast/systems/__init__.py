@@ -24,10 +24,12 @@ from koopcast.systems.helmholtz import HelmholtzSpec
 from koopcast.systems.kdv import KdVSpec
 from koopcast.systems.kuramoto_sivashinsky import KuramotoSivashinskySpec
 from koopcast.systems.legendre_transform import LegendreTransformSpec
+from koopcast.systems.limit_cycle_waves import LimitCycleWavesSpec
 from koopcast.systems.lorenz63 import Lorenz63Spec
 from koopcast.systems.lorenz96 import Lorenz96Spec
 from koopcast.systems.lorenz96_two_scale import Lorenz96TwoScaleSpec
 from koopcast.systems.navier_stokes import NavierStokesSpec
+from koopcast.systems.pca_automaton import PCAAutomatonSpec
 from koopcast.systems.poisson import PoissonSpec
 from koopcast.systems.quasi_geostrophic import QuasiGeostrophicSpec
 from koopcast.systems.shallow_water import ShallowWaterSpec
@@ -55,10 +57,12 @@ AnySystem: TypeAlias = Annotated[
     | KdVSpec
     | KuramotoSivashinskySpec
     | LegendreTransformSpec
+    | LimitCycleWavesSpec
     | Lorenz63Spec
     | Lorenz96Spec
     | Lorenz96TwoScaleSpec
     | NavierStokesSpec
+    | PCAAutomatonSpec
     | PoissonSpec
     | QuasiGeostrophicSpec
     | ShallowWaterSpec

@@ -62,6 +62,16 @@ class EvolvingSpec(SystemSpec):
         """Return why the system takes no integration step `dt`, and what to give; None where it does."""
         return None
 
+    def disturbed(
+        self, state: Float[Tensor, "*batch state"], generator: torch.Generator
+    ) -> Float[Tensor, "*batch state"]:
+        """Return the state after the random part of one step, where `is_disturbed`."""
+        return state
+
+    def is_disturbed(self) -> bool:
+        """Return whether a step has a random part; as a forecast model the system is without it."""
+        return False
+
     def invariants(
         self, fields: Float[Tensor, "batch *space channel"], setting: Setting = ON_CPU
     ) -> Mapping[str, Float[Tensor, " batch"]]:

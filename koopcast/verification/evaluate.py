@@ -12,11 +12,11 @@ from koopcast.dynamics import Dynamics
 from koopcast.fields import FieldData
 from koopcast.mapping import Signature
 from koopcast.metrics import MetricSpec
-from koopcast.models import MapModel, Model
+from koopcast.models import MapModel
 from koopcast.verification import analyses, maps
 from koopcast.verification.analyses import AnalysisFields
 from koopcast.verification.examples import analysis_example, forecast_example
-from koopcast.verification.fields import Setting, Subject, area_weights
+from koopcast.verification.fields import Setting, Subject, area_weights, numbers
 from koopcast.verification.pairs import Pairs, Starts, expected, forecast, longest_history
 from koopcast.verification.table import Sheet, metric_names, score_mapping
 
@@ -67,7 +67,7 @@ def evaluate(
         setting = _forecast_setting(pairs, climatology)
         for name, model in models.items():
             frames = forecast(model, pairs, device or torch.device("cpu"))
-            subject = Subject(name, frames, parameters=_parameters(model))
+            subject = Subject(name, frames, card=numbers(model))
             sheet.add(setting, subject, "forecast", leads=True, pooled=True)
             examples[name] = forecast_example(setting, subject, data)
         for baseline in baselines:
@@ -121,11 +121,6 @@ def _forecast_setting(pairs: Pairs, climatology: BaselineSpec) -> Setting:
         climatology=expected(climatology, pairs),
         area=area_weights(data),
     )
-
-
-def _parameters(model: Dynamics) -> int | None:
-    count = model.card().get("parameters") if isinstance(model, Model) else None
-    return None if count is None else int(count)
 
 
 def _timeless(baseline: BaselineSpec, fields: AnalysisFields, truth: FieldData) -> Subject:

@@ -1,7 +1,7 @@
 """Tensors as the aligned arrays that metrics read."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from koopcast.fields import FieldData
 from koopcast.grids import FieldsInfo
 from koopcast.metrics import Verification
+from koopcast.models import Learned
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,8 @@ class Subject:
     name: str
     frames: Float[Tensor, "sample time lead *space channel"]
     members: Float[Tensor, "sample member time lead *space channel"] | None = None
-    parameters: int | None = None
-    """Real parameters of the model behind it, where they are counted."""
+    card: Mapping[str, float] = field(default_factory=dict)
+    """Numbers of the card of the model behind it."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Setting:
                     area=self.area,
                     axes=self.info.axes,
                     is_joint=self.is_joint,
-                    parameters=subject.parameters,
+                    card=subject.card,
                 ),
             )
 
@@ -69,6 +70,12 @@ class Setting:
         return xr.DataArray(
             values.numpy(), dims=dims, coords={"lead": list(self.leads)}, name=name, attrs=attrs
         )
+
+
+def numbers(model: object) -> dict[str, float]:
+    """Return the numbers of a model's card; what was not learned has none."""
+    card = model.card() if isinstance(model, Learned) else {}
+    return {name: float(value) for name, value in card.items() if not isinstance(value, str)}
 
 
 def area_weights(data: FieldData) -> xr.DataArray | None:

@@ -14,7 +14,7 @@ from koopcast.grids import FieldsInfo
 from koopcast.mapping import Signature
 from koopcast.models import MapModel
 from koopcast.progress import report
-from koopcast.verification.fields import Setting, Subject, area_weights
+from koopcast.verification.fields import Setting, Subject, area_weights, numbers
 
 BATCH = 64
 LONGEST = 240
@@ -66,9 +66,7 @@ def predicted(name: str, model: MapModel, data: FieldData, device: torch.device)
         outputs.append(model.predict(given).cpu())
         done += len(run)
         report("map", done, runs.count)
-    count = model.card().get("parameters")
-    parameters = None if count is None else int(count)
-    return Subject(name, torch.cat(outputs)[:, :, None], parameters=parameters)
+    return Subject(name, torch.cat(outputs)[:, :, None], card=numbers(model))
 
 
 def map_example(setting: Setting, subject: Subject, data: FieldData) -> xr.Dataset:

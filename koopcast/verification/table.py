@@ -89,7 +89,7 @@ class Sheet:
             for name, metric in self.metrics.items():
                 if metric.needs_members and pair.members is None:
                     continue
-                if metric.needs_parameters and pair.parameters is None:
+                if metric.needs_card is not None and metric.needs_card not in pair.card:
                     continue
                 score = metric.score(_at(pair, sound)) if sound else None
                 pairs = "map" if role == "map" else "forecast" if leads else "analysis"

@@ -129,6 +129,13 @@ class TrainStep(Step):
         if self.training is not None:
             for problem in self.training.loss.faults(signature):
                 yield problem.below("training", "loss")
+            for name in ("rollout", "curriculum", "push_forward", "noise"):
+                if not self.model.rolls_out and name in self.training.model_fields_set:
+                    yield Problem(
+                        ("training", name),
+                        f"'{self.model.kind}' lays out its training windows itself and takes no `{name}`; "
+                        "remove it, and see the options of the model",
+                    )
             if not signature.is_dynamics and self.training.rollout > 1:
                 yield Problem(
                     ("training", "rollout"),

@@ -1,0 +1,206 @@
+"""The network of Koopman autoencoders, and what their training makes small."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from koopcast.koopman.encoders import AnyEncoder, Ends
+from koopcast.koopman.latent import LatentModel, LatentNetwork
+from koopcast.models import Compare, Context, NetworkModel
+from koopcast.numerics.information import (
+    covariance,
+    gaussian_information,
+    info_nce,
+    von_neumann_entropy,
+)
+
+Estimator = Literal["infonce", "gaussian"]
+FIGURES = ("effective_dim", "info_nce", "mi", "latent_error")
+"""Numbers that a trained network keeps of itself."""
+NOISE_FLOOR = 1e-6
+"""Share of the mean latent variance added to the covariance of residuals, so that its determinant exists."""
+
+
+@dataclass(frozen=True)
+class Aims:
+    """What a training makes small; the words are those of the options."""
+
+    is_learned: bool
+    """Whether the operator is a parameter; else ridge regression gives it."""
+    ridge: float
+    rollout_steps: int
+    beta: float
+    alpha: float = 0.0
+    gamma: float = 0.0
+    neighbours: int = 3
+    temperature: float = 0.07
+    estimator: Estimator = "infonce"
+
+
+class KoopmanAutoencoder(LatentNetwork):
+    """z = encoder(x), z' = z K, x = decoder(z): latent vectors are rows.
+
+    A learned K is a parameter and begins as the identity. Otherwise K is the ridge regression of the latent
+    windows at hand, through which no gradient flows, and after training that of all windows.
+    """
+
+    operator: Tensor
+    noise_matrix: Tensor
+    figures: Tensor
+
+    def __init__(
+        self, encoder: AnyEncoder, ends: Ends, history: int, aims: Aims, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder.encoder(ends, generator)
+        self.decoder = encoder.decoder(ends, generator)
+        self.history, self.aims = history, aims
+        if aims.is_learned:
+            self.operator = nn.Parameter(torch.eye(ends.latent))
+        else:
+            self.register_buffer("operator", torch.eye(ends.latent, dtype=torch.float64))
+        self.register_buffer("noise_matrix", torch.zeros(ends.latent, ends.latent, dtype=torch.float64))
+        self.register_buffer("figures", torch.full((len(FIGURES),), torch.nan, dtype=torch.float64))
+
+    def encode(self, frames: Float[Tensor, "batch frame *space channel"]) -> Float[Tensor, "batch latent"]:
+        """Return the latent vector of `history` frames."""
+        z: Tensor = self.encoder(frames.movedim(1, -2).flatten(-2))
+        return z
+
+    def step(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch latent"]:
+        """Return z K."""
+        following: Tensor = z @ self.operator.to(z.dtype)
+        return following
+
+    def decode(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch *space channel"]:
+        """Return the last frame."""
+        x: Tensor = self.decoder(z)
+        return x
+
+    def latents(
+        self, frames: Float[Tensor, "batch frame *space channel"]
+    ) -> Float[Tensor, "batch time latent"]:
+        """Return the latent vectors that end at each frame from the `history`-th on."""
+        count = frames.shape[1] - self.history + 1
+        stacked = torch.stack([frames[:, n : n + self.history] for n in range(count)], dim=1)
+        Z: Tensor = self.encode(stacked.flatten(0, 1)).unflatten(0, stacked.shape[:2])
+        return Z
+
+    def objective(
+        self,
+        run: Float[Tensor, "batch frame *space channel"],
+        model: NetworkModel,
+        compare: Compare,
+        context: Context,
+    ) -> Float[Tensor, ""]:
+        """Return reconstruction + forecasts + β latent forecasts - α I - γ S(P) of a batch of windows."""
+        assert isinstance(model, LatentModel)
+        aims, truth = self.aims, run[:, self.history - 1 :]
+        Z = self.latents(model.features(run))
+        K = self.operator if aims.is_learned else regression(Z.detach(), aims.ridge)
+
+        def departure(latents: Tensor, first: int) -> Tensor:
+            return compare(model.decode(latents.flatten(0, 1)), truth[:, first:].flatten(0, 1))
+
+        ahead, forecasts, drifts = Z, [], []
+        for steps in range(1, aims.rollout_steps + 1):
+            ahead = ahead[:, :-1] @ K
+            forecasts.append(departure(ahead, steps))
+            drifts.append((Z[:, steps:] - ahead).square().mean())
+        total = departure(Z, 0) + torch.stack(forecasts).mean()
+        total = total + aims.beta * torch.stack(drifts).mean()
+        if aims.alpha > 0:
+            total = total - aims.alpha * self._information(Z, K)
+        if aims.gamma > 0:
+            total = total - aims.gamma * von_neumann_entropy(covariance(Z.flatten(0, 1).double())).float()
+        return total
+
+    def _information(
+        self, Z: Float[Tensor, "batch time latent"], K: Float[Tensor, "latent latent"]
+    ) -> Float[Tensor, ""]:
+        """Return the mutual information of a latent vector and its neighbours in time, up to a constant."""
+        if self.aims.estimator == "infonce":
+            return -info_nce(Z, self.aims.neighbours, self.aims.temperature)
+        Z, K = Z.double(), K.double()
+        C = covariance(Z.flatten(0, 1))
+        residual = (Z[:, 1:] - Z[:, :-1] @ K).flatten(0, 1)
+        return gaussian_information(C, K, _with_floor(covariance(residual), C), self.aims.neighbours).float()
+
+    def conclude(self, runs: Callable[[], Iterator[Tensor]]) -> None:
+        """Set the operator, the covariance of its residuals and the figures from all training windows."""
+        latents = [self.latents(run).double() for run in runs()]
+        Z = torch.cat(latents)
+        if not self.aims.is_learned:
+            self.operator.copy_(regression(Z, self.aims.ridge))
+        K = self.operator.double()
+        residual = (Z[:, 1:] - Z[:, :-1] @ K).flatten(0, 1)
+        self.noise_matrix.copy_(residual.mT @ residual / len(residual))
+        C, k = covariance(Z.flatten(0, 1)), self.aims.neighbours
+        nce = torch.tensor(torch.nan)
+        if Z.shape[1] >= 2 * k + 2:
+            losses = torch.stack([len(part) * info_nce(part, k, self.aims.temperature) for part in latents])
+            nce = losses.sum() / len(Z)
+        information = gaussian_information(C, K, _with_floor(self.noise_matrix, C), 1)
+        error = residual.norm() / (Z[:, 1:] - Z[:, 1:].mean((0, 1))).norm()
+        self.figures.copy_(torch.stack([von_neumann_entropy(C).exp(), nce, information, error]))
+
+    def noise(self) -> Float[Tensor, "latent rank"] | None:
+        """Return the factor of the covariance of the residuals."""
+        values, vectors = torch.linalg.eigh(self.noise_matrix)
+        kept = values > values.max() * len(values) * torch.finfo(values.dtype).eps
+        factor = vectors[:, kept] * values[kept].sqrt()
+        return factor.to(torch.float32) if bool(kept.any()) else None
+
+    def facts(self) -> dict[str, float | int | str]:
+        """Return the figures that are known, and the spectral radius."""
+        figures = dict(zip(FIGURES, self.figures.tolist(), strict=True))
+        known: dict[str, float | int | str] = {n: value for n, value in figures.items() if np.isfinite(value)}
+        return {**known, "spectral_radius": float(np.abs(self.eigenvalues()).max())}
+
+    def eigenvalues(self) -> np.ndarray:
+        """Return the eigenvalues of K, largest modulus first."""
+        values = np.linalg.eigvals(self.operator.detach().cpu().double().numpy())
+        return np.asarray(values[np.lexsort((-values.imag, -np.abs(values)))])
+
+    def diagnostics(self) -> xr.Dataset:
+        """Return the operator and its eigenvalues."""
+        values = self.eigenvalues()
+        parts = {
+            "eigenvalue_real": (values.real, "real part of the eigenvalue"),
+            "eigenvalue_imag": (values.imag, "imaginary part of the eigenvalue"),
+            "eigenvalue_abs": (np.abs(values), "modulus of the eigenvalue"),
+        }
+        arrays = {
+            name: xr.DataArray(numbers, dims="mode", attrs={"units": "1", "long_name": text})
+            for name, (numbers, text) in parts.items()
+        }
+        K = self.operator.detach().cpu().double().numpy()
+        attributes = {"units": "1", "long_name": "operator of latent rows, z' = z K"}
+        operator = xr.DataArray(K, dims=("latent", "latent_next"), attrs=attributes)
+        return xr.Dataset({**arrays, "operator": operator})
+
+
+def regression(Z: Float[Tensor, "batch time latent"], ridge: float) -> Float[Tensor, "latent latent"]:
+    """Return K = (ZᵀZ + ρ)⁻¹ ZᵀZ' of rows z' ≈ z K, products being means over the windows; ρ is `ridge`.
+
+    Computed in double precision. With ρ = 0 it is the solution of smallest norm.
+    """
+    X, Y = Z[:, :-1].double().flatten(0, 1), Z[:, 1:].double().flatten(0, 1)
+    if ridge == 0:
+        K: Tensor = torch.linalg.lstsq(X, Y, driver="gelsd").solution
+        return K.to(Z.dtype)
+    G, A = X.mT @ X / len(Z), X.mT @ Y / len(Z)
+    K = torch.linalg.solve(G + ridge * torch.eye(len(G), dtype=G.dtype, device=G.device), A)
+    return K.to(Z.dtype)
+
+
+def _with_floor(noise: Float[Tensor, "latent latent"], C: Float[Tensor, "latent latent"]) -> Tensor:
+    """Return a covariance that is surely positive definite."""
+    size = C.diagonal().mean() * NOISE_FLOOR + torch.finfo(C.dtype).tiny
+    return noise + size * torch.eye(len(noise), dtype=noise.dtype, device=noise.device)
