@@ -32,8 +32,8 @@ class MRDMDSpec(ProjectedSpec):
 
     A window of T steps keeps the modes with |log λ| ≤ 2π cycles / T: those that turn at most `cycles` times
     in it. What they explain is taken off, and the window is split in two. A forecast uses the slow modes
-    found at each level of the last window: the state is taken apart into them by least squares, and what they
-    do not hold is gone after one step.
+    found at each level of the last window: the state is taken apart into them by least squares, larger shares
+    to stronger ones, and what they do not hold is gone after one step.
     """
 
     kind: Literal["mr_dmd"] = "mr_dmd"
@@ -50,7 +50,7 @@ class MRDMDSpec(ProjectedSpec):
     def own_rules(self, fields: FieldsInfo) -> Iterator[Problem]:
         """Yield what the method alone rules out."""
         times = fields.parts.get("train", fields.whole).num_times - self.delays + 1
-        if times >> (self.levels - 1) < LEAST_STATES:
+        if times > 1 and times >> (self.levels - 1) < LEAST_STATES:
             most = max(1, int(times // LEAST_STATES).bit_length())
             yield Problem(
                 ("levels",),
@@ -76,7 +76,10 @@ class MRDMDSpec(ProjectedSpec):
             )
         values = torch.cat([slow.values for slow in last])
         patterns = torch.cat([slow.patterns for slow in last], dim=1)
-        K = (patterns * values @ torch.linalg.pinv(patterns)).real
+        # Where modes are more than directions, those that were strong take the larger share.
+        strength = torch.cat([slow.amplitudes for slow in last]).to(patterns.dtype)
+        weighted = patterns * strength
+        K = (weighted * values @ torch.linalg.pinv(weighted)).real
         states, following = projection.pairs(None, generator)
         fit = Fit(K, states, following, float(projection.rank))
         table = torch.cat([slow.table() for slow in found])

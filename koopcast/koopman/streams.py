@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float
@@ -66,7 +67,7 @@ class Stream:
         for block, frames in self._blocks(self._delays):
             samples = (block.samples[0] - view.samples[0], block.samples[1] - view.samples[0])
             first, last = block.times[0] - view.times[0], block.times[1] - view.times[0]
-            values = frames.to(torch.float64)[:, :, self._cells].flatten(2)
+            values = frames[:, :, self._cells].flatten(2)
             values.sub_(self.tensors["offset"]).div_(self.tensors["factor"])
             stacks = values if self._delays == 1 else delayed(values, self._delays)
             yield Window(samples, (first, last - self._delays + 1)), stacks
@@ -74,12 +75,13 @@ class Stream:
     def _blocks(self, length: int) -> Iterator[tuple[Window, Tensor]]:
         """Yield the fields of each block of runs, while the next one is read."""
         blocks = Runs(self._data, length, "the training fields").blocks
+        read = partial(self._data.tensor, dtype=torch.float64)
         with ThreadPoolExecutor(1, thread_name_prefix="koopcast-read") as reader:
-            ahead = reader.submit(self._data.tensor, window=blocks[0])
+            ahead = reader.submit(read, window=blocks[0])
             for block, following in zip(blocks, [*blocks[1:], None], strict=True):
                 frames = ahead.result()
                 if following is not None:
-                    ahead = reader.submit(self._data.tensor, window=following)
+                    ahead = reader.submit(read, window=following)
                 yield block, frames
 
     def _normaliser(self, spec: LatentSpec) -> dict[str, Tensor]:
@@ -91,9 +93,9 @@ class Stream:
         count = torch.zeros(*info.shape, 1, dtype=torch.float64)
         total, squares = torch.zeros(2, *shape, dtype=torch.float64)
         largest, shift = torch.zeros((), dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)
-        for block, frames in self._blocks(1):
+        for block, values in self._blocks(1):
             valid = FieldData(self._data.dataset, info, block).valid()
-            values, num = frames.to(torch.float64), valid.expand(*frames.shape[:-1], 1).sum(dim=(0, 1))
+            num = valid.expand(*values.shape[:-1], 1).sum(dim=(0, 1))
             largest = torch.maximum(largest, values.abs().max())
             if not bool(count.any()):
                 # Sums of departures from a value of the right size keep the digits of a small variance.
