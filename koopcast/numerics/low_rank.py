@@ -63,7 +63,9 @@ def noise_threshold(beta: float) -> float:
 def _exact(
     A: Float[Tensor, "row column"], rank: int | None
 ) -> tuple[Float[Tensor, "row kept"], Float[Tensor, " rank"], Float[Tensor, "kept column"]]:
-    """Return the factors, at most `rank` directions and all singular values; of a matrix much longer on one side, by a QR factorisation of that side first."""
+    """Return the factors, with all singular values and at most `rank` directions; of a matrix much longer on
+    one side, by a QR factorisation of that side first.
+    """
     if max(A.shape) < 2 * min(A.shape):
         U, singular, Vh = torch.linalg.svd(A, full_matrices=False)
         return U, singular, Vh
