@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ import zarr
 
 from koopcast.fields import FieldData
 from koopcast.grids import Axis, FieldsInfo, TimeAxis, Window
-from koopcast.koopman import DMDSpec
+from koopcast.koopman import DMDSpec, OptDMDSpec
 from koopcast.models import Model
 
 RANK = 32
@@ -44,9 +44,14 @@ def fields(values: np.ndarray) -> FieldData:
     return FieldData(dataset, info)
 
 
+def ordered(values: np.ndarray) -> np.ndarray:
+    """Return complex numbers by imaginary part, then real part: conjugates differ in the first."""
+    return values[np.lexsort((values.real, values.imag.round(9)))]
+
+
 def eigenvalues(model: Model) -> np.ndarray:
-    """Return all eigenvalues of the map of a model, sorted."""
-    return np.sort_complex(np.linalg.eigvals(model.tensors()["operator"].numpy()))
+    """Return all eigenvalues of the map of a model, in order."""
+    return ordered(np.linalg.eigvals(model.tensors()["operator"].numpy()))
 
 
 def dmd() -> Contest:
@@ -64,12 +69,36 @@ def dmd() -> Contest:
         return eigenvalues(spec.fit(data, torch.Generator().manual_seed(0)))
 
     def pydmd() -> np.ndarray:
-        return np.sort_complex(DMD(svd_rank=RANK).fit(values.T).eigs)
+        return ordered(DMD(svd_rank=RANK).fit(values.T).eigs)
 
     return Contest({"koopcast": ours, "PyDMD": pydmd})
 
 
-CASES: dict[str, Callable[[], Contest]] = {"dmd": dmd}
+def opt_dmd() -> Contest:
+    """Three noisy oscillations at 200 unequal times of 2000 values: optimised DMD, rank 6."""
+    from pydmd import BOPDMD
+
+    rng = np.random.default_rng(0)
+    times = np.sort(rng.uniform(0, 60, 200))
+    rates = np.array([-0.01 + 0.4j, -0.02 + 1.1j, 1.9j])
+    patterns = rng.standard_normal((3, 2000)) + 1j * rng.standard_normal((3, 2000))
+    values = (np.exp(np.outer(times, rates)) @ patterns).real
+    values += 0.1 * rng.standard_normal(values.shape)
+    data, step = fields(values), float(np.median(np.diff(times)))
+    info = replace(data.info, time=TimeAxis(200, ""))
+    data = FieldData(data.dataset.assign_coords(time=times), info)
+    spec = OptDMDSpec(rank=6, center=False)
+
+    def ours() -> np.ndarray:
+        return ordered(np.log(eigenvalues(spec.fit(data, torch.Generator().manual_seed(0)))) / step)
+
+    def pydmd() -> np.ndarray:
+        return ordered(BOPDMD(svd_rank=6, num_trials=0, use_proj=True).fit(values.T, times).eigs)
+
+    return Contest({"koopcast": ours, "PyDMD": pydmd})
+
+
+CASES: dict[str, Callable[[], Contest]] = {"dmd": dmd, "opt_dmd": opt_dmd}
 """Name -> what prepares the data and the entries."""
 
 

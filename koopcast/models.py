@@ -197,6 +197,8 @@ class ModelSpec(MethodSpec):
     """Whether it takes a step's `mapping`."""
     learns_dynamics: ClassVar[bool] = True
     """Whether it learns what follows what, without a `mapping`."""
+    takes_subset: ClassVar[bool] = True
+    """Whether it can learn from some of the training pairs alone."""
     has_correction: ClassVar[bool] = False
     """Whether the model holds a learned gain, for the assimilation methods that use it."""
 

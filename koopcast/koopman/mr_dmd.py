@@ -43,6 +43,7 @@ class MRDMDSpec(ProjectedSpec):
     cycles: PositiveInt = 2
     """Turns in a window up to which a mode is slow."""
 
+    takes_subset = False
     reference = (
         "Kutz, Fu & Brunton 2016; departs in that every step of a window counts, so that no fast mode is "
         "taken for a slow one, and in the forecast from the last windows"

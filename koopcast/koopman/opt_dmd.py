@@ -53,6 +53,7 @@ class OptDMDSpec(ProjectedSpec):
     """Share of the records in a bag."""
 
     takes_unequal_steps = True
+    takes_subset = False
     reference = (
         "Askham & Kutz 2018; bags: Sashidhar & Kutz 2022; departs in Kaufman's Jacobian, and in that the "
         "modes of several trajectories are the leading singular vectors of their amplitudes"

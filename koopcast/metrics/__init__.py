@@ -6,7 +6,9 @@ from koopcast.metrics.acc import ACCSpec
 from koopcast.metrics.base import MetricSpec, Score, Verification
 from koopcast.metrics.crps import CRPSSpec
 from koopcast.metrics.energy_spectrum import EnergySpectrumSpec
+from koopcast.metrics.mode_residual import ModeResidualSpec
 from koopcast.metrics.parameters import ParametersSpec
+from koopcast.metrics.period_error import PeriodErrorSpec
 from koopcast.metrics.rank_histogram import RankHistogramSpec
 from koopcast.metrics.rel_l2 import RelativeL2Spec
 from koopcast.metrics.relative_mse import RelativeMSESpec
@@ -18,7 +20,9 @@ AnyMetric: TypeAlias = Annotated[
     ACCSpec
     | CRPSSpec
     | EnergySpectrumSpec
+    | ModeResidualSpec
     | ParametersSpec
+    | PeriodErrorSpec
     | RankHistogramSpec
     | RelativeL2Spec
     | RelativeMSESpec
@@ -33,7 +37,9 @@ __all__ = [
     "CRPSSpec",
     "EnergySpectrumSpec",
     "MetricSpec",
+    "ModeResidualSpec",
     "ParametersSpec",
+    "PeriodErrorSpec",
     "RMSESpec",
     "RankHistogramSpec",
     "RelativeL2Spec",

@@ -36,6 +36,9 @@ class Verification:
     """Whether the times of a sample are one output, whose relative error is taken over all of them."""
     parameters: int | None = None
     """Real parameters of the model, where they are counted."""
+    spectrum: xr.Dataset | None = None
+    """`eigenvalue_real`, `eigenvalue_imag` and `residual` `(mode)` of one step of the model, where it has
+    them."""
 
     @property
     def space(self) -> tuple[str, ...]:
@@ -69,6 +72,7 @@ class MetricSpec(MethodSpec):
     needs_members: ClassVar[bool] = False
     needs_climatology: ClassVar[bool] = False
     needs_parameters: ClassVar[bool] = False
+    needs_spectrum: ClassVar[bool] = False
     perfect: ClassVar[float] = 0.0
     """Value of a perfect forecast."""
     sense: ClassVar[Sense] = "lower"

@@ -67,7 +67,8 @@ def evaluate(
         setting = _forecast_setting(pairs, climatology)
         for name, model in models.items():
             frames = forecast(model, pairs, device or torch.device("cpu"))
-            subject = Subject(name, frames, parameters=_parameters(model))
+            spectrum = _spectrum(model) if any(metric.needs_spectrum for metric in metrics) else None
+            subject = Subject(name, frames, parameters=_parameters(model), spectrum=spectrum)
             sheet.add(setting, subject, "forecast", leads=True, pooled=True)
             examples[name] = forecast_example(setting, subject, data)
         for baseline in baselines:
@@ -126,6 +127,14 @@ def _forecast_setting(pairs: Pairs, climatology: BaselineSpec) -> Setting:
 def _parameters(model: Dynamics) -> int | None:
     count = model.card().get("parameters") if isinstance(model, Model) else None
     return None if count is None else int(count)
+
+
+def _spectrum(model: Dynamics) -> xr.Dataset | None:
+    if not isinstance(model, Model):
+        return None
+    names = ["eigenvalue_real", "eigenvalue_imag", "residual"]
+    diagnostics = model.diagnostics()
+    return diagnostics[names] if set(names) <= set(diagnostics) else None
 
 
 def _timeless(baseline: BaselineSpec, fields: AnalysisFields, truth: FieldData) -> Subject:

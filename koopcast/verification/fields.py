@@ -23,6 +23,8 @@ class Subject:
     members: Float[Tensor, "sample member time lead *space channel"] | None = None
     parameters: int | None = None
     """Real parameters of the model behind it, where they are counted."""
+    spectrum: xr.Dataset | None = None
+    """Eigenvalues of the model behind it and their residuals, where it has them."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Setting:
                     axes=self.info.axes,
                     is_joint=self.is_joint,
                     parameters=subject.parameters,
+                    spectrum=subject.spectrum,
                 ),
             )
 
