@@ -84,12 +84,7 @@ class OptDMDSpec(ProjectedSpec):
         modes = series.modes(series.first_rates(), self.stable)
         bags = [_matched(bag, modes) for bag in self._bagged(series, modes.rates, generator)]
         if bags:
-            modes = Modes(
-                *(
-                    torch.stack([getattr(bag, part.name) for bag in bags]).mean(dim=0)
-                    for part in fields(Modes)
-                )
-            )
+            modes = _mean(bags)
         amplitudes = Amplitudes.of(modes)
         tensors = amplitudes.tensors(projection, partial(series.pairs, amplitudes))
         if bags:
@@ -110,7 +105,7 @@ class OptDMDSpec(ProjectedSpec):
 
     def _bagged(
         self, series: "Series", start: Complex[Tensor, " mode"], generator: torch.Generator
-    ) -> Iterator["Modes"]:
+    ) -> Iterator[Modes]:
         """Yield the modes of random subsets of the records."""
         choose, count = numpy_from(generator), len(series.times)
         for bag in range(self.bags):
@@ -241,6 +236,12 @@ def _matched(modes: Modes, other: Modes) -> Modes:
     along = (other.patterns.conj() * patterns).sum(dim=0)
     patterns = patterns * (along.conj() / along.abs().clamp_min(1e-300))
     return replace(modes, rates=modes.rates[order], patterns=patterns, strengths=modes.strengths[order])
+
+
+def _mean(bags: Sequence[Modes]) -> Modes:
+    """Return the modes with the mean of each part."""
+    parts = ([getattr(bag, part.name) for bag in bags] for part in fields(Modes))
+    return Modes(*(torch.stack(values).mean(dim=0) for values in parts))
 
 
 def _deviations(

@@ -54,6 +54,23 @@ def test_a_forecast_holds_the_last_input(make_fields: MakeFields, generator: tor
     assert not model.noise_factor()[3:].any()
 
 
+def test_several_inputs_of_many_cells_have_directions_of_their_own(
+    make_fields: MakeFields, generator: torch.Generator
+) -> None:
+    rng = np.random.default_rng(3)
+    v, w = rng.normal(size=(2, 4, 25, 3))
+    x = [rng.normal(size=(4, 3))]
+    for time in range(24):
+        x.append(x[-1] @ A.T + 0.4 * v[:, time] - 0.2 * w[:, time, ::-1])
+    fields = make_fields(np.stack([v, np.stack(x, axis=1), w], axis=-1))
+    model = DMDcSpec(inputs=("u2", "u0"), center=False, rank=None, ridge=0.0).fit(fields, generator)
+    assert model.tensors()["operator"].shape == (9, 9)
+    frames = fields.tensor(dtype=torch.float64)
+    ahead = model.forecast(frames[:, 7:8], [1])[:, 0]
+    assert torch.allclose(ahead[..., 1], frames[:, 8, :, 1], atol=1e-9)
+    assert torch.allclose(ahead[..., [0, 2]], frames[:, 7][..., [0, 2]], atol=1e-12)
+
+
 def test_delays_stack_the_states_and_not_the_inputs(
     make_fields: MakeFields, generator: torch.Generator
 ) -> None:

@@ -1,15 +1,20 @@
 """Frames that are read block by block give the model of frames that are held in memory."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import xarray as xr
+from pydantic import TypeAdapter
 
 import koopcast.batches
+import koopcast.koopman.snapshots
 from koopcast.errors import DataError
 from koopcast.fields import FieldData
-from koopcast.koopman import DMDSpec, TLSDMDSpec
+from koopcast.koopman import AnyKoopman, DMDSpec, TLSDMDSpec
 from koopcast.koopman.projection import ProjectedSpec, project
 from koopcast.numerics.streaming_svd import incremental_basis, randomised_basis
 from koopcast.samplers import IIDSpec
@@ -22,6 +27,8 @@ MakeFields = Callable[..., FieldData]
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     # Seven frames of 40 values and two channels of four bytes.
     monkeypatch.setattr(koopcast.batches, "BLOCK_BYTES", 7 * 40 * 2 * 4)
+    # The masks of two times.
+    monkeypatch.setattr(koopcast.koopman.snapshots, "MASK_CELLS", 90)
 
 
 def _values(noise: float = 0.0, samples: int = 3, times: int = 50) -> np.ndarray:
@@ -65,6 +72,54 @@ def test_a_model_of_streamed_frames_is_that_of_held_ones(
         assert torch.allclose(ours[name], theirs[name], atol=1e-8), name
     frames = fields.tensor(dtype=torch.float64)[:, : held.history]
     assert torch.allclose(streamed.forecast(frames, [1, 9]), held.forecast(frames, [1, 9]), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kind": "tls_dmd"},
+        {"kind": "fb_dmd"},
+        {"kind": "opt_dmd"},
+        {"kind": "mr_dmd", "levels": 2, "cycles": 30},
+        {"kind": "pi_dmd", "manifold": "symmetric"},
+        {"kind": "dmdc", "inputs": ["u1"]},
+    ],
+    ids=lambda options: options["kind"],
+)
+def test_every_kind_streams(make_fields: MakeFields, options: dict[str, object]) -> None:
+    fields = make_fields(_values())
+    held, streamed = (
+        TypeAdapter(AnyKoopman)
+        .validate_python({**options, "rank": 6, "svd": svd})
+        .fit(fields, torch.Generator().manual_seed(0))
+        for svd in ("memory", "randomised")
+    )
+    assert torch.allclose(streamed.tensors()["eigenvalues"], held.tensors()["eigenvalues"], atol=1e-7)
+    frames = fields.tensor(dtype=torch.float64)[:, 5:6]
+    assert torch.allclose(streamed.forecast(frames, [1, 4]), held.forecast(frames, [1, 4]), atol=1e-5)
+
+
+def test_many_short_trajectories_share_a_block(make_fields: MakeFields) -> None:
+    fields = make_fields(_values(samples=40, times=3))
+    held, streamed = (
+        DMDSpec(rank=6, ridge=0.0, svd=svd).fit(fields, torch.Generator().manual_seed(0))
+        for svd in ("memory", "randomised")
+    )
+    assert streamed.card()["training_pairs"] == held.card()["training_pairs"] == 80
+    assert torch.allclose(streamed.tensors()["eigenvalues"], held.tensors()["eigenvalues"], atol=1e-9)
+
+
+@pytest.mark.parametrize("chunks", [None, {}], ids=["zarr", "dask"])
+def test_a_store_is_read_in_single_precision_as_it_is(
+    make_fields: MakeFields, tmp_path: Path, chunks: dict[str, int] | None
+) -> None:
+    fields = make_fields(_values().astype(np.float32))
+    fields.dataset.to_zarr(tmp_path / "u.zarr", zarr_format=3, consolidated=False)
+    stored = replace(fields, dataset=xr.open_zarr(tmp_path / "u.zarr", consolidated=False, chunks=chunks))
+    held = DMDSpec(rank=6, ridge=0.0, svd="memory").fit(fields, torch.Generator().manual_seed(0))
+    streamed = DMDSpec(rank=6, ridge=0.0, svd="randomised").fit(stored, torch.Generator().manual_seed(0))
+    assert torch.allclose(streamed.tensors()["eigenvalues"], held.tensors()["eigenvalues"], atol=1e-9)
+    assert torch.allclose(streamed.tensors()["offset"], held.tensors()["offset"], rtol=1e-12)
 
 
 def test_noise_leaves_the_leading_directions_of_ten_passes_exact(make_fields: MakeFields) -> None:
