@@ -199,6 +199,8 @@ class ModelSpec(MethodSpec):
     """Whether it learns what follows what, without a `mapping`."""
     rolls_out: ClassVar[bool] = True
     """Whether `training.rollout` and what belongs to it say how it is trained; else its own options do."""
+    takes_subset: ClassVar[bool] = True
+    """Whether it can learn from some of the training pairs alone."""
     has_correction: ClassVar[bool] = False
     """Whether the model holds a learned gain, for the assimilation methods that use it."""
 

@@ -25,8 +25,7 @@ class DMDcSpec(ProjectedSpec):
 
     Some variables of the dataset are the inputs v, projected on singular directions of their own; the state
     holds z and v. A forecast holds the last input that it is given: it is right where inputs change slowly,
-    or are set by the caller step by step. The spectrum is
-    that of K, the map without inputs.
+    or are set by the caller step by step. The spectrum is that of K, the map without inputs.
     """
 
     kind: Literal["dmdc"] = "dmdc"
@@ -128,7 +127,7 @@ def _joined(
     directions[:, :, own, : state.rank] = state.tensors["directions"].reshape(
         delays, count, len(own), state.rank
     )
-    directions[0, :, inputs, state.rank :] = drive.tensors["directions"].reshape(
+    directions[0][:, inputs, state.rank :] = drive.tensors["directions"].reshape(
         count, len(inputs), drive.rank
     )
     return result | {

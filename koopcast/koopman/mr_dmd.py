@@ -13,7 +13,8 @@ from torch import Tensor
 from koopcast.errors import DataError
 from koopcast.fields import FieldData
 from koopcast.grids import FieldsInfo
-from koopcast.koopman.projection import Fit, ProjectedModel, ProjectedSpec, described, project
+from koopcast.koopman.amplitudes import Amplitudes, Modes
+from koopcast.koopman.projection import ProjectedModel, ProjectedSpec, project
 from koopcast.koopman.snapshots import complete
 from koopcast.mapping import MappingSpec
 from koopcast.models import Model
@@ -32,8 +33,8 @@ class MRDMDSpec(ProjectedSpec):
 
     A window of T steps keeps the modes with |log λ| ≤ 2π cycles / T: those that turn at most `cycles` times
     in it. What they explain is taken off, and the window is split in two. A forecast uses the slow modes
-    found at each level of the last window: the state is taken apart into them by least squares, and what they
-    do not hold is gone after one step.
+    found at each level of the last window: the state is their amplitudes, found in a frame by least squares
+    that knows their strength in training.
     """
 
     kind: Literal["mr_dmd"] = "mr_dmd"
@@ -42,6 +43,7 @@ class MRDMDSpec(ProjectedSpec):
     cycles: PositiveInt = 2
     """Turns in a window up to which a mode is slow."""
 
+    takes_subset = False
     reference = (
         "Kutz, Fu & Brunton 2016; departs in that every step of a window counts, so that no fast mode is "
         "taken for a slow one, and in the forecast from the last windows"
@@ -50,7 +52,7 @@ class MRDMDSpec(ProjectedSpec):
     def own_rules(self, fields: FieldsInfo) -> Iterator[Problem]:
         """Yield what the method alone rules out."""
         times = fields.parts.get("train", fields.whole).num_times - self.delays + 1
-        if times >> (self.levels - 1) < LEAST_STATES:
+        if times > 1 and times >> (self.levels - 1) < LEAST_STATES:
             most = max(1, int(times // LEAST_STATES).bit_length())
             yield Problem(
                 ("levels",),
@@ -74,14 +76,15 @@ class MRDMDSpec(ProjectedSpec):
                 f"no mode of the last windows turns at most {self.cycles} times in one",
                 "raise `cycles`, `levels` or `rank`",
             )
-        values = torch.cat([slow.values for slow in last])
-        patterns = torch.cat([slow.patterns for slow in last], dim=1)
-        K = (patterns * values @ torch.linalg.pinv(patterns)).real
-        states, following = projection.pairs(None, generator)
-        fit = Fit(K, states, following, float(projection.rank))
+        modes = Modes(
+            torch.cat([slow.values for slow in last]).log(),
+            torch.cat([slow.patterns for slow in last], dim=1),
+            torch.cat([slow.amplitudes for slow in last]),
+            last[-1].noise,
+        )
+        tensors = Amplitudes.of(modes).tensors(projection, lambda own: own.pairs(None, generator))
         table = torch.cat([slow.table() for slow in found])
-        tensors = projection.tensors | described(projection, fit) | {"slow_modes": table}
-        return MRDMDModel(data.info, self.delays, tensors)
+        return MRDMDModel(data.info, self.delays, tensors | {"slow_modes": table})
 
     def restore(
         self, info: FieldsInfo, tensors: Mapping[str, Tensor], mapping: MappingSpec | None = None
@@ -121,6 +124,8 @@ class Slow:
     patterns: Complex[Tensor, "state mode"]
     """Of norm 1."""
     amplitudes: Float[Tensor, " mode"]
+    noise: Float[Tensor, ""]
+    """Root mean square of what they leave of an entry of the states."""
     level: int
     start: int
     stop: int
@@ -192,4 +197,5 @@ class Window:
         rest[:, self.is_state] -= explained
         amplitudes = (b.abs().square().mean(dim=1) * V.abs().square().mean(dim=0)).sqrt()
         stop = self.start + size
-        return Slow(values, W, amplitudes, self.level, self.start, stop, self.is_last), rest
+        noise = rest[:, self.is_state].square().mean().sqrt()
+        return Slow(values, W, amplitudes, noise, self.level, self.start, stop, self.is_last), rest

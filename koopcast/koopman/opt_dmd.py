@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Annotated, Literal
 
 import numpy as np
 import torch
 import xarray as xr
-from jaxtyping import Complex, Float
+from jaxtyping import Bool, Complex, Float
 from pydantic import Field
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
@@ -16,8 +17,9 @@ from torch import Tensor
 from koopcast.errors import DataError, InvalidInput
 from koopcast.fields import FieldData
 from koopcast.grids import FieldsInfo
-from koopcast.koopman.projection import Fit, ProjectedModel, ProjectedSpec, Projection, described, project
-from koopcast.koopman.snapshots import complete
+from koopcast.koopman.amplitudes import Amplitudes, Modes
+from koopcast.koopman.projection import ProjectedModel, ProjectedSpec, Projection, project
+from koopcast.koopman.snapshots import complete, delayed
 from koopcast.koopman.spectrum import to_complex
 from koopcast.mapping import MappingSpec
 from koopcast.models import Model
@@ -29,13 +31,16 @@ from koopcast.spec import Problem
 from koopcast.subsets import SubsetSpec
 from koopcast.times import calendar_of, elapsed_seconds
 
+BAGS = ("bag_operators", "bag_patterns", "bag_gains")
+
 
 class OptDMDSpec(ProjectedSpec):
     """Exponentials in time fitted to whole trajectories of projected (stacked) frames, not to their pairs.
 
     The continuous-time rates α of z(t) = Σ_j exp(α_j t) b_j, as many as directions, are found by variable
     projection: errors of the frames do not bias them, and records may be missing or unequally spaced. One
-    step of the model is then the median interval. Trajectories share the rates and the modes.
+    step of the model is then the median interval. Trajectories share the rates and the modes. The state is
+    the amplitudes of the modes, found in a frame by least squares that knows their strength in training.
     """
 
     kind: Literal["opt_dmd"] = "opt_dmd"
@@ -48,6 +53,7 @@ class OptDMDSpec(ProjectedSpec):
     """Share of the records in a bag."""
 
     takes_unequal_steps = True
+    takes_subset = False
     reference = (
         "Askham & Kutz 2018; bags: Sashidhar & Kutz 2022; departs in Kaufman's Jacobian, and in that the "
         "modes of several trajectories are the leading singular vectors of their amplitudes"
@@ -76,20 +82,19 @@ class OptDMDSpec(ProjectedSpec):
                 "lower `rank`, or train on more records",
             )
         modes = series.modes(series.first_rates(), self.stable)
-        extra = {}
-        if self.bags:
-            bags = [bag.matched(modes) for bag in self._bagged(series, modes.rates, generator)]
-            modes = Modes(
-                torch.stack([bag.rates for bag in bags]).mean(dim=0),
-                torch.stack([bag.patterns for bag in bags]).mean(dim=0),
-            )
-            extra["bag_operators"] = torch.stack([bag.map() for bag in bags])
-        states, following = series.pairs(modes)
-        fit = Fit(modes.map(), states, following, float(projection.rank))
-        tensors = projection.tensors | described(projection, fit) | extra
-        if self.bags:
+        bags = [_matched(bag, modes) for bag in self._bagged(series, modes.rates, generator)]
+        if bags:
+            modes = _mean(bags)
+        amplitudes = Amplitudes.of(modes)
+        tensors = amplitudes.tensors(projection, partial(series.pairs, amplitudes))
+        if bags:
             values = to_complex(tensors["eigenvalues"])
             tensors["eigenvalue_std"] = _deviations(values, torch.stack([bag.rates.exp() for bag in bags]))
+            tensors["projector"] = projection.tensors["directions"]
+            members = [Amplitudes.of(bag) for bag in bags]
+            tensors["bag_operators"] = torch.stack([member.operator() for member in members])
+            tensors["bag_patterns"] = torch.stack([member.patterns for member in members])
+            tensors["bag_gains"] = torch.stack([member.gain for member in members])
         return OptDMDModel(data.info, self.delays, tensors)
 
     def restore(
@@ -100,13 +105,14 @@ class OptDMDSpec(ProjectedSpec):
 
     def _bagged(
         self, series: "Series", start: Complex[Tensor, " mode"], generator: torch.Generator
-    ) -> Iterator["Modes"]:
+    ) -> Iterator[Modes]:
         """Yield the modes of random subsets of the records."""
         choose, count = numpy_from(generator), len(series.times)
         for bag in range(self.bags):
             rows = np.sort(choose.choice(count, max(2, round(self.bag_share * count)), replace=False))
             chosen = torch.from_numpy(rows)
-            yield Series(series.times[chosen], series.states[:, chosen]).modes(start, self.stable)
+            few = replace(series, times=series.times[chosen], states=series.states[:, chosen])
+            yield few.modes(start, self.stable)
             report("bag", bag + 1, self.bags)
 
 
@@ -121,16 +127,22 @@ class OptDMDModel(ProjectedModel):
         Raises:
             InvalidInput: The model was not bagged.
         """
-        if "bag_operators" not in self._tensors:
+        if "projector" not in self._tensors:
             raise InvalidInput("the model has no bags to spread", "fit it with `bags`")
-        start, members = self.encode(frames.to(self.dtype)), []
-        for K in self._tensors["bag_operators"]:
-            state, now, result = start, 0, []
+        projector = self._tensors["projector"]
+        z = delayed(self._normalised(frames.to(self.dtype)), self.history)[:, -1] @ projector
+        newest, members = projector[: len(self._tensors["offset"])], []
+        for K, R, gain in zip(*(self._tensors[name] for name in BAGS), strict=True):
+            x, now, values = z @ gain.mT, 0, []
             for lead in leads:
-                state, now = state @ torch.linalg.matrix_power(K, lead - now).mT, lead
-                result.append(self.decode(state))
-            members.append(torch.stack(result, dim=1))
-        return torch.stack(members).std(dim=0)
+                x, now = x @ torch.linalg.matrix_power(K, lead - now).mT, lead
+                values.append(x @ (newest @ R).mT)
+            members.append(torch.stack(values, dim=1))
+        std = self._tensors["factor"] * torch.stack(members).std(dim=0)
+        background = self._tensors["background"]
+        result = torch.zeros(*std.shape[:2], *background.shape, dtype=self.dtype)
+        result[:, :, self._tensors["cells"]] = std.reshape(*std.shape[:2], -1, background.shape[-1])
+        return result
 
     def diagnostics(self) -> xr.Dataset:
         """Return what every Koopman model has, and standard deviations of bagged eigenvalues."""
@@ -145,34 +157,14 @@ class OptDMDModel(ProjectedModel):
 
 
 @dataclass(frozen=True)
-class Modes:
-    """z(t) = Σ_j a_j exp(α_j t) w_j, with t in steps."""
-
-    rates: Complex[Tensor, " mode"]
-    patterns: Complex[Tensor, "state mode"]
-    """w, of norm 1."""
-
-    def map(self) -> Float[Tensor, "state state"]:
-        """Return z ← Re(W exp(α) W⁺) z."""
-        K: Tensor = (self.patterns * self.rates.exp() @ torch.linalg.pinv(self.patterns)).real
-        return K.contiguous()
-
-    def matched(self, other: "Modes") -> "Modes":
-        """Return the modes in the order of those nearest in `other`, with their phases."""
-        apart = (self.rates[None] - other.rates[:, None]).abs()
-        order = torch.from_numpy(linear_sum_assignment(apart.numpy())[1])
-        patterns = self.patterns[:, order]
-        along = (other.patterns.conj() * patterns).sum(dim=0)
-        return Modes(self.rates[order], patterns * (along.conj() / along.abs().clamp_min(1e-300)))
-
-
-@dataclass(frozen=True)
 class Series:
     """Projected states at the times of complete records."""
 
     times: Float[Tensor, " time"]
     """In steps; the median interval is 1."""
     states: Float[Tensor, "sample time state"]
+    is_state: Bool[Tensor, " state_time"]
+    """Which states of the window these are."""
 
     def first_rates(self) -> Complex[Tensor, " mode"]:
         """Return rates from pairs of states, with h the median interval between complete records.
@@ -199,24 +191,28 @@ class Series:
         # Below this modulus a mode is gone after one step.
         return torch.where(values.abs() > 1e-8, values, 1e-8).log() / h
 
-    def modes(self, start: Complex[Tensor, " mode"], is_stable: bool) -> "Modes":
+    def modes(self, start: Complex[Tensor, " mode"], is_stable: bool) -> Modes:
         """Return the modes of all trajectories together."""
         signals = self.states.movedim(0, 1)
         found = fit_exponentials(signals.flatten(1), self.times, start, is_stable=is_stable)
         amplitudes = found.amplitudes.reshape(len(found.rates), *signals.shape[1:])
+        size = torch.linalg.matrix_norm(amplitudes, 2) / signals.shape[1] ** 0.5
+        turned = found.waves.abs().square().mean(dim=0).sqrt()
         patterns = torch.linalg.svd(amplitudes, full_matrices=False).Vh[:, 0].mT
-        return Modes(found.rates, patterns)
+        noise = found.error * signals.square().mean().sqrt()
+        return Modes(found.rates, patterns, size * turned, noise)
 
-    def pairs(self, modes: Modes) -> tuple[Float[Tensor, "pair state"], Float[Tensor, "pair state"]]:
-        """Return consecutive states, the second as it would be after a step of 1: where it is not, what the
+    def pairs(
+        self, amplitudes: Amplitudes, projection: Projection
+    ) -> tuple[Float[Tensor, "pair state"], Float[Tensor, "pair state"]]:
+        """Return consecutive states x, the second as it would be after a step of 1: where it is not, what the
         modes leave of it is added to their forecast.
         """
-        z, following = self.states[:, :-1], self.states[:, 1:]
-        h = self.times.diff().to(modes.rates.dtype)
-        a = z.to(modes.rates.dtype) @ torch.linalg.pinv(modes.patterns).mT
-        moved = ((a * torch.exp(torch.outer(h, modes.rates))) @ modes.patterns.mT).real
-        after = (z @ modes.map().mT) + (following - moved)
-        return z.flatten(0, 1), after.flatten(0, 1)
+        states = projection.states[:, self.is_state]
+        x, following = states[:, :-1], states[:, 1:]
+        moved = amplitudes.advance(x, self.times.diff()[:, None])
+        after = x @ amplitudes.operator().mT + (following - moved)
+        return x.flatten(0, 1), after.flatten(0, 1)
 
 
 def _series(projection: Projection, data: FieldData, delays: int) -> Series:
@@ -229,7 +225,23 @@ def _series(projection: Projection, data: FieldData, delays: int) -> Series:
         times = times / float(np.median(times.diff()))
     else:
         times = torch.arange(len(is_state), dtype=torch.float64)
-    return Series(times[is_state], projection.states[:, is_state])
+    return Series(times[is_state], projection.states[:, is_state], is_state)
+
+
+def _matched(modes: Modes, other: Modes) -> Modes:
+    """Return the modes in the order of those nearest in `other`, with their phases."""
+    apart = (modes.rates - other.rates[:, None]).abs()
+    order = torch.from_numpy(linear_sum_assignment(apart.numpy())[1])
+    patterns = modes.patterns[:, order]
+    along = (other.patterns.conj() * patterns).sum(dim=0)
+    patterns = patterns * (along.conj() / along.abs().clamp_min(1e-300))
+    return replace(modes, rates=modes.rates[order], patterns=patterns, strengths=modes.strengths[order])
+
+
+def _mean(bags: Sequence[Modes]) -> Modes:
+    """Return the modes with the mean of each part."""
+    parts = ([getattr(bag, part.name) for bag in bags] for part in fields(Modes))
+    return Modes(*(torch.stack(values).mean(dim=0) for values in parts))
 
 
 def _deviations(

@@ -36,6 +36,9 @@ from koopcast.numerics.streaming_svd import incremental_basis, randomised_basis
 from koopcast.spec import Problem
 from koopcast.subsets import SubsetSpec
 
+COPIES = 4
+"""Of the stacks, in a fit in memory: the frames, the pairs' first states, and two of them in the
+decomposition."""
 STREAMED_RANK = 128
 """Directions that are looked for in streamed frames where `rank` is no number."""
 
@@ -48,8 +51,9 @@ class ProjectedSpec(LatentSpec):
     `randomised` decomposition of up to ten passes or an `incremental` one of a single pass. `auto`: in memory
     where they fit, else randomised. Block by block, `rank` is a number, or a share of the variance that 128
     directions reach."""
-    memory: PositiveFloat = 1.0
-    """Gigabytes that the stacks of the training part may take in double precision to be held in memory."""
+    memory: PositiveFloat = 2.0
+    """Gigabytes that a fit in memory may take: four times the stacks of the training part in double
+    precision."""
 
     def check(self, fields: FieldsInfo) -> Iterator[Problem]:
         """Yield what the shapes alone rule out."""
@@ -78,7 +82,7 @@ class ProjectedSpec(LatentSpec):
     def streams(self, fields: FieldsInfo) -> bool:
         """Return whether the frames of these fields are read block by block."""
         values = fields.samples * fields.time.size * fields.num_cells * fields.num_channels
-        is_large = 8 * values * self.delays > self.memory * 1e9
+        is_large = COPIES * 8 * values * self.delays > self.memory * 1e9
         return is_large if self.svd == "auto" else self.svd != "memory"
 
     def _rank_limit(self, fields: FieldsInfo, pairs: int) -> int:

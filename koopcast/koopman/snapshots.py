@@ -55,13 +55,17 @@ def read_snapshots(data: FieldData, spec: LatentSpec) -> Snapshots:
     frames = data.tensor(dtype=torch.float64)
     background = _mean_where_valid(frames, data.valid())
     values = frames[:, :, cells].flatten(2)
+    lowest, highest = values.aminmax()
     offset = background[cells].flatten() if spec.center else torch.zeros_like(values[0, 0])
-    squares = (values - offset)[:, is_present].square().mean(dim=(0, 1))
-    scale = channel_scale(squares, len(info.variables), values.abs().max())
+    # Where all times are present nothing is copied.
+    anomalies = values.sub_(offset)
+    present = anomalies if bool(is_present.all()) else anomalies[:, is_present]
+    squares = torch.linalg.vector_norm(present, dim=(0, 1)).square() / present[..., 0].numel()
+    scale = channel_scale(squares, len(info.variables), torch.maximum(highest, -lowest))
     weight = cell_weights(data, spec)[cells].sqrt()
     factor = (scale / weight[:, None]).flatten()
     tensors = {"cells": cells, "background": background, "offset": offset, "factor": factor}
-    return Snapshots((values - offset) / factor, is_present, tensors)
+    return Snapshots(anomalies.div_(factor), is_present, tensors)
 
 
 def refuse_unpaired(info: FieldsInfo, spec: LatentSpec) -> None:

@@ -8,8 +8,10 @@ from koopcast.metrics.crps import CRPSSpec
 from koopcast.metrics.effective_dim import EffectiveDimSpec
 from koopcast.metrics.energy_spectrum import EnergySpectrumSpec
 from koopcast.metrics.info_nce import InfoNCESpec
+from koopcast.metrics.mode_residual import ModeResidualSpec
 from koopcast.metrics.nrmse import NRMSESpec
 from koopcast.metrics.parameters import ParametersSpec
+from koopcast.metrics.period_error import PeriodErrorSpec
 from koopcast.metrics.rank_histogram import RankHistogramSpec
 from koopcast.metrics.rel_l2 import RelativeL2Spec
 from koopcast.metrics.relative_mse import RelativeMSESpec
@@ -23,8 +25,10 @@ AnyMetric: TypeAlias = Annotated[
     | EffectiveDimSpec
     | EnergySpectrumSpec
     | InfoNCESpec
+    | ModeResidualSpec
     | NRMSESpec
     | ParametersSpec
+    | PeriodErrorSpec
     | RankHistogramSpec
     | RelativeL2Spec
     | RelativeMSESpec
@@ -39,7 +43,9 @@ __all__ = [
     "CRPSSpec",
     "EnergySpectrumSpec",
     "MetricSpec",
+    "ModeResidualSpec",
     "ParametersSpec",
+    "PeriodErrorSpec",
     "RMSESpec",
     "RankHistogramSpec",
     "RelativeL2Spec",

@@ -36,6 +36,9 @@ class Verification:
     """Whether the times of a sample are one output, whose relative error is taken over all of them."""
     card: Mapping[str, float] = field(default_factory=dict)
     """Numbers that the model's card holds: `parameters`, `effective_dim`."""
+    spectrum: xr.Dataset | None = None
+    """`eigenvalue_real`, `eigenvalue_imag` and `residual` `(mode)` of one step of the model, where it has
+    them."""
 
     @property
     def space(self) -> tuple[str, ...]:
@@ -70,6 +73,7 @@ class MetricSpec(MethodSpec):
     needs_climatology: ClassVar[bool] = False
     needs_card: ClassVar[str | None] = None
     """Entry of the model's card without which a subject has no score."""
+    needs_spectrum: ClassVar[bool] = False
     perfect: ClassVar[float] = 0.0
     """Value of a perfect forecast."""
     sense: ClassVar[Sense] = "lower"

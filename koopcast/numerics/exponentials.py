@@ -19,6 +19,8 @@ class Exponentials:
     rates: Complex[Tensor, " exponential"]
     """α, with its conjugate for each that is not real."""
     amplitudes: Complex[Tensor, "exponential signal"]
+    waves: Complex[Tensor, "time exponential"]
+    """φ, at the times of the signals."""
     error: float
     """Norm of what is left, relative to that of the signals."""
     iterations: int
@@ -49,7 +51,7 @@ def fit_exponentials(
     unit = (times[-1] - times[0]) / (len(times) - 1)
     t = (times - times[0]) / unit
     admitted = partial(
-        _admitted, partners=_partners(start), frequencies=start.imag * unit, is_stable=is_stable
+        _admitted, partners=conjugates(start), frequencies=start.imag * unit, is_stable=is_stable
     )
     point = _Point(admitted(start * unit), t, H)
     damping, iterations = FIRST_DAMPING, 0
@@ -63,7 +65,9 @@ def fit_exponentials(
         if moved <= TOLERANCE * (1 + float(point.rates.abs().max())):
             break
     amplitudes = point.solve(signals.to(point.rates.dtype))
-    return Exponentials(point.rates / unit, amplitudes, float(point.error / signals.norm()), iterations)
+    return Exponentials(
+        point.rates / unit, amplitudes, point.waves, float(point.error / signals.norm()), iterations
+    )
 
 
 class _Point:
@@ -77,10 +81,10 @@ class _Point:
     ) -> None:
         self.rates, self._t = rates, t.to(rates.dtype)
         exponents = torch.outer(self._t, rates)
-        self._Phi = torch.exp(exponents - exponents.real.amax(dim=0))
-        self._U, singular, Vh = torch.linalg.svd(self._Phi, full_matrices=False)
+        self.waves = torch.exp(exponents - exponents.real.amax(dim=0))
+        self._U, singular, Vh = torch.linalg.svd(self.waves, full_matrices=False)
         # Rates that meet leave directions of round-off.
-        is_kept = singular > singular[0] * max(self._Phi.shape) * torch.finfo(singular.dtype).eps
+        is_kept = singular > singular[0] * max(self.waves.shape) * torch.finfo(singular.dtype).eps
         self._U, self._inverse = self._U[:, is_kept], Vh[is_kept].mH / singular[is_kept]
         self._B = self.solve(H.to(rates.dtype))
         self._residual = self._without(H.to(rates.dtype))
@@ -93,7 +97,7 @@ class _Point:
 
     def step(self, damping: float) -> Complex[Tensor, " exponential"]:
         """Return the step of the rates that lowers the residual of the linear model, damped."""
-        D = self._without(self._t[:, None] * self._Phi)
+        D = self._without(self._t[:, None] * self.waves)
         normal = (D.mH @ D) * (self._B.conj() @ self._B.mT)
         gradient = ((D.mH @ self._residual) * self._B.conj()).sum(dim=1)
         scale = normal.diagonal().real
@@ -107,7 +111,7 @@ class _Point:
         return rest
 
 
-def _partners(rates: Complex[Tensor, " exponential"]) -> Int[Tensor, " exponential"]:
+def conjugates(rates: Complex[Tensor, " exponential"]) -> Int[Tensor, " exponential"]:
     """Return the place of the conjugate of each rate: its own for a real one, -1 where there is none."""
     apart = (rates[:, None] - rates.conj()).abs()
     nearest = apart.argmin(dim=1)

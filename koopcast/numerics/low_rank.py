@@ -23,7 +23,7 @@ def truncated_svd(A: Float[Tensor, "row column"], rank: int | None, generator: t
     positive), so that the result does not depend on the library.
     """
     if rank is None or min(A.shape) <= DENSE_LIMIT or rank + OVERSAMPLING >= min(A.shape):
-        U, singular, Vh = torch.linalg.svd(A, full_matrices=False)
+        U, singular, Vh = _exact(A, rank)
     else:
         U, singular, Vh = _randomised(A, rank + OVERSAMPLING, generator)
     cutoff = singular[0] * max(A.shape) * torch.finfo(A.dtype).eps if len(singular) else 0.0
@@ -58,6 +58,22 @@ def noise_threshold(beta: float) -> float:
     root = math.sqrt(beta**2 + 14 * beta + 1)
     scale = math.sqrt(2 * (beta + 1) + 8 * beta / (beta + 1 + root))
     return scale / math.sqrt(_marchenko_pastur_median(beta))
+
+
+def _exact(
+    A: Float[Tensor, "row column"], rank: int | None
+) -> tuple[Float[Tensor, "row kept"], Float[Tensor, " rank"], Float[Tensor, "kept column"]]:
+    """Return the factors, with all singular values and at most `rank` directions; of a matrix much longer on
+    one side, by a QR factorisation of that side first.
+    """
+    if max(A.shape) < 2 * min(A.shape):
+        U, singular, Vh = torch.linalg.svd(A, full_matrices=False)
+        return U, singular, Vh
+    is_wide = A.shape[0] < A.shape[1]
+    Q, R = torch.linalg.qr(A.mT if is_wide else A)
+    W, singular, Zh = torch.linalg.svd(R)
+    long = Q @ W[:, :rank]
+    return (Zh[:rank].mT, singular, long.mT) if is_wide else (long, singular, Zh[:rank])
 
 
 def _randomised(

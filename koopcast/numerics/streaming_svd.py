@@ -29,9 +29,11 @@ def randomised_basis(
         return torch.eye(size, dtype=torch.float64)
     Q: Tensor = torch.linalg.qr(torch.randn(size, width, dtype=torch.float64, generator=generator)).Q
     for _ in range(MAX_PASSES):
-        G = torch.zeros_like(Q)
+        # The product with few rows is the faster one.
+        transposed = torch.zeros(width, size, dtype=torch.float64)
         for A in blocks():
-            G.addmm_(A.mT, A @ Q)
+            transposed += (A @ Q).mT @ A
+        G = transposed.mT
         squares, W = torch.linalg.eigh(Q.mT @ G)
         residual = torch.linalg.vector_norm(G @ W - (Q @ W) * squares, dim=0)[-rank:]
         Q = torch.linalg.qr(G).Q

@@ -142,6 +142,8 @@ METRICS = {
     "acc": "anomaly correlation",
     "crps": "CRPS",
     "energy_spectrum": "spectral distance",
+    "mode_residual": "mode residual",
+    "period_error": "period error",
     "rank_histogram": "rank χ²/dof",
     "rel_l2": "relative L2 error",
     "relative_mse": "relative squared error",

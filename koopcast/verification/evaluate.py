@@ -12,7 +12,7 @@ from koopcast.dynamics import Dynamics
 from koopcast.fields import FieldData
 from koopcast.mapping import Signature
 from koopcast.metrics import MetricSpec
-from koopcast.models import MapModel
+from koopcast.models import MapModel, Model
 from koopcast.verification import analyses, maps
 from koopcast.verification.analyses import AnalysisFields
 from koopcast.verification.examples import analysis_example, forecast_example
@@ -67,7 +67,8 @@ def evaluate(
         setting = _forecast_setting(pairs, climatology)
         for name, model in models.items():
             frames = forecast(model, pairs, device or torch.device("cpu"))
-            subject = Subject(name, frames, card=numbers(model))
+            spectrum = _spectrum(model) if any(metric.needs_spectrum for metric in metrics) else None
+            subject = Subject(name, frames, card=numbers(model), spectrum=spectrum)
             sheet.add(setting, subject, "forecast", leads=True, pooled=True)
             examples[name] = forecast_example(setting, subject, data)
         for baseline in baselines:
@@ -121,6 +122,14 @@ def _forecast_setting(pairs: Pairs, climatology: BaselineSpec) -> Setting:
         climatology=expected(climatology, pairs),
         area=area_weights(data),
     )
+
+
+def _spectrum(model: Dynamics) -> xr.Dataset | None:
+    if not isinstance(model, Model):
+        return None
+    names = ["eigenvalue_real", "eigenvalue_imag", "residual"]
+    diagnostics = model.diagnostics()
+    return diagnostics[names] if set(names) <= set(diagnostics) else None
 
 
 def _timeless(baseline: BaselineSpec, fields: AnalysisFields, truth: FieldData) -> Subject:

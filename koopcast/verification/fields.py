@@ -24,6 +24,8 @@ class Subject:
     members: Float[Tensor, "sample member time lead *space channel"] | None = None
     card: Mapping[str, float] = field(default_factory=dict)
     """Numbers of the card of the model behind it."""
+    spectrum: xr.Dataset | None = None
+    """Eigenvalues of the model behind it and their residuals, where it has them."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Setting:
                     axes=self.info.axes,
                     is_joint=self.is_joint,
                     card=subject.card,
+                    spectrum=subject.spectrum,
                 ),
             )
 

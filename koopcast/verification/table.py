@@ -91,6 +91,8 @@ class Sheet:
                     continue
                 if metric.needs_card is not None and metric.needs_card not in pair.card:
                     continue
+                if metric.needs_spectrum and pair.spectrum is None:
+                    continue
                 score = metric.score(_at(pair, sound)) if sound else None
                 pairs = "map" if role == "map" else "forecast" if leads else "analysis"
                 head = (name, subject.name, role, pairs, variable)

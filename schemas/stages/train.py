@@ -86,7 +86,10 @@ class TrainStep(Step):
         for problem in self.model.faults(signature):
             yield problem.below("model")
         training = self.training or TrainingSpec()
-        if self.subset is not None:
+        if self.subset is not None and not self.model.takes_subset:
+            message = f"'{self.model.kind}' learns from whole trajectories, not from pairs; remove subset"
+            yield Problem(("subset",), message)
+        elif self.subset is not None:
             length = signature.num_frames
             if isinstance(self.model, NetworkModelSpec):
                 length = self.model.num_frames(signature, training.rollout)

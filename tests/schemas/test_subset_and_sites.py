@@ -47,6 +47,13 @@ def test_a_subset_that_cannot_be_is_refused_with_its_place(
     assert words in fault
 
 
+@pytest.mark.parametrize("kind", ["opt_dmd", "mr_dmd"])
+def test_a_model_of_whole_trajectories_takes_no_subset(tmp_path: Path, kind: str) -> None:
+    (fault,) = loaded(tmp_path, FITTED, f"model: {{kind: {kind}, rank: 8}}\n    subset: {{count: 50}}\n")
+    assert fault.partition(": ")[0] == "14:5  steps.dynamics.subset"
+    assert f"'{kind}' learns from whole trajectories" in fault
+
+
 def test_a_subset_and_sampled_sites_that_can_be_are_accepted(tmp_path: Path) -> None:
     assert loaded(tmp_path, FITTED, subset("{count: 396, sampler: {kind: christoffel}, modes: 20}")) == []
     assert loaded(tmp_path, "training: {epochs: 2}", "subset: {count: 398}") == []

@@ -102,3 +102,45 @@ def test_decoding_then_encoding_is_the_identity(make_fields: MakeFields, generat
     model = DMDSpec(rank=3).fit(make_fields(RNG.normal(size=(2, 30, 8, 2))), generator)
     state = torch.randn(5, 3, generator=generator, dtype=torch.float64)
     assert torch.allclose(model.encode(model.decode(state)[:, None]), state, atol=1e-12)
+
+
+def test_delays_are_the_higher_order_decomposition(
+    make_fields: MakeFields, generator: torch.Generator
+) -> None:
+    # Made by hand (Le Clainche & Vega 2017): the frames are reduced to their singular directions, the reduced
+    # frames are stacked, and the companion-like map of the stacks is found by the pseudo-inverse.
+    time = np.arange(70)
+    rates = np.array([-0.01 + 0.3j, -0.002 + 1.1j, -0.03 + 2.0j])
+    patterns = RNG.normal(size=(3, 2)) + 1j * RNG.normal(size=(3, 2))
+    values = (np.exp(np.outer(time, rates)) @ patterns).real @ RNG.normal(size=(2, 25))
+    W, _, _ = np.linalg.svd(values.T, full_matrices=False)
+    reduced = values @ W[:, :2]
+    stacks = np.concatenate([reduced[lag : lag + 68] for lag in (2, 1, 0)], axis=1)
+    higher = np.linalg.lstsq(stacks[:-1], stacks[1:], rcond=None)[0]
+    model = DMDSpec(delays=3, **PLAIN).fit(make_fields(values[None]), generator)
+    assert model.card()["rank"] == 6
+    assert np.allclose(_eigenvalues(model), np.sort_complex(np.linalg.eigvals(higher)), atol=1e-8)
+    exact = np.exp(np.concatenate([rates, rates.conj()]))
+    assert np.allclose(_eigenvalues(model), np.sort_complex(exact), atol=1e-8)
+
+
+def test_a_stable_map_has_the_same_frequencies_and_none_that_grows(
+    make_fields: MakeFields, generator: torch.Generator
+) -> None:
+    turn = 1.05 * np.array([[np.cos(0.5), -np.sin(0.5)], [np.sin(0.5), np.cos(0.5)]])
+    A = np.block([[turn, RNG.normal(size=(2, 1))], [np.zeros((1, 2)), 0.8 * np.eye(1)]])
+    fields = make_fields(_trajectories(A, 3, 10))
+    free, held = (DMDSpec(stable=stable, **PLAIN).fit(fields, generator) for stable in (False, True))
+    assert free.card()["spectral_radius"] == pytest.approx(1.05)
+    expected = np.array([0.8, np.exp(0.5j), np.exp(-0.5j)])
+    assert np.allclose(_eigenvalues(held), np.sort_complex(expected), atol=1e-9)
+    inside = make_fields(_trajectories(0.9 * A, 3, 10))
+    free, held = (DMDSpec(stable=stable, **PLAIN).fit(inside, generator) for stable in (False, True))
+    assert torch.allclose(free.tensors()["operator"], held.tensors()["operator"], atol=1e-12)
+
+
+def test_a_defective_map_is_drawn_in_too(make_fields: MakeFields, generator: torch.Generator) -> None:
+    # A Jordan block: one eigenvector, no diagonalisation.
+    fields = make_fields(_trajectories(np.array([[1.1, 1.0], [0.0, 1.1]]), 5, 4))
+    model = DMDSpec(stable=True, **PLAIN).fit(fields, generator)
+    assert np.allclose(np.abs(_eigenvalues(model)), 1, atol=1e-6)

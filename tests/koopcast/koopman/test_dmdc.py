@@ -1,11 +1,13 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from koopcast.errors import DataError
+from koopcast.errors import DataError, NotFinite
 from koopcast.fields import FieldData
+from koopcast.grids import TimeAxis
 from koopcast.koopman import DMDcSpec, DMDSpec
 
 MakeFields = Callable[..., FieldData]
@@ -52,11 +54,26 @@ def test_a_forecast_holds_the_last_input(make_fields: MakeFields, generator: tor
     assert not model.noise_factor()[3:].any()
 
 
+def test_several_inputs_of_many_cells_have_directions_of_their_own(
+    make_fields: MakeFields, generator: torch.Generator
+) -> None:
+    rng = np.random.default_rng(3)
+    v, w = rng.normal(size=(2, 4, 25, 3))
+    x = [rng.normal(size=(4, 3))]
+    for time in range(24):
+        x.append(x[-1] @ A.T + 0.4 * v[:, time] - 0.2 * w[:, time, ::-1])
+    fields = make_fields(np.stack([v, np.stack(x, axis=1), w], axis=-1))
+    model = DMDcSpec(inputs=("u2", "u0"), center=False, rank=None, ridge=0.0).fit(fields, generator)
+    assert model.tensors()["operator"].shape == (9, 9)
+    frames = fields.tensor(dtype=torch.float64)
+    ahead = model.forecast(frames[:, 7:8], [1])[:, 0]
+    assert torch.allclose(ahead[..., 1], frames[:, 8, :, 1], atol=1e-9)
+    assert torch.allclose(ahead[..., [0, 2]], frames[:, 7][..., [0, 2]], atol=1e-12)
+
+
 def test_delays_stack_the_states_and_not_the_inputs(
     make_fields: MakeFields, generator: torch.Generator
 ) -> None:
-    values = _driven()[:, :, :1]  # one cell of three: older frames stand for the others
-    values = np.stack([values[..., 0], np.zeros_like(values[..., 0])], axis=-1)
     rng = np.random.default_rng(1)
     signal = np.cos(0.4 * np.arange(60))
     v = rng.normal(size=60)
@@ -87,3 +104,44 @@ def test_names_that_are_no_inputs_are_refused(make_fields: MakeFields, generator
     still[..., 1] = 3.0
     with pytest.raises(DataError, match="inputs u1: the training fields do not vary"):
         DMDcSpec(inputs=("u1",)).fit(make_fields(still), generator)
+
+
+def test_a_restored_model_is_the_same_to_the_bit(make_fields: MakeFields, generator: torch.Generator) -> None:
+    fields, spec = make_fields(_driven()), DMDcSpec(inputs=("u1",), rank=2, delays=2)
+    model = spec.fit(fields, generator)
+    again = spec.restore(fields.info, {name: tensor.clone() for name, tensor in model.tensors().items()})
+    frames = fields.tensor(dtype=torch.float64)[:, :2]
+    assert torch.equal(again.forecast(frames, [1, 5]), model.forecast(frames, [1, 5]))
+    assert again.diagnostics().identical(model.diagnostics())
+
+
+def test_bad_fields_get_the_treatment_of_every_koopman_model(
+    make_fields: MakeFields, generator: torch.Generator
+) -> None:
+    spec = DMDcSpec(inputs=("u1",), center=False, ridge=0.0, rank=None)
+    values = _driven()
+    holed = values.copy()
+    holed[1, 4, 2, 1] = np.nan
+    with pytest.raises(NotFinite):
+        spec.fit(make_fields(holed), generator)
+    with pytest.raises(DataError, match="hold no pair"):
+        spec.fit(make_fields(values[:, :1]), generator)
+    fields = make_fields(values)
+    with pytest.raises(DataError, match="unequally spaced"):
+        spec.fit(replace(fields, info=replace(fields.info, time=TimeAxis(30, ""))), generator)
+    # A missing time breaks the chain of pairs, of inputs and states alike.
+    mask = np.ones((30, 3), dtype=bool)
+    mask[11] = False
+    holed = values.copy()
+    holed[:, 11] = np.nan
+    model = spec.fit(make_fields(holed, mask=mask), generator)
+    assert model.card()["training_pairs"] == 3 * 27
+    found = model.diagnostics()
+    spectrum = np.sort_complex((found["eigenvalue_real"] + 1j * found["eigenvalue_imag"]).values)
+    assert np.allclose(spectrum, np.sort_complex(np.linalg.eigvals(A)), atol=1e-10)
+    # A constant cell stays as it is.
+    still = np.concatenate([values, np.full((3, 30, 1, 2), 2.0)], axis=2)
+    still[:, :, 3, 1] = values[:, :, 0, 1]
+    centred = DMDcSpec(inputs=("u1",), ridge=0.0, rank=None).fit(make_fields(still), generator)
+    frames = torch.from_numpy(still[:, 3:4])
+    assert torch.allclose(centred.forecast(frames, [5])[:, 0, 3, 0], torch.tensor(2.0, dtype=torch.float64))

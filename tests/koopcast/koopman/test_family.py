@@ -13,11 +13,20 @@ from koopcast.errors import DataError, EmptySelection, NotFinite
 from koopcast.fields import FieldData
 from koopcast.grids import Axis, FieldsInfo, TimeAxis, Window
 from koopcast.koopman import AnyKoopman
-from koopcast.koopman.base import KoopmanSpec
+from koopcast.koopman.base import LatentSpec
 
 MakeFields = Callable[..., FieldData]
 KINDS: tuple[dict[str, object], ...] = (
     {"kind": "dmd", "rank": 3, "delays": 2},
+    {"kind": "dmd", "rank": 3, "delays": 2, "svd": "randomised"},
+    {"kind": "dmd", "rank": 3, "delays": 2, "svd": "incremental", "stable": True},
+    {"kind": "tls_dmd", "rank": 3, "delays": 2},
+    {"kind": "fb_dmd", "rank": 2, "delays": 2},
+    {"kind": "opt_dmd", "rank": 3, "delays": 2},
+    {"kind": "opt_dmd", "rank": 2, "bags": 3, "stable": True},
+    {"kind": "mr_dmd", "rank": 3, "delays": 2, "levels": 2, "cycles": 20},
+    {"kind": "pi_dmd", "rank": 3, "delays": 2},
+    {"kind": "pi_dmd", "manifold": "local"},
     {"kind": "edmd", "rank": 3, "delays": 2, "ridge": 0.1},
     {"kind": "edmd", "rank": 2, "ridge": 0.1, "dictionary": {"kind": "rbf", "centers": 5}},
     {"kind": "edmd", "rank": 2, "ridge": 0.1, "dictionary": "polynomial"},
@@ -29,7 +38,7 @@ KINDS: tuple[dict[str, object], ...] = (
 every = pytest.mark.parametrize("options", KINDS)
 
 
-def _spec(options: object) -> KoopmanSpec:
+def _spec(options: object) -> LatentSpec:
     return TypeAdapter(AnyKoopman).validate_python(options)
 
 
@@ -91,7 +100,7 @@ def test_masked_values_are_never_used(make_fields: MakeFields, options: object, 
     assert np.isnan(models[0].diagnostics()["mode_field"].values[:, 4]).all()
 
 
-@pytest.mark.parametrize("options", KINDS[:2])
+@pytest.mark.parametrize("options", [*KINDS[:5], *KINDS[8:11]])
 def test_pairs_do_not_cross_samples(make_fields: MakeFields, options: object) -> None:
     # Samples in reverse order hold the same pairs, unless one joins the end of a sample to the next.
     values = _waves()
@@ -178,8 +187,14 @@ def test_fields_that_cannot_be_learned_are_refused(
     with pytest.raises(NotFinite, match="non-finite"):
         spec.fit(make_fields(holed), generator)
     fields = make_fields(_waves())
-    with pytest.raises(DataError, match="unequally spaced"):
-        spec.fit(replace(fields, info=replace(fields.info, time=TimeAxis(30, ""))), generator)
+    unequal = replace(fields, info=replace(fields.info, time=TimeAxis(30, "")))
+    if spec.takes_unequal_steps and spec.delays == 1:
+        assert spec.fit(unequal, generator).card()["training_pairs"] > 0
+        assert list(spec.check(unequal.info)) == []
+    else:
+        with pytest.raises(DataError, match="unequally spaced"):
+            spec.fit(unequal, generator)
+        assert "unequally spaced" in str(list(spec.check(unequal.info)))
     with pytest.raises(EmptySelection, match="no cell holds data at all times"):
         spec.fit(make_fields(_waves(), mask=np.arange(30)[:, None] % 10 != np.arange(10)), generator)
 
@@ -219,3 +234,33 @@ def test_what_the_shapes_rule_out_is_told_before_the_fit() -> None:
 def test_options_out_of_bounds_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         _spec({"kind": "edmd", **options})
+
+
+@every
+def test_constant_cells_stay_constant_and_change_nothing_else(
+    make_fields: MakeFields, generator: torch.Generator, options: object
+) -> None:
+    values = _waves()
+    held = np.concatenate([values, np.full((3, 30, 2), 7.0)], axis=2)
+    spec = _spec(options)
+    model = spec.fit(make_fields(held), generator)
+    frames = torch.from_numpy(held)[..., None]
+    ahead = model.forecast(frames[:, : model.history], [1, 4])
+    assert torch.allclose(ahead[:, :, 10:], torch.tensor(7.0, dtype=torch.float64), atol=1e-9)
+    assert (
+        float((ahead[:, :, :10, 0] - frames[:, [model.history, model.history + 3], :10, 0]).abs().max()) < 3
+    )
+
+
+@every
+def test_frames_of_deficient_rank_are_learned_in_the_directions_that_they_have(
+    make_fields: MakeFields, generator: torch.Generator, options: dict[str, object]
+) -> None:
+    # One pair of waves: two directions, whatever share is asked for.
+    phase = 0.7 * np.arange(60)[:, None] + np.arange(10)
+    shared = {"rank": 1 - 1e-9} if "rank" in options else {}
+    spec = _spec({**options, **shared, **({"ridge": 1e-6} if "ridge" in options else {})})
+    model = spec.fit(make_fields(np.cos(phase)[None]), generator)
+    frames = torch.from_numpy(np.cos(phase))[None, :, :, None]
+    ahead = model.forecast(frames[:, 5 - model.history : 5], [1, 6])
+    assert torch.allclose(ahead, frames[:, [5, 10]], atol=0.3)

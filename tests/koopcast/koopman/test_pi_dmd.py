@@ -206,3 +206,19 @@ def test_what_a_structure_does_not_have_is_told(make_fields: MakeFields, generat
     ring = replace(fields, info=replace(fields.info, axes=(Axis("x", 40, periodic=True),)))
     with pytest.raises(DataError, match="rank 1 is below 2, the modes of one wave"):
         PiDMDSpec(manifold="circulant", rank=1).fit(ring, generator)
+
+
+def test_a_restored_map_of_waves_is_the_same_to_the_bit(
+    make_fields: MakeFields, generator: torch.Generator
+) -> None:
+    shift = np.roll(np.eye(12), 2, axis=0)
+    fields = make_fields(_trajectories(shift, 2, 10))
+    ring = replace(fields, info=replace(fields.info, axes=(Axis("x", 12, periodic=True),)))
+    spec = PiDMDSpec(manifold="circulant", rank=0.8)
+    model = spec.fit(ring, generator)
+    again = spec.restore(ring.info, {name: tensor.clone() for name, tensor in model.tensors().items()})
+    frames = ring.tensor(dtype=torch.float64)[:, :1]
+    assert torch.equal(again.forecast(frames, [1, 5]), model.forecast(frames, [1, 5]))
+    assert model.card()["training_pairs"] == 2 * 9
+    with pytest.raises(DataError, match="unequally spaced"):
+        spec.fit(replace(ring, info=replace(ring.info, time=TimeAxis(10, ""))), generator)

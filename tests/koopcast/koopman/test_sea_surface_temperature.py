@@ -6,8 +6,10 @@ import torch
 
 from koopcast.fields import FieldData
 from koopcast.ingest import Split, ingest
-from koopcast.koopman import EDMDSpec
+from koopcast.koopman import DMDSpec, EDMDSpec, OptDMDSpec, TLSDMDSpec
+from koopcast.metrics import ModeResidualSpec, PeriodErrorSpec
 from koopcast.sources import NetCDFSpec
+from koopcast.verification import evaluate
 
 FIRST, LEADS = 41, (1, 3, 6)
 """Index of the last training month: forecasts start there and at every later month."""
@@ -50,3 +52,17 @@ def test_the_seasons_are_the_slowest_modes(fields: FieldData) -> None:
     assert diagnostics["period"].values[[0, 2]] == pytest.approx([12, 6], rel=0.02)
     assert bool((diagnostics["residual"].values[:4] < 0.25).all())
     assert diagnostics["mode_field"].dims == ("mode", "latitude", "longitude")
+
+
+def test_a_year_of_stacked_months_knows_the_annual_cycle_to_a_tenth_of_a_month(fields: FieldData) -> None:
+    specs = (
+        DMDSpec(rank=8, delays=12, ridge=1e-2),
+        TLSDMDSpec(rank=8, delays=12),
+        OptDMDSpec(rank=8, delays=12, stable=True),
+    )
+    models = {spec.kind: spec.fit(fields.part("train"), torch.Generator().manual_seed(0)) for spec in specs}
+    metrics = [PeriodErrorSpec(period=12), ModeResidualSpec(period=12)]
+    scores = evaluate(models, fields.part("test"), [], [1], metrics).scores()
+    for kind in models:
+        assert scores["period_error"][kind]["all"] <= 0.1
+        assert scores["mode_residual"][kind]["all"] <= 0.05
