@@ -8,6 +8,7 @@ from koopcast.studies.bandlimited_features import BandlimitedFeaturesSpec
 from koopcast.studies.base import Findings as Findings
 from koopcast.studies.base import StudySpec as StudySpec
 from koopcast.studies.doubling_spectrum import DoublingSpectrumSpec
+from koopcast.studies.feature_space_classification import FeatureSpaceClassificationSpec
 from koopcast.studies.least_squares import LeastSquaresSpec
 from koopcast.studies.rational_kernel import RationalKernelSpec
 from koopcast.studies.relaxation import RelaxationSpec
@@ -15,17 +16,20 @@ from koopcast.studies.residual_estimator import ResidualEstimatorSpec
 from koopcast.studies.residual_spectrum import ResidualSpectrumSpec
 from koopcast.studies.solvers import SolversSpec
 from koopcast.studies.subspace_embedding import SubspaceEmbeddingSpec
+from koopcast.studies.torus_kernels import TorusKernelsSpec
 
 AnyStudy: TypeAlias = Annotated[
     AdversarialPairSpec
     | BandlimitedFeaturesSpec
     | DoublingSpectrumSpec
+    | FeatureSpaceClassificationSpec
     | LeastSquaresSpec
     | RationalKernelSpec
     | RelaxationSpec
     | ResidualEstimatorSpec
     | ResidualSpectrumSpec
     | SolversSpec
-    | SubspaceEmbeddingSpec,
+    | SubspaceEmbeddingSpec
+    | TorusKernelsSpec,
     Family("studies"),
 ]
