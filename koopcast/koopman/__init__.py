@@ -6,7 +6,9 @@ from koopcast.koopman.dmd import DMDSpec
 from koopcast.koopman.dmdc import DMDcSpec
 from koopcast.koopman.edmd import EDMDSpec
 from koopcast.koopman.fb_dmd import FBDMDSpec
+from koopcast.koopman.gedmd import GEDMDSpec
 from koopcast.koopman.info_kae import InfoKAESpec
+from koopcast.koopman.kernel_edmd import KernelEDMDSpec
 from koopcast.koopman.koopman_ae import KoopmanAESpec
 from koopcast.koopman.mr_dmd import MRDMDSpec
 from koopcast.koopman.opt_dmd import OptDMDSpec
@@ -20,7 +22,9 @@ AnyKoopman: TypeAlias = Annotated[
     | DMDcSpec
     | EDMDSpec
     | FBDMDSpec
+    | GEDMDSpec
     | InfoKAESpec
+    | KernelEDMDSpec
     | KoopmanAESpec
     | MRDMDSpec
     | OptDMDSpec
@@ -36,7 +40,9 @@ __all__ = [
     "DMDcSpec",
     "EDMDSpec",
     "FBDMDSpec",
+    "GEDMDSpec",
     "InfoKAESpec",
+    "KernelEDMDSpec",
     "KoopmanAESpec",
     "MRDMDSpec",
     "OptDMDSpec",

@@ -13,7 +13,7 @@ from koopcast.numerics.fill_distance import fill_distance
 from koopcast.spec import Spec
 
 WITHOUT_MODULUS = "residual only, no modulus of continuity given"
-ROUND_OFF = 1e-10
+ROUND_OFF = 1e-7
 Range = tuple[float, float, PositiveInt]
 
 

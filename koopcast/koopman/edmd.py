@@ -1,10 +1,11 @@
 """Extended dynamic mode decomposition: a linear map of observables of projected, delayed frames."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float
+import xarray as xr
+from jaxtyping import Float
 from pydantic import PositiveInt, model_validator
 from torch import Tensor
 
@@ -12,14 +13,17 @@ from koopcast.errors import DataError
 from koopcast.fields import FieldData
 from koopcast.grids import FieldsInfo
 from koopcast.koopman.base import KoopmanModel
+from koopcast.koopman.choice import ChoiceSpec, candidates, choose, ranks_of, ridges_of
 from koopcast.koopman.dictionaries.base import DictionarySpec
 from koopcast.koopman.lifted import LiftedSpec, observables, with_prefix, without_prefix
-from koopcast.koopman.snapshots import delayed
+from koopcast.koopman.rows import Rows
+from koopcast.koopman.snapshots import delayed, read_snapshots
 from koopcast.koopman.spectrum import eigenpairs
 from koopcast.mapping import MappingSpec
 from koopcast.models import Model
 from koopcast.numerics.galerkin import Galerkin
 from koopcast.numerics.ridge import Ridge, covariance_factor, reduced_rank_regression, ridge_regression
+from koopcast.spec import Problem
 from koopcast.subsets import SubsetSpec
 
 Constraint = Literal["none", "stable", "measure_preserving"]
@@ -42,6 +46,9 @@ class EDMDSpec(LiftedSpec):
     nothing, so that no eigenvalue lies outside the unit circle; `measure_preserving`: keep every length, so
     that all lie on it (mpEDMD). Both are the least-squares optimum under that condition; all rows of the map
     are then fitted together, and `ridge` and `map_rank` have no part."""
+    choose: ChoiceSpec | None = None
+    """Candidates for dictionary, rank and ridge, chosen by errors on blocks left out; the table of errors
+    stands in the diagnostics. null: the options as they are."""
 
     reference = (
         "Williams, Kevrekidis & Rowley 2015; departs in the copied rows; reduced rank: Kostic et al. 2022; "
@@ -52,23 +59,27 @@ class EDMDSpec(LiftedSpec):
     def _constraint_stands_alone(self) -> "EDMDSpec":
         if self.constraint != "none" and self.map_rank is not None:
             raise ValueError(f"map_rank: {self.map_rank} with constraint: {self.constraint}; remove one")
+        if self.choose is not None and (self.constraint != "none" or self.map_rank is not None):
+            raise ValueError("choose: judges maps without constraint and map_rank; remove these, or choose")
         return self
 
     def fit(self, data: FieldData, generator: torch.Generator, subset: SubsetSpec | None = None) -> Model:
         """Return the model of the training window; projection and dictionary see all its frames."""
+        if self.choose is not None:
+            return self._chosen(self.choose, data, generator, subset)
         lifted = self.lifted(data, generator, subset)
         root = lifted.pairs.root
         states, following = (u if root is None else root * u for u in (lifted.before, lifted.after))
         self._refuse_underdetermined(states)
         basis = lifted.pairs.snapshots.tensors["basis"]
-        rank, width = basis.shape[1], lifted.pairs.X.shape[1]
-        is_regressed = torch.ones(states.shape[1], dtype=torch.bool)
+        rank = basis.shape[1]
+        rows = Rows(states.shape[1], rank, lifted.pairs.X.shape[1])
         if self.constraint == "none":
-            # Regressed: the newest components, and the observables after the constant.
-            is_regressed[rank : width + 1] = False
+            is_regressed = rows.regressed()
             fit = self._regressed(states, following[:, is_regressed])
-            K = _assembled(fit, is_regressed, rank, width)
+            K = rows.assembled(fit.coefficients)
         else:
+            is_regressed = torch.ones(states.shape[1], dtype=torch.bool)
             fit = self._constrained(states, following)
             K = fit.coefficients.mT.contiguous()
         noise = covariance_factor(fit.residual, fit.degrees_of_freedom)
@@ -81,19 +92,44 @@ class EDMDSpec(LiftedSpec):
             **with_prefix(lifted.chosen),
             **eigenpairs(K, states, following, rank),
         }
-        return EDMDModel(data.info, self.delays, tensors, self.dictionary)
+        return self.restore(data.info, tensors)
 
     def restore(
         self, info: FieldsInfo, tensors: Mapping[str, Tensor], mapping: MappingSpec | None = None
     ) -> Model:
         """Return the model that these tensors define."""
-        return EDMDModel(info, self.delays, tensors, self.dictionary)
+        dictionary = self.dictionary
+        if self.choose is not None and self.choose.dictionaries:
+            dictionary = self.choose.dictionaries[int(tensors["choice"][0])]
+        return EDMDModel(info, self, tensors, dictionary)
+
+    def check(self, fields: FieldsInfo) -> Iterator[Problem]:
+        """Yield what the shapes alone rule out, for every candidate."""
+        if self.choose is None:
+            yield from super().check(fields)
+            return
+        plain = self.model_copy(update={"choose": None})
+        found = (p for row in candidates(plain, self.choose) for spec in row for p in spec.check(fields))
+        places = {("rank",): "ranks", ("dictionary",): "dictionaries"}
+        for path, message in dict.fromkeys((problem.path, problem.message) for problem in found):
+            yield Problem(("choose", places[path]) if path in places else path, message)
 
     def faulty_size(self, size: int, num_pairs: int) -> str | None:
         """Refuse more observables than pairs, unless there is a penalty."""
         if (self.constraint == "none" and self.ridge > 0) or size <= num_pairs:
             return None
         return f"{size} observables are above {num_pairs} training pairs; set ridge or lower rank"
+
+    def _chosen(
+        self, choice: ChoiceSpec, data: FieldData, generator: torch.Generator, subset: SubsetSpec | None
+    ) -> Model:
+        """Fit the best candidate to all blocks."""
+        found = choose(self, choice, read_snapshots(data, self), generator)
+        dictionary, rank, ridge = found.best
+        update = {"ridge": ridges_of(self, choice)[ridge], "choose": None}
+        best = candidates(self, choice)[dictionary][rank].model_copy(update=update)
+        choice_tensors = {"choice": torch.tensor(found.best), "errors": found.errors}
+        return self.restore(data.info, best.fit(data, generator, subset).tensors() | choice_tensors)
 
     def _regressed(self, states: Float[Tensor, "pair state"], targets: Float[Tensor, "pair target"]) -> Ridge:
         if self.map_rank is None:
@@ -121,9 +157,10 @@ class EDMDModel(KoopmanModel):
     """The state is the components of the frames, newest first, then the other observables."""
 
     def __init__(
-        self, info: FieldsInfo, delays: int, tensors: Mapping[str, Tensor], dictionary: DictionarySpec
+        self, info: FieldsInfo, spec: EDMDSpec, tensors: Mapping[str, Tensor], dictionary: DictionarySpec
     ) -> None:
-        super().__init__(info, delays, tensors)
+        super().__init__(info, spec.delays, tensors)
+        self._spec = spec
         self._dictionary = dictionary
         self._chosen = without_prefix(tensors)
 
@@ -132,15 +169,31 @@ class EDMDModel(KoopmanModel):
         components = self._normalised(frames) @ self._tensors["basis"]
         return observables(self._dictionary, delayed(components, self.history)[:, -1], self._chosen)
 
+    def card(self) -> dict[str, float | int | str]:
+        """Return the figures of the fit, and what was chosen."""
+        choice = self._spec.choose
+        if choice is None:
+            return super().card()
+        _, rank, ridge = self._tensors["choice"].tolist()
+        return super().card() | {
+            "chosen_dictionary": self._dictionary.kind,
+            "chosen_rank": str(ranks_of(self._spec, choice)[rank]),
+            "chosen_ridge": ridges_of(self._spec, choice)[ridge],
+            "held_out_error": float(self._tensors["errors"].min()),
+        }
 
-def _assembled(
-    fit: Ridge, is_regressed: Bool[Tensor, " state"], rank: int, width: int
-) -> Float[Tensor, "state state"]:
-    """Return K: regressed rows, rows that copy a newer component, and the row that keeps the constant."""
-    size = len(is_regressed)
-    K = torch.zeros(size, size, dtype=fit.coefficients.dtype)
-    K[is_regressed] = fit.coefficients.mT
-    K[rank:width, : width - rank] = torch.eye(width - rank, dtype=K.dtype)
-    if size > width:
-        K[width, width] = 1
-    return K
+    def diagnostics(self) -> xr.Dataset:
+        """Return the pairs, and the errors of the candidates where there was a choice."""
+        result, choice = super().diagnostics(), self._spec.choose
+        if choice is None:
+            return result
+        dictionaries = choice.dictionaries or (self._spec.dictionary,)
+        labels = {
+            "dictionary": [f"{place}: {item.kind}" for place, item in enumerate(dictionaries)],
+            "rank": [str(rank) for rank in ranks_of(self._spec, choice)],
+            "ridge": list(ridges_of(self._spec, choice)),
+        }
+        errors = self._tensors["errors"].numpy()
+        attrs = {"units": "1", "long_name": f"relative error, {choice.lead} steps ahead, of blocks left out"}
+        result["held_out_error"] = xr.DataArray(errors, labels, tuple(labels), attrs=attrs)
+        return result

@@ -70,7 +70,7 @@ class ProjectedSpec(KoopmanSpec):
     ) -> CoordinatePairs:
         """Return the coordinates of the training window; projections see all frames."""
         frames = read_snapshots(data, self)
-        snapshots, explained = self._projected(frames, generator)
+        snapshots, explained = self.projected(frames, generator)
         X, Y = pairs(delayed(snapshots.values, self.delays), snapshots.is_present)
         if subset is None:
             return CoordinatePairs(X, Y, snapshots, explained)
@@ -83,7 +83,7 @@ class ProjectedSpec(KoopmanSpec):
             return fields.num_cells * fields.num_channels * self.delays
         return self.rank * self.delays if isinstance(self.rank, int) else None
 
-    def _projected(self, snapshots: Snapshots, generator: torch.Generator) -> tuple[Snapshots, Tensor]:
+    def projected(self, snapshots: Snapshots, generator: torch.Generator) -> tuple[Snapshots, Tensor]:
         """Return coordinates of the frames, the leading one of unit variance, and their share of the
         variance.
         """
@@ -117,9 +117,7 @@ class LiftedSpec(ProjectedSpec):
         chosen_of = self.coordinate_pairs(data, generator, subset)
         everything = pairs(delayed(chosen_of.snapshots.values, self.delays), chosen_of.snapshots.is_present)
         size = everything[0].shape[1]
-        size += self.dictionary.num_observables(size)
-        if size > MAX_OBSERVABLES:
-            raise DataError(f"{size} observables are above {MAX_OBSERVABLES}", "lower rank, delays or degree")
+        check_size(size + self.dictionary.num_observables(size))
         chosen = self.dictionary.prepare(everything[0], generator)
         before, after = (observables(self.dictionary, u, chosen) for u in (chosen_of.X, chosen_of.Y))
         return Lifted(chosen_of, before, after, chosen)
@@ -141,6 +139,16 @@ class LiftedSpec(ProjectedSpec):
     def faulty_size(self, size: int, num_pairs: int) -> str | None:
         """Return why so many observables cannot be fitted to so many pairs, and what to do."""
         return None
+
+
+def check_size(size: int) -> None:
+    """Refuse so many observables.
+
+    Raises:
+        DataError: They are above the limit.
+    """
+    if size > MAX_OBSERVABLES:
+        raise DataError(f"{size} observables are above {MAX_OBSERVABLES}", "lower rank, delays or degree")
 
 
 def observables(

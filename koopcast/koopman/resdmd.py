@@ -13,11 +13,10 @@ from torch import Tensor
 from koopcast.errors import DataError
 from koopcast.fields import FieldData
 from koopcast.grids import FieldsInfo
-from koopcast.koopman.certificates import Certificate, ModulusSpec, PlaneSpec, knee
+from koopcast.koopman.certified import CertifiedSpec, Decomposition
 from koopcast.koopman.dictionaries import AnyDictionary
 from koopcast.koopman.lifted import Lifted, LiftedSpec, observables, with_prefix, without_prefix
-from koopcast.koopman.measures import AnyMeasure
-from koopcast.koopman.modal import Eigenpairs, ModalModel, modal_basis, modal_tensors, pair_tensors
+from koopcast.koopman.modal import Eigenpairs, ModalModel
 from koopcast.koopman.snapshots import delayed, pairs
 from koopcast.mapping import MappingSpec
 from koopcast.models import Model
@@ -29,7 +28,7 @@ LEAST_RATIO = 2
 """Pairs per observable below which residuals say nothing: with as many observables as pairs all are 0."""
 
 
-class ResDMDSpec(LiftedSpec):
+class ResDMDSpec(CertifiedSpec, LiftedSpec):
     """EDMD with a second Galerkin matrix, from which every eigenpair gets a residual: pairs that only the
     dictionary has are told from those of the system.
 
@@ -41,16 +40,6 @@ class ResDMDSpec(LiftedSpec):
     kind: Literal["resdmd"] = "resdmd"
     dictionary: AnyDictionary = Field(default="rbf", validate_default=True)
     """Observables beside the coordinates."""
-    modes: Literal["verified", "all", "knee"] = "verified"
-    """Pairs in forecasts: those within the tolerance, all, or those before the knee of the sorted
-    residuals."""
-    tolerance: float = Field(0.05, gt=0, lt=1)
-    """Largest residual of a verified pair."""
-    algorithm: Literal["pairs", "pseudospectrum", "both"] = "pairs"
-    """What the diagnostics hold beside the pairs: `pseudospectrum` and `both` add the smallest residual
-    of any function at each point of `grid`."""
-    grid: PlaneSpec = PlaneSpec()
-    """Where the pseudospectrum is evaluated."""
     quadrature: Quadrature = "uniform"
     """Weights of the samples in the inner product: all alike (random starts, ergodic averages), those of the
     trapezoidal or the Gauss-Legendre rule where samples start at its nodes, in order, or the variable
@@ -59,13 +48,6 @@ class ResDMDSpec(LiftedSpec):
     """Share of the largest eigenvalue of the Gram matrix; smaller directions are dropped."""
     observables: PositiveInt | None = None
     """Leading directions of the dictionary to keep; null: all above `regularisation`."""
-    ridge: NonNegativeFloat = 1e-8
-    """Penalty of the regression of fields on eigenfunctions, in units of their mean square."""
-    modulus: ModulusSpec | None = None
-    """What is known between the samples; null: nothing, and the certificate says so."""
-    spectral_measure: AnyMeasure | None = None
-    """How the spectral density of the leading component is estimated; null: not at all. It means something
-    for systems that preserve a measure."""
 
     reference = (
         "Colbrook & Townsend 2024 (residual DMD); Colbrook, Mezić & Stepanenko 2024, Limits and powers of "
@@ -75,36 +57,16 @@ class ResDMDSpec(LiftedSpec):
     def fit(self, data: FieldData, generator: torch.Generator, subset: SubsetSpec | None = None) -> Model:
         """Return the model of the training window; projection and dictionary see all its frames."""
         lifted = self.lifted(data, generator, subset)
-        weights = self._weights(lifted, data)
         if fault := self.faulty_size(lifted.before.shape[1], len(lifted.before)):
             raise DataError(fault)
-        galerkin = Galerkin.of(
-            lifted.before, lifted.after, weights, dependent=self.regularisation, most=self.observables
-        )
-        found = galerkin.pairs()
-        all_pairs = Eigenpairs(
-            found.values, galerkin.transform.to(found.vectors.dtype) @ found.vectors, found.residuals
-        )
-        certificate = Certificate.of(self.modulus, lifted.pairs.X)
-        is_verified = certificate.verified(found.residuals, self.tolerance)
-        root = (weights * len(weights)).sqrt()[:, None]
-        components = lifted.pairs.snapshots.tensors["basis"]
-        frames = root * lifted.pairs.Y[:, : components.shape[1]]
+        root = (self._weights(lifted, data) * len(lifted.before)).sqrt()[:, None]
         before, after = root * lifted.before, root * lifted.after
-        if self.modes == "all":
-            latent = galerkin.transform, galerkin.K.mT
-        else:
-            latent = modal_basis(all_pairs, self._kept(found.residuals, is_verified, certificate))
-        tensors, error = modal_tensors(before, after, frames, components, latent, self.ridge)
-        figures = [lifted.pairs.explained, torch.tensor(float(len(before))), error]
-        tensors = lifted.pairs.snapshots.tensors | tensors | {
-            "figures": torch.stack(figures).to(torch.float64),
-            **certificate.tensors(),
-            **pair_tensors(all_pairs, is_verified, before, root * lifted.pairs.X[:, : components.shape[1]]),
-            **self._extras(galerkin, lifted, weights),
-            **with_prefix(lifted.chosen),
-        }  # fmt: skip
-        return self.restore(data.info, tensors)
+        galerkin = Galerkin.of(before, after, dependent=self.regularisation, most=self.observables)
+        found = galerkin.pairs()
+        vectors = galerkin.transform.to(found.vectors.dtype) @ found.vectors
+        eigenpairs = Eigenpairs(found.values, vectors, found.residuals)
+        tensors = self.assembled(Decomposition(lifted.pairs, before, after, root, galerkin, eigenpairs))
+        return self.restore(data.info, tensors | with_prefix(lifted.chosen))
 
     def restore(
         self, info: FieldsInfo, tensors: Mapping[str, Tensor], mapping: MappingSpec | None = None
@@ -122,20 +84,6 @@ class ResDMDSpec(LiftedSpec):
             f"{size} observables need {LEAST_RATIO * size} training pairs or more, and there are {num_pairs}"
             ": with fewer, residuals vanish for lack of data; use kernel_edmd or fewer observables"
         )
-
-    def _kept(
-        self, residuals: Float[Tensor, " mode"], is_verified: Tensor, certificate: Certificate
-    ) -> Tensor:
-        if self.modes == "knee":
-            return torch.arange(len(residuals)) < knee(residuals)
-        if not bool(is_verified.any()):
-            widened = f" + {certificate.widening:.3g} of the modulus" if certificate.widening else ""
-            raise DataError(
-                f"no eigenpair is verified: the smallest residual is {float(residuals.min()):.3g}{widened}, "
-                f"the tolerance {self.tolerance:g}",
-                "raise `tolerance`, change the dictionary, train on more samples, or set `modes: all`",
-            )
-        return is_verified
 
     def _weights(self, lifted: Lifted, data: FieldData) -> Float[Tensor, " pair"]:
         """Return weights of the pairs whose sum is 1."""
@@ -167,23 +115,3 @@ class ResDMDSpec(LiftedSpec):
             if not (np.isfinite(weights).all() and (weights > 0).all()):
                 raise DataError("quadrature: a weight is not a positive number", "correct `weight`")
         return torch.from_numpy(weights)
-
-    def _extras(
-        self, galerkin: Galerkin, lifted: Lifted, weights: Float[Tensor, " pair"]
-    ) -> dict[str, Tensor]:
-        result: dict[str, Tensor] = {}
-        if self.algorithm != "pairs":
-            re, im = self.grid.axes()
-            tau = galerkin.tau(torch.complex(*torch.meshgrid(re, im, indexing="ij")).flatten())
-            result |= {"re": re, "im": im, "pseudospectrum": tau.reshape(len(re), len(im))}
-        if self.spectral_measure is not None:
-            series = lifted.pairs.snapshots.values[..., 0]
-            f = galerkin.transform.mT @ (lifted.before.mT @ (weights * lifted.pairs.X[:, 0]))
-            angle = torch.linspace(-torch.pi, torch.pi, ANGLES, dtype=torch.float64)
-            density = self.spectral_measure.density(galerkin.K, f, series, angle)
-            result |= {"angle": angle, "density": density}
-        return result
-
-
-ANGLES = 361
-"""At which the spectral density is evaluated."""

@@ -13,14 +13,16 @@ def eigenpairs(
     states: Float[Tensor, "pair state"],
     following: Float[Tensor, "pair state"],
     num_directions: int,
+    known: tuple[Complex[Tensor, " state"], Complex[Tensor, "state state"]] | None = None,
 ) -> dict[str, Tensor]:
     """Return the leading eigenpairs of z ← K z, largest modulus first, as real tensors `(..., 2)`.
 
     With K v = λ v and w the matching left eigenvector, g(z) = wᵀ z is the eigenfunction and its residual
     ‖g(z') - λ g(z)‖ / ‖g(z)‖ over the pairs. `eigenvectors` holds v, scaled by the root mean square of g, on
-    the first `num_directions` entries of the state.
+    the first `num_directions` entries of the state. `known` are eigenvalues and eigenvectors, where they are
+    at hand.
     """
-    values, V = torch.linalg.eig(K)
+    values, V = torch.linalg.eig(K) if known is None else known
     order = sorted(range(len(values)), key=lambda i: (-float(values[i].abs()), -float(values[i].imag)))
     order = order[:NUM_STORED]
     # The pseudo-inverse also serves maps without a full set of eigenvectors (delays of a nilpotent map).

@@ -9,6 +9,7 @@ from koopcast.studies.base import Findings as Findings
 from koopcast.studies.base import StudySpec as StudySpec
 from koopcast.studies.doubling_spectrum import DoublingSpectrumSpec
 from koopcast.studies.exact_transfer import ExactTransferSpec
+from koopcast.studies.feature_space_classification import FeatureSpaceClassificationSpec
 from koopcast.studies.least_squares import LeastSquaresSpec
 from koopcast.studies.rational_kernel import RationalKernelSpec
 from koopcast.studies.relaxation import RelaxationSpec
@@ -16,18 +17,21 @@ from koopcast.studies.residual_estimator import ResidualEstimatorSpec
 from koopcast.studies.residual_spectrum import ResidualSpectrumSpec
 from koopcast.studies.solvers import SolversSpec
 from koopcast.studies.subspace_embedding import SubspaceEmbeddingSpec
+from koopcast.studies.torus_kernels import TorusKernelsSpec
 
 AnyStudy: TypeAlias = Annotated[
     AdversarialPairSpec
     | BandlimitedFeaturesSpec
     | DoublingSpectrumSpec
     | ExactTransferSpec
+    | FeatureSpaceClassificationSpec
     | LeastSquaresSpec
     | RationalKernelSpec
     | RelaxationSpec
     | ResidualEstimatorSpec
     | ResidualSpectrumSpec
     | SolversSpec
-    | SubspaceEmbeddingSpec,
+    | SubspaceEmbeddingSpec
+    | TorusKernelsSpec,
     Family("studies"),
 ]

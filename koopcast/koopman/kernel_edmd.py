@@ -1,0 +1,233 @@
+"""Kernel EDMD: a dictionary of as many functions as landmarks, known by its inner products alone."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Complex, Float, Int
+from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
+from torch import Tensor
+
+from koopcast.errors import DataError
+from koopcast.fields import FieldData
+from koopcast.grids import FieldsInfo
+from koopcast.kernels import AnyKernel
+from koopcast.koopman.certified import CertifiedSpec, Decomposition
+from koopcast.koopman.gram import Gram
+from koopcast.koopman.lifted import with_prefix, without_prefix
+from koopcast.koopman.modal import Eigenpairs, ModalModel
+from koopcast.mapping import MappingSpec
+from koopcast.models import Model
+from koopcast.numerics.galerkin import Galerkin
+from koopcast.numerics.landmarks import pivoted
+from koopcast.numerics.leading import leading_eigenpairs
+from koopcast.rng import numpy_from
+from koopcast.spec import Problem
+from koopcast.subsets import SubsetSpec
+
+MAX_LANDMARKS = 8000
+
+
+class KernelEDMDSpec(CertifiedSpec):
+    """EDMD in the functions k(·, z) of a kernel, z all training states or `centers` of them (Nyström).
+
+    `projected` keeps the `functions` leading principal directions of the Gram matrix of the landmarks, which
+    makes it EDMD with these as dictionary; `reduced_rank` keeps those that predict best, with a penalty, and
+    the map of these is least squares without one. Residuals are dual:
+    they bound the error of the Perron-Frobenius operator in the space of the kernel, where they stay
+    meaningful with as many functions as samples.
+    """
+
+    kind: Literal["kernel_edmd"] = "kernel_edmd"
+    kernel: AnyKernel = Field(default="gaussian", validate_default=True)
+    """Inner product of the observables."""
+    centers: PositiveInt | None = None
+    """Landmarks among the training states; null: all of them."""
+    landmarks: Literal["random", "pivoted"] = "random"
+    """How `centers` are chosen: uniformly, or one by one where the kernel is represented worst (pivoted
+    Cholesky)."""
+    functions: PositiveInt = 32
+    """Rank of the map."""
+    estimator: Literal["projected", "reduced_rank"] = "projected"
+    """How the map is found."""
+    regularisation: NonNegativeFloat = 1e-12
+    """Share of the largest eigenvalue of the Gram matrix: directions below it are dropped (`projected`), or
+    the Tikhonov penalty (`reduced_rank`)."""
+    residual: Literal["dual", "data"] = "dual"
+    """Which residual judges a pair: that of the Perron-Frobenius operator, or the mean square over the pairs,
+    which needs many more pairs than functions."""
+    modes: Literal["verified", "all", "knee"] = "all"
+    """Pairs in forecasts: all, those within the tolerance, or those before the knee of the sorted
+    residuals."""
+
+    reference = (
+        "Williams, Rowley & Kevrekidis 2015; Kostic et al. 2022 (reduced rank); Meanti et al. 2023 (Nyström);"
+        " Colbrook, Mezić & Stepanenko 2024 (dual residual)"
+    )
+
+    @model_validator(mode="after")
+    def _centers_hold_the_functions(self) -> "KernelEDMDSpec":
+        if self.centers is not None and self.functions > self.centers:
+            raise ValueError(f"functions: {self.functions} are above {self.centers}, the centers; lower them")
+        if self.estimator == "reduced_rank" and self.regularisation == 0:
+            raise ValueError("regularisation: 0 with estimator: reduced_rank; give a penalty like 1e-6")
+        return self
+
+    def fit(self, data: FieldData, generator: torch.Generator, subset: SubsetSpec | None = None) -> Model:
+        """Return the model of the training window."""
+        found = self.coordinate_pairs(data, generator, subset)
+        root = torch.ones(len(found.X), 1, dtype=torch.float64) if found.root is None else found.root
+        root = root / root.square().mean().sqrt()
+        made = self.decompose(found.X, found.Y, root, generator)
+        gram = made.gram
+        tensors = self.assembled(
+            Decomposition(found, root * gram.before, root * gram.after, root, made.galerkin, made.eigenpairs)
+        )
+        tensors |= with_prefix(made.chosen) | {"landmarks": gram.Z}
+        if self.kernel.is_measured():
+            tensors |= {"gram": gram.square, "gram_exact": self.kernel.exact(gram.Z, gram.Z, made.chosen)}
+        return self.restore(data.info, tensors)
+
+    def decompose(
+        self,
+        X: Float[Tensor, "pair coordinate"],
+        Y: Float[Tensor, "pair coordinate"],
+        root: Float[Tensor, "pair 1"],
+        generator: torch.Generator,
+    ) -> "KernelDecomposition":
+        """Return eigenpairs in the functions of the kernel, smallest residual first.
+
+        Args:
+            X: States.
+            Y: Their images.
+            root: Roots of the weights of the pairs.
+            generator: Of the landmarks.
+        """
+        chosen = self.kernel.prepare(X)
+        gram = self._gram(X, Y, chosen, generator)
+        before, after = root * gram.before, root * gram.after
+        encoder = self._encoder(gram, before, after)
+        inner = Galerkin.of(before @ encoder, after @ encoder, dependent=0.0)
+        pairs = inner.pairs()
+        right = inner.transform.to(pairs.vectors.dtype) @ pairs.vectors
+        residuals = pairs.residuals
+        if self.residual == "dual":
+            residuals = gram.dual_residuals(pairs.values, right, encoder)
+        galerkin = Galerkin(encoder @ inner.transform, inner.K, inner.T)
+        vectors = encoder.to(right.dtype) @ right
+        order = _by_residual(pairs.values, residuals)
+        eigenpairs = Eigenpairs(pairs.values[order], vectors[:, order], residuals[order])
+        return KernelDecomposition(chosen, gram, galerkin, eigenpairs)
+
+    def restore(
+        self, info: FieldsInfo, tensors: Mapping[str, Tensor], mapping: MappingSpec | None = None
+    ) -> Model:
+        """Return the model that these tensors define."""
+        gram = partial(self.kernel.gram, y=tensors["landmarks"], tensors=without_prefix(tensors))
+        return KernelModel(info, self.delays, dict(tensors), gram)
+
+    def check(self, fields: FieldsInfo) -> Iterator[Problem]:
+        """Yield what the shapes alone rule out."""
+        yield from super().check(fields)
+        train = fields.parts.get("train", fields.whole)
+        num_pairs = train.num_samples * (train.num_times - self.delays)
+        count = self.centers or num_pairs
+        if 0 < num_pairs < count:
+            yield Problem(("centers",), f"{count} are above {num_pairs} training pairs; lower them")
+        elif count > MAX_LANDMARKS:
+            message = f"{count} landmarks are above {MAX_LANDMARKS}; set centers"
+            yield Problem(("centers",), message)
+        if (coordinates := self.num_coordinates(fields)) is not None:
+            yield from (problem.below("kernel") for problem in self.kernel.faulty_dimension(coordinates))
+
+    def choose(
+        self, X: Float[Tensor, "pair coordinate"], chosen: Mapping[str, Tensor], generator: torch.Generator
+    ) -> Int[Tensor, " landmark"]:
+        """Return which states are landmarks.
+
+        Raises:
+            DataError: There are fewer states, or too many of them.
+        """
+        count = self.centers or len(X)
+        if count > len(X):
+            raise DataError(f"{count} centers are above {len(X)} training pairs", "lower `centers`")
+        if count > MAX_LANDMARKS:
+            raise DataError(f"{count} landmarks are above {MAX_LANDMARKS}", "set `centers`")
+        if count == len(X):
+            return torch.arange(count)
+        if self.landmarks == "random":
+            drawn = numpy_from(generator).choice(len(X), count, replace=False)
+            return torch.from_numpy(np.sort(drawn))
+        return pivoted(lambda x, y: self.kernel.exact(x, y, chosen), X, count)
+
+    def _gram(
+        self,
+        X: Float[Tensor, "pair coordinate"],
+        Y: Float[Tensor, "pair coordinate"],
+        chosen: Mapping[str, Tensor],
+        generator: torch.Generator,
+    ) -> Gram:
+        """Evaluate the kernel, each matrix once."""
+        index = self.choose(X, chosen, generator)
+        is_whole = len(index) == len(X)
+        Z, FZ = (X, Y) if is_whole else (X[index].contiguous(), Y[index].contiguous())
+        square = self.kernel.square(Z, chosen)
+        before = square if is_whole else self.kernel.gram(X, Z, chosen)
+        after = self.kernel.gram(Y, Z, chosen)
+        moved = after.mT if is_whole else after[index].mT
+        return Gram(Z, before, after, square, moved, self.kernel.square(FZ, chosen))
+
+    def _encoder(
+        self,
+        gram: Gram,
+        before: Float[Tensor, "pair landmark"],
+        after: Float[Tensor, "pair landmark"],
+    ) -> Float[Tensor, "landmark function"]:
+        """Return which combinations of k(·, z) are the functions of the map."""
+        rank = min(self.functions, len(gram.Z))
+        if self.estimator == "reduced_rank":
+            return gram.predictive(rank, self.regularisation, before, after)
+        D, U = leading_eigenpairs(gram.square, rank)
+        kept = max(self.regularisation, torch.finfo(D.dtype).eps) * D[0] < D
+        return U[:, kept] / D[kept].sqrt()
+
+
+@dataclass(frozen=True)
+class KernelDecomposition:
+    """Eigenpairs in the functions of a kernel."""
+
+    chosen: dict[str, Tensor]
+    """What the kernel took from the states."""
+    gram: Gram
+    galerkin: Galerkin
+    eigenpairs: Eigenpairs
+    """Vectors combine k(·, z) of the landmarks z."""
+
+
+class KernelModel(ModalModel):
+    """The state is combinations of k(·, z); tensors beside those of modal models: `landmarks` z."""
+
+    def diagnostics(self) -> xr.Dataset:
+        """Return the pairs, and measured and exact Gram matrices where the kernel counts."""
+        result = super().diagnostics()
+        for name, text in (("gram", "Gram matrix"), ("gram_exact", "Gram matrix without counting")):
+            if name in self._tensors:
+                values = self._tensors[name].numpy()
+                result[name] = (("landmark", "other"), values, {"units": "1", "long_name": text})
+        return result
+
+
+def _by_residual(values: Complex[Tensor, " mode"], residuals: Float[Tensor, " mode"]) -> list[int]:
+    """Return the order of pairs, smallest residual first; conjugates stay together, the upper one first."""
+    return sorted(
+        range(len(values)),
+        key=lambda i: (
+            round(float(residuals[i]), 6),
+            round(-abs(complex(values[i])), 9),
+            -float(values[i].imag),
+        ),
+    )
