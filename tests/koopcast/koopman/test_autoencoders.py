@@ -230,6 +230,13 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, object], mess
         InfoKAESpec.model_validate(options)
 
 
+def test_the_penalty_belongs_to_the_regression_alone() -> None:
+    assert InfoKAESpec().penalty == 0.1
+    assert KoopmanAESpec(operator="ridge", ridge=0.0).penalty == 0
+    stored = KoopmanAESpec().model_dump(mode="json")
+    assert KoopmanAESpec.model_validate(stored) == KoopmanAESpec()
+
+
 def test_what_the_fields_rule_out_is_told_before_training() -> None:
     info = FieldsInfo({"u": "1"}, (Axis("x", 20, length=1.0),), TimeAxis(20, 1.0))
     signature = Signature.of_dynamics(info, 1)
