@@ -57,7 +57,7 @@ class InfoKAESpec(AutoencoderSpec):
         """Return what training makes small."""
         return Aims(
             self.operator == "learned",
-            self.ridge,
+            self.penalty,
             self.rollout_steps,
             self.beta,
             self.alpha,

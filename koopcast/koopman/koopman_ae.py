@@ -12,6 +12,9 @@ from koopcast.koopman.latent import LatentSpec
 from koopcast.mapping import Signature
 from koopcast.spec import Problem
 
+RIDGE = 0.1
+"""Default of `ridge`."""
+
 
 class AutoencoderSpec(LatentSpec):
     """Options that Koopman autoencoders share."""
@@ -22,8 +25,8 @@ class AutoencoderSpec(LatentSpec):
     """From frames to latent vectors, and back."""
     operator: Literal["learned", "ridge"] = "learned"
     """K: a parameter, or the ridge regression of the latent windows at hand."""
-    ridge: NonNegativeFloat = 0.1
-    """Added to the diagonal of ZᵀZ of a window, for `operator: ridge`."""
+    ridge: NonNegativeFloat | None = None
+    """Added to the diagonal of ZᵀZ of a window, for `operator: ridge` alone; default: 0.1."""
     window: PositiveInt = 10
     """Latent vectors of a training window."""
     rollout_steps: PositiveInt = 1
@@ -43,7 +46,7 @@ class AutoencoderSpec(LatentSpec):
                 "operator: ridge with the encoder 'identity' leaves nothing to train; use "
                 "learned, or the model dmd"
             )
-        if self.operator == "learned" and "ridge" in self.model_fields_set:
+        if self.operator == "learned" and self.ridge is not None:
             raise ValueError("ridge: a learned operator has none; remove it, or set operator: ridge")
         return self
 
@@ -64,9 +67,14 @@ class AutoencoderSpec(LatentSpec):
         """Return what the encoder takes and the decoder returns."""
         return Ends(signature.axes, signature.channels_in, len(signature.outputs), self.latent_dim)
 
+    @property
+    def penalty(self) -> float:
+        """What is added to the diagonal."""
+        return RIDGE if self.ridge is None else self.ridge
+
     def aims(self) -> Aims:
         """Return what training makes small."""
-        return Aims(self.operator == "learned", self.ridge, self.rollout_steps, self.beta)
+        return Aims(self.operator == "learned", self.penalty, self.rollout_steps, self.beta)
 
 
 class KoopmanAESpec(AutoencoderSpec):

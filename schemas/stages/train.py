@@ -133,7 +133,8 @@ class TrainStep(Step):
             for problem in self.training.loss.faults(signature):
                 yield problem.below("training", "loss")
             for name in ("rollout", "curriculum", "push_forward", "noise"):
-                if not self.model.rolls_out and name in self.training.model_fields_set:
+                usual = TrainingSpec.model_fields[name].default
+                if not self.model.rolls_out and getattr(self.training, name) != usual:
                     yield Problem(
                         ("training", name),
                         f"'{self.model.kind}' lays out its training windows itself and takes no `{name}`; "

@@ -112,6 +112,15 @@ def test_entropy_raises_and_information_lowers_what_they_should(
     assert information["info_nce"] < 0.7 * neither["info_nce"]
 
 
+def test_without_information_and_entropy_it_is_the_plain_autoencoder(
+    make_fields: MakeFields, tmp_path: Path
+) -> None:
+    data = make_fields(waves())
+    plain = trained(KoopmanAESpec(**SMALL, operator="ridge"), data, tmp_path / "plain", epochs=1)
+    shaped = trained(InfoKAESpec(**SMALL, alpha=0.0, gamma=0.0), data, tmp_path / "shaped", epochs=1)
+    assert all(torch.equal(shaped.tensors()[name], value) for name, value in plain.tensors().items())
+
+
 def test_gaussian_information_grows_where_it_counts(make_fields: MakeFields, tmp_path: Path) -> None:
     data = make_fields(waves())
     options = {**SMALL, "gamma": 0.0, "mi_estimator": "gaussian", "neighbours": 1}
@@ -228,6 +237,13 @@ def test_identity_decodes_the_newest_frame() -> None:
 def test_options_that_make_no_sense_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         InfoKAESpec.model_validate(options)
+
+
+def test_the_penalty_belongs_to_the_regression_alone() -> None:
+    assert InfoKAESpec().penalty == 0.1
+    assert KoopmanAESpec(operator="ridge", ridge=0.0).penalty == 0
+    stored = KoopmanAESpec().model_dump(mode="json")
+    assert KoopmanAESpec.model_validate(stored) == KoopmanAESpec()
 
 
 def test_what_the_fields_rule_out_is_told_before_training() -> None:
