@@ -32,6 +32,7 @@ from koopcast.models import Model
 from koopcast.numerics.low_rank import column_signs, truncated_svd
 from koopcast.numerics.pod import Blocks
 from koopcast.numerics.ridge import covariance_factor
+from koopcast.numerics.stability import stabilised
 from koopcast.numerics.streaming_svd import incremental_basis, randomised_basis
 from koopcast.spec import Problem
 from koopcast.subsets import SubsetSpec
@@ -92,6 +93,10 @@ class ProjectedSpec(LatentSpec):
 class LinearMapSpec(ProjectedSpec):
     """Options of models whose map is found from pairs of projected states."""
 
+    stable: bool = False
+    """Whether eigenvalues outside the unit circle are drawn to it, each along its ray; the Schur vectors of
+    the map stay."""
+
     @abstractmethod
     def solve(
         self, states: Float[Tensor, "pair state"], following: Float[Tensor, "pair state"]
@@ -107,7 +112,8 @@ class LinearMapSpec(ProjectedSpec):
         projection = project(data, self, generator)
         states, following = projection.pairs(subset, generator)
         K, spent = self.solve(states, following)
-        return assembled(data.info, self.delays, projection, Fit(K, states, following, spent))
+        fit = Fit(stabilised(K) if self.stable else K, states, following, spent)
+        return assembled(data.info, self.delays, projection, fit)
 
 
 class ProjectedModel(KoopmanModel):
