@@ -105,7 +105,7 @@ class EDMDSpec(KoopmanSpec):
         frames = snapshots.frames()
         wanted = self.rank if isinstance(self.rank, int) else None
         _, singular, directions = truncated_svd(frames, wanted, generator)
-        rank = chosen_rank(self.rank, singular, frames.shape, frames.square().sum())
+        rank = chosen_rank(self.rank, singular, frames)
         basis = directions[:, :rank].contiguous()
         # One number brings the leading component to unit variance, so that products stay near 1.
         size = singular[0] / len(frames) ** 0.5

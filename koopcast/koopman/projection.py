@@ -17,12 +17,12 @@ from koopcast.grids import FieldsInfo
 from koopcast.koopman.base import KoopmanModel, LatentSpec, Rank
 from koopcast.koopman.snapshots import (
     Snapshots,
-    chosen_rank,
     chosen_rows,
     complete,
     delayed,
     firsts,
     pairs,
+    rank_of_shape,
     read_snapshots,
 )
 from koopcast.koopman.spectrum import eigenpairs
@@ -233,7 +233,7 @@ def _held(
     X = stacks[:, is_row].flatten(0, 1)
     wanted = spec.rank if isinstance(spec.rank, int) else None
     _, singular, directions = truncated_svd(X, wanted, generator)
-    rank = chosen_rank(spec.rank, singular, X.shape, X.square().sum())
+    rank = rank_of_shape(spec.rank, singular, X.shape, X.square().sum())
     directions = directions[:, :rank]
     explained = singular[:rank].square().sum() / X.square().sum()
     return _Reduced(stacks @ directions, directions, explained, singular[0] / len(X) ** 0.5)
@@ -256,7 +256,7 @@ def _streamed(
     shape = torch.Size((len(X), size))
     if wanted < min(shape):
         _refuse_short(spec.rank, singular, total)
-    rank = chosen_rank(spec.rank, singular, shape, total)
+    rank = rank_of_shape(spec.rank, singular, shape, total)
     directions = Q @ W[:, :rank]
     signs = column_signs(directions)
     states = components @ (W[:, :rank] * signs)
