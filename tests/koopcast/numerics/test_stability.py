@@ -12,8 +12,9 @@ def test_eigenvalues_outside_the_circle_keep_their_angle_and_the_others_stay() -
         expected = before / np.maximum(1, np.abs(before))
         # Defined up to order: each expected value is met, and none is left.
         apart = np.abs(after[:, None] - expected)
-        assert apart.min(axis=0).max() < 1e-10
-        assert apart.min(axis=1).max() < 1e-10
+        # Two that meet at 1 may be one defective eigenvalue, which rounding moves by its root.
+        assert apart.min(axis=0).max() < 1e-7
+        assert apart.min(axis=1).max() < 1e-7
 
 
 def test_a_stable_map_is_left_as_it_is() -> None:
