@@ -8,7 +8,6 @@ from torch import Tensor
 
 from koopcast.koopman.projection import LinearMapSpec
 from koopcast.numerics.ridge import ridge_regression
-from koopcast.numerics.stability import stabilised
 
 
 class DMDSpec(LinearMapSpec):
@@ -23,9 +22,6 @@ class DMDSpec(LinearMapSpec):
     ridge: NonNegativeFloat = 1e-4
     """Penalty on the coefficients of the map, in units of the mean eigenvalue of the Gram matrix of the
     states: a pure number. 0: least squares."""
-    stable: bool = False
-    """Whether eigenvalues outside the unit circle are drawn to it, each along its ray; the Schur vectors of
-    the map stay."""
 
     reference = (
         "Tu et al. 2014; delays: Arbabi & Mezić 2017, Le Clainche & Vega 2017; centring: Hirsh et al. 2020"
@@ -36,5 +32,4 @@ class DMDSpec(LinearMapSpec):
     ) -> tuple[Float[Tensor, "state state"], float]:
         """Return the map of ridge regression."""
         fit = ridge_regression(states, following, self.ridge)
-        K = fit.coefficients.mT.contiguous()
-        return stabilised(K) if self.stable else K, fit.degrees_of_freedom
+        return fit.coefficients.mT, fit.degrees_of_freedom

@@ -93,7 +93,7 @@ class ProjectedSpec(KoopmanSpec):
             return Snapshots(snapshots.values, snapshots.is_present, tensors), frames.new_ones(())
         wanted = self.rank if isinstance(self.rank, int) else None
         _, singular, directions = truncated_svd(frames, wanted, generator)
-        rank = chosen_rank(self.rank, singular, frames.shape, frames.square().sum())
+        rank = chosen_rank(self.rank, singular, frames)
         basis = directions[:, :rank].contiguous()
         # One number brings the leading component to unit variance, so that products stay near 1.
         size = singular[0] / len(frames) ** 0.5

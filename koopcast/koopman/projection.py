@@ -17,12 +17,12 @@ from koopcast.grids import FieldsInfo
 from koopcast.koopman.base import KoopmanModel, LatentSpec, Rank
 from koopcast.koopman.snapshots import (
     Snapshots,
-    chosen_rank,
     chosen_rows,
     complete,
     delayed,
     firsts,
     pairs,
+    rank_of_shape,
     read_snapshots,
 )
 from koopcast.koopman.spectrum import eigenpairs
@@ -32,6 +32,7 @@ from koopcast.models import Model
 from koopcast.numerics.low_rank import column_signs, truncated_svd
 from koopcast.numerics.pod import Blocks
 from koopcast.numerics.ridge import covariance_factor
+from koopcast.numerics.stability import stabilised
 from koopcast.numerics.streaming_svd import incremental_basis, randomised_basis
 from koopcast.spec import Problem
 from koopcast.subsets import SubsetSpec
@@ -92,6 +93,10 @@ class ProjectedSpec(LatentSpec):
 class LinearMapSpec(ProjectedSpec):
     """Options of models whose map is found from pairs of projected states."""
 
+    stable: bool = False
+    """Whether eigenvalues outside the unit circle are drawn to it, each along its ray; the Schur vectors of
+    the map stay."""
+
     @abstractmethod
     def solve(
         self, states: Float[Tensor, "pair state"], following: Float[Tensor, "pair state"]
@@ -107,7 +112,8 @@ class LinearMapSpec(ProjectedSpec):
         projection = project(data, self, generator)
         states, following = projection.pairs(subset, generator)
         K, spent = self.solve(states, following)
-        return assembled(data.info, self.delays, projection, Fit(K, states, following, spent))
+        fit = Fit(stabilised(K) if self.stable else K, states, following, spent)
+        return assembled(data.info, self.delays, projection, fit)
 
 
 class ProjectedModel(KoopmanModel):
@@ -227,7 +233,7 @@ def _held(
     X = stacks[:, is_row].flatten(0, 1)
     wanted = spec.rank if isinstance(spec.rank, int) else None
     _, singular, directions = truncated_svd(X, wanted, generator)
-    rank = chosen_rank(spec.rank, singular, X.shape, X.square().sum())
+    rank = rank_of_shape(spec.rank, singular, X.shape, X.square().sum())
     directions = directions[:, :rank]
     explained = singular[:rank].square().sum() / X.square().sum()
     return _Reduced(stacks @ directions, directions, explained, singular[0] / len(X) ** 0.5)
@@ -250,7 +256,7 @@ def _streamed(
     shape = torch.Size((len(X), size))
     if wanted < min(shape):
         _refuse_short(spec.rank, singular, total)
-    rank = chosen_rank(spec.rank, singular, shape, total)
+    rank = rank_of_shape(spec.rank, singular, shape, total)
     directions = Q @ W[:, :rank]
     signs = column_signs(directions)
     states = components @ (W[:, :rank] * signs)

@@ -146,10 +146,19 @@ def chosen_rows(
     return torch.from_numpy(rows.index), torch.from_numpy(rows.weight).sqrt()[:, None]
 
 
-def chosen_rank(
+def chosen_rank(rank: Rank, singular: Float[Tensor, " rank"], matrix: Float[Tensor, "row value"]) -> int:
+    """Return how many directions to keep.
+
+    Raises:
+        DataError: The fields vary in fewer directions than asked.
+    """
+    return rank_of_shape(rank, singular, matrix.shape, matrix.square().sum())
+
+
+def rank_of_shape(
     rank: Rank, singular: Float[Tensor, " rank"], shape: tuple[int, ...], total: Float[Tensor, ""]
 ) -> int:
-    """Return how many directions of a matrix of this shape and sum of squares to keep.
+    """Return the same for a matrix of which shape and sum of squares are known.
 
     Raises:
         DataError: The fields vary in fewer directions than asked.

@@ -57,7 +57,7 @@ def fit_exponentials(
     damping, iterations = FIRST_DAMPING, 0
     while iterations < MAX_ITERATIONS and damping < MOST_DAMPING:
         iterations += 1
-        rates = admitted(point.rates + point.step(damping))
+        rates = admitted(point.rates + point.step(damping, is_stable))
         moved = float((rates - point.rates).abs().max())
         trial = _Point(rates, t, H)
         is_better = trial.error < point.error
@@ -95,15 +95,26 @@ class _Point:
         B: Tensor = self._inverse @ (self._U.mH @ H)
         return B
 
-    def step(self, damping: float) -> Complex[Tensor, " exponential"]:
-        """Return the step of the rates that lowers the residual of the linear model, damped."""
+    def step(self, damping: float, is_stable: bool) -> Complex[Tensor, " exponential"]:
+        """Return the step of the rates that lowers the residual of the linear model, damped.
+
+        Where growth is ruled out, a rate that neither grows nor decays and would grow keeps its real part.
+        """
         D = self._without(self._t[:, None] * self.waves)
-        normal = (D.mH @ D) * (self._B.conj() @ self._B.mT)
-        gradient = ((D.mH @ self._residual) * self._B.conj()).sum(dim=1)
-        scale = normal.diagonal().real
+        N = (D.mH @ D) * (self._B.conj() @ self._B.mT)
+        g = ((D.mH @ self._residual) * self._B.conj()).sum(dim=1)
+        # Real and imaginary parts are unknowns of their own.
+        normal = torch.cat([torch.cat([N.real, -N.imag], dim=1), torch.cat([N.imag, N.real], dim=1)])
+        gradient = torch.cat([g.real, g.imag])
+        is_free = torch.ones(len(gradient), dtype=torch.bool)
+        if is_stable:
+            is_free[: len(g)] = (self.rates.real < 0) | (g.real <= 0)
+        normal = normal[is_free][:, is_free]
+        scale = normal.diagonal()
         scale = scale.clamp_min(1e-14 * float(scale.max()) + torch.finfo(scale.dtype).tiny)
-        step: Tensor = torch.linalg.solve(normal + torch.diag(damping * scale).to(normal.dtype), gradient)
-        return step
+        step = torch.zeros_like(gradient)
+        step[is_free] = torch.linalg.solve(normal + torch.diag(damping * scale), gradient[is_free])
+        return torch.complex(*step.chunk(2))
 
     def _without(self, X: Complex[Tensor, "time column"]) -> Complex[Tensor, "time column"]:
         """Return P X."""

@@ -10,7 +10,8 @@ def stabilised(K: Float[Tensor, "state state"]) -> Float[Tensor, "state state"]:
     """Return K with each eigenvalue of modulus above 1 divided by its modulus.
 
     In the real Schur form K = Q T Qᵀ the diagonal blocks of T, one eigenvalue or a conjugate pair each, are
-    scaled; Q and the part of T above them stay. It needs no full set of eigenvectors.
+    scaled; Q and the part of T above them stay. It needs no full set of eigenvectors. Powers of the result do
+    not grow exponentially; where eigenvalues meet on the circle, they may still grow with the exponent.
     """
     T, Q = linalg.schur(K.numpy(), output="real")
     row = 0

@@ -6,7 +6,8 @@ import torch
 
 from koopcast.errors import DataError
 from koopcast.fields import FieldData
-from koopcast.koopman import DMDSpec
+from koopcast.koopman import DMDSpec, FBDMDSpec, TLSDMDSpec
+from koopcast.koopman.projection import LinearMapSpec
 
 MakeFields = Callable[..., FieldData]
 RNG = np.random.default_rng(1)
@@ -137,6 +138,15 @@ def test_a_stable_map_has_the_same_frequencies_and_none_that_grows(
     inside = make_fields(_trajectories(0.9 * A, 3, 10))
     free, held = (DMDSpec(stable=stable, **PLAIN).fit(inside, generator) for stable in (False, True))
     assert torch.allclose(free.tensors()["operator"], held.tensors()["operator"], atol=1e-12)
+
+
+@pytest.mark.parametrize("spec", [TLSDMDSpec, FBDMDSpec])
+def test_maps_without_bias_can_be_stable_too(
+    make_fields: MakeFields, generator: torch.Generator, spec: type[LinearMapSpec]
+) -> None:
+    turn = 1.02 * np.array([[np.cos(0.5), -np.sin(0.5)], [np.sin(0.5), np.cos(0.5)]])
+    model = spec(center=False, rank=2, stable=True).fit(make_fields(_trajectories(turn, 3, 10)), generator)
+    assert np.allclose(_eigenvalues(model), np.sort_complex([np.exp(0.5j), np.exp(-0.5j)]), atol=1e-10)
 
 
 def test_a_defective_map_is_drawn_in_too(make_fields: MakeFields, generator: torch.Generator) -> None:

@@ -144,6 +144,21 @@ def test_the_jacobian_leads_to_a_stationary_point() -> None:
         assert error(moved) > found.error
 
 
+def test_rates_on_the_border_of_growth_are_the_best_that_do_not_grow() -> None:
+    times = torch.arange(40.0, dtype=torch.float64)
+    signals = torch.exp(0.03 * times[:, None]) * torch.cos(0.5 * times[:, None] + torch.arange(2.0))
+    start = torch.tensor([0.01 + 0.6j, 0.01 - 0.6j], dtype=torch.complex128)
+    found = fit_exponentials(signals, times, start, is_stable=True)
+    assert found.iterations < 30
+    assert bool((found.rates.real == 0).all())
+    # Among undamped oscillations a fine search finds no better frequency.
+    errors = []
+    for frequency in found.rates.imag[0] + torch.linspace(-1e-3, 1e-3, 5, dtype=torch.float64):
+        Phi = torch.stack([torch.cos(frequency * times), torch.sin(frequency * times)], dim=1)
+        errors.append(float((signals - Phi @ torch.linalg.lstsq(Phi, signals).solution).norm()))
+    assert min(errors) == errors[2]
+
+
 def test_what_it_cannot_learn_from_is_refused(make_fields: MakeFields, generator: torch.Generator) -> None:
     fields = make_fields(_signal(np.arange(40.0))[None])
     with pytest.raises(DataError, match="4 exponentials need 8 records, the training part has 6"):

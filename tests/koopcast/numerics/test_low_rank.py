@@ -19,6 +19,22 @@ def test_round_off_directions_are_dropped_and_signs_are_fixed() -> None:
     assert bool((V.gather(0, V.abs().argmax(0, keepdim=True)) > 0).all())
 
 
+@pytest.mark.parametrize("shape", [(7, 40), (40, 7), (10, 12)], ids=["wide", "tall", "square"])
+@pytest.mark.parametrize("rank", [None, 3])
+def test_long_and_square_matrices_have_the_factors_of_lapack(
+    shape: tuple[int, int], rank: int | None
+) -> None:
+    A = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    U, singular, V = truncated_svd(A, rank, SEED)
+    U_all, all_singular, Vh_all = torch.linalg.svd(A, full_matrices=False)
+    count = rank or min(shape)
+    assert torch.allclose(singular, all_singular[:count], rtol=1e-13)
+    signs = (V * Vh_all[:count].mT).sum(dim=0)
+    assert torch.allclose(signs.abs(), torch.ones(count, dtype=torch.float64), atol=1e-12)
+    assert torch.allclose(U, U_all[:, :count] * signs, atol=1e-12)
+    assert bool((V.gather(0, V.abs().argmax(dim=0, keepdim=True)) > 0).all())
+
+
 def test_random_sampling_finds_the_leading_directions(monkeypatch: pytest.MonkeyPatch) -> None:
     A = torch.randn(120, 90, generator=SEED, dtype=torch.float64) * 0.9 ** torch.arange(90)
     exact = truncated_svd(A, 8, SEED)
