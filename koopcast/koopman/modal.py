@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 import torch
 import xarray as xr
-from jaxtyping import Bool, Complex, Float, Num
+from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from koopcast.grids import FieldsInfo
 from koopcast.koopman.base import KoopmanModel
 from koopcast.koopman.certificates import certificate_text
 from koopcast.koopman.snapshots import delayed
-from koopcast.koopman.spectrum import to_complex
+from koopcast.koopman.spectrum import times, to_complex
 from koopcast.numerics.ridge import covariance_factor, ridge_regression
 
 Features = Callable[[Float[Tensor, "batch coordinate"]], Float[Tensor, "batch observable"]]
@@ -94,7 +94,7 @@ def modal_tensors(
 def pair_tensors(
     pairs: Eigenpairs,
     is_verified: Bool[Tensor, " mode"],
-    before: Num[Tensor, "pair observable"],
+    before: Float[Tensor, "pair observable"],
     frames: Float[Tensor, "pair component"],
 ) -> dict[str, Tensor]:
     """Return what the diagnostics show of the first pairs.
@@ -103,7 +103,7 @@ def pair_tensors(
     root mean square of φ: it needs no other pair.
     """
     values, vectors = pairs.values[:MAX_STORED], pairs.vectors[:, :MAX_STORED]
-    phi = before.to(vectors.dtype) @ vectors
+    phi = times(before, vectors)
     size = torch.linalg.vector_norm(phi, dim=0).clamp_min(torch.finfo(phi.real.dtype).tiny)
     patterns = (phi.mH @ frames.to(phi.dtype)) / size[:, None] / len(before) ** 0.5
     return {

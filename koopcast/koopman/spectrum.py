@@ -1,7 +1,7 @@
 """Eigenpairs of a fitted map with the residual that each leaves on its data."""
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Num
 from torch import Tensor
 
 NUM_STORED = 32
@@ -37,6 +37,14 @@ def eigenpairs(
         "eigenvectors": torch.view_as_real((V[:num_directions] * amplitude).mT.contiguous()).contiguous(),
         "eigen_residuals": residual,
     }
+
+
+def times(A: Float[Tensor, "row column"], B: Num[Tensor, "column target"]) -> Num[Tensor, "row target"]:
+    """Return A B for a large real A, without a complex copy of it."""
+    if not B.is_complex():
+        return A @ B
+    parts = A @ torch.cat([B.real, B.imag], dim=1)
+    return torch.complex(*parts.split(B.shape[1], dim=1))
 
 
 def to_complex(pairs: Float[Tensor, "*shape 2"]) -> Complex[Tensor, "*shape"]:
