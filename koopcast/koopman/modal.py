@@ -119,7 +119,8 @@ class ModalModel(KoopmanModel):
 
     Tensors beside those of every Koopman model: `components` `(value, component)` of a frame, `encoder`
     `(observable, state)`, `verified` `(mode)`, `certificate`, and where they were asked for `pseudospectrum`
-    `(re, im)` with `re` and `im`, `density` `(angle)` with `angle`. `basis` leads from state to frame.
+    `(re, im)` with `re` and `im`, `density` `(angle)` with `angle` and `atoms` `(mode)`. `basis` leads from
+    state to frame.
     """
 
     def __init__(self, info: FieldsInfo, delays: int, tensors: dict[str, Tensor], features: Features) -> None:
@@ -153,6 +154,12 @@ class ModalModel(KoopmanModel):
             result = result.assign_coords(angle=self._tensors["angle"].numpy())
             attrs = {"units": "1", "long_name": "spectral density of the leading component"}
             result["spectral_density"] = ("angle", self._tensors["density"].numpy(), attrs)
+        if "atoms" in self._tensors:
+            attrs = {
+                "units": "1",
+                "long_name": "power of the leading component at the angle of the eigenvalue",
+            }
+            result["atom_weight"] = ("mode", self._tensors["atoms"].numpy(), attrs)
         return result.assign_attrs(
             certificate=certificate_text(self._tensors),
             norm="residuals are in the mean square over the training pairs, weighted",

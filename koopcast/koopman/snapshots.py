@@ -83,7 +83,10 @@ def pairs(
         raise DataError(
             "missing times leave no pair of consecutive states", "lower `delays` or train on more"
         )
-    return states[:, :-1][:, is_pair].flatten(0, 1), states[:, 1:][:, is_pair].flatten(0, 1)
+    before, after = states[:, :-1], states[:, 1:]
+    if not bool(is_pair.all()):
+        before, after = before[:, is_pair], after[:, is_pair]
+    return before.flatten(0, 1), after.flatten(0, 1)
 
 
 def chosen_pairs(

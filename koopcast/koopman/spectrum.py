@@ -28,7 +28,9 @@ def eigenpairs(
     # The pseudo-inverse also serves maps without a full set of eigenvectors (delays of a nilpotent map).
     W = torch.linalg.pinv(V)[order]
     values, V = values[order], V[:, order]
-    g, g_next = states.to(W.dtype) @ W.mT, following.to(W.dtype) @ W.mT
+    # All norms are those of the triangle that the data leave.
+    R = torch.linalg.qr(torch.cat([states, following], dim=1), mode="r").R
+    g, g_next = times(R[:, : len(K)], W.mT), times(R[:, len(K) :], W.mT)
     size = torch.linalg.vector_norm(g, dim=0)
     residual = torch.linalg.vector_norm(g_next - values * g, dim=0) / size.clamp_min(1e-300)
     amplitude = size / len(states) ** 0.5

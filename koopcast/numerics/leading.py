@@ -6,7 +6,7 @@ from torch import Tensor
 
 DENSE_LIMIT = 400
 """Up to this size all eigenpairs are computed (LAPACK)."""
-BLOCK = 8
+BLOCK = 16
 ACCURACY = 1e-12
 """‖A v - λ v‖ of the found pairs, as a share of the largest eigenvalue."""
 
@@ -30,25 +30,27 @@ def leading_eigenpairs(
 
 
 def _block_lanczos(A: Tensor, count: int) -> tuple[Tensor, Tensor] | None:
-    """Return the pairs, rising; None where half of the space was not enough."""
+    """Return the pairs, rising; None where half of the space was not enough.
+
+    Vectors are rows here: products from the left read the matrix as it lies in memory.
+    """
     size, most = len(A), len(A) // 2
-    Q, images = A.new_empty(size, most), A.new_empty(size, most)
-    new = torch.randn(size, BLOCK, generator=torch.Generator().manual_seed(0), dtype=A.dtype)
+    Q, images = A.new_empty(most, size), A.new_empty(most, size)
+    new = torch.randn(BLOCK, size, generator=torch.Generator().manual_seed(0), dtype=A.dtype)
     used = 0
     while used + BLOCK <= most:
-        kept = Q[:, :used]
         for _ in range(2):  # once leaves round-off along what is there
-            new = torch.linalg.qr(new - kept @ (kept.mT @ new)).Q
-        Q[:, used : used + BLOCK], images[:, used : used + BLOCK] = new, A @ new
-        new = images[:, used : used + BLOCK]
+            new = torch.linalg.qr((new - (new @ Q[:used].mT) @ Q[:used]).mT).Q.mT
+        Q[used : used + BLOCK], images[used : used + BLOCK] = new, new @ A
+        new = images[used : used + BLOCK]
         used += BLOCK
         if used < count + BLOCK:
             continue
         # Rayleigh-Ritz in the span of all blocks so far.
-        values, S = torch.linalg.eigh(Q[:, :used].mT @ images[:, :used])
-        values, S = values[-count:], S[:, -count:]
-        V = Q[:, :used] @ S
-        residual = torch.linalg.vector_norm(images[:, :used] @ S - V * values, dim=0)
+        values, S = torch.linalg.eigh(images[:used] @ Q[:used].mT)
+        values, S = values[-count:], S[:, -count:].mT
+        V = S @ Q[:used]
+        residual = torch.linalg.vector_norm(S @ images[:used] - values[:, None] * V, dim=1)
         if bool((residual <= ACCURACY * values[-1].abs()).all()):
-            return values, V
+            return values, V.mT.contiguous()
     return None

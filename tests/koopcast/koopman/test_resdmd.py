@@ -134,6 +134,12 @@ def test_the_density_of_a_rotation_peaks_at_its_angle(
     density = spec.fit(make_fields(_rotation(times=60)), generator).diagnostics()["spectral_density"]
     half = density.sel(angle=slice(0, None))
     assert abs(float(half["angle"][int(half.values.argmax())]) - ANGLE) < 0.02
+    if measure == "moments":
+        # cos θ of variance 1 after normalisation: half of its power at each of ±0.7, nothing elsewhere.
+        diagnostics = spec.fit(make_fields(_rotation(times=60)), generator).diagnostics()
+        turn = np.abs(np.angle(_values(diagnostics)))
+        expected = np.where(np.isclose(turn, ANGLE), 0.5, 0.0)
+        assert np.allclose(diagnostics["atom_weight"].values, expected, atol=0.03)
     # Symmetric for a real observable, and its mass is the variance of the normalised coordinate.
     assert np.allclose(density.values, density.values[::-1], atol=1e-6)
     assert np.isclose(np.trapezoid(density.values, density["angle"].values), 1, atol=0.05)
