@@ -136,6 +136,7 @@ class ModalModel(KoopmanModel):
         """Return the figures of the fit, and what the residuals certify."""
         return super().card() | {
             "rank": self._tensors["components"].shape[1],
+            "spectral_radius": float(torch.linalg.eigvals(self._tensors["operator"]).abs().max()),
             "verified_pairs": int(self._tensors["verified"].sum()),
             "certificate": certificate_text(self._tensors),
         }

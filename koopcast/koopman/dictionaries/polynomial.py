@@ -34,7 +34,7 @@ class PolynomialSpec(DictionarySpec):
         """Return 1 and the monomials of degree two and more."""
         count = coordinates.shape[1]
         columns = [torch.ones_like(coordinates[:, :1])]
-        place = {(index,): index for index in range(count)}
+        place: dict[tuple[int, ...], int] = {(index,): index for index in range(count)}
         monomials = coordinates
         for degree in range(2, self.degree + 1):
             # Each monomial is one of a degree less times its last factor.
