@@ -74,11 +74,13 @@ class RadialSpec(KernelSpec):
         tensors: Mapping[str, Tensor],
     ) -> Float[Tensor, "row column"]:
         """Return the profile at the distances."""
-        return self.profile(squared_distance(x / tensors["scale"], y / tensors["scale"]))
+        left = x / tensors["scale"]
+        right = left if x is y else y / tensors["scale"]
+        return self.profile(squared_distance(left, right))
 
     @abstractmethod
     def profile(self, squared: Float[Tensor, "row column"]) -> Float[Tensor, "row column"]:
-        """Return the kernel as a function of (‖x - y‖ / c)²."""
+        """Return the kernel as a function of (‖x - y‖ / c)², which may be overwritten."""
 
 
 def squared_distance(
@@ -87,8 +89,10 @@ def squared_distance(
     """Return ‖x - y‖² by one product of matrices; exactly 0 between a set and itself."""
     centre = x.mean(dim=0)
     x_, y_ = x - centre, y - centre
-    norms = [(item * item).sum(dim=1) for item in (x_, y_)]
-    squared = torch.addmm(norms[0][:, None] + norms[1], x_, y_.mT, alpha=-2).clamp_min_(0)
+    one = x.new_ones(1)
+    left = torch.cat([-2 * x_, x_.square().sum(dim=1, keepdim=True), one.expand(len(x), 1)], dim=1)
+    right = torch.cat([y_, one.expand(len(y), 1), y_.square().sum(dim=1, keepdim=True)], dim=1)
+    squared = (left @ right.mT).clamp_min_(0)
     if x is y:
         squared.fill_diagonal_(0)
     return squared

@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -18,4 +17,4 @@ class GaussianSpec(RadialSpec):
 
     def profile(self, squared: Float[Tensor, "row column"]) -> Float[Tensor, "row column"]:
         """Return exp(-s²)."""
-        return torch.exp(-squared)
+        return squared.neg_().exp_()

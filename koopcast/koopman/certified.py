@@ -12,7 +12,7 @@ from koopcast.errors import DataError
 from koopcast.koopman.certificates import Certificate, ModulusSpec, PlaneSpec, knee
 from koopcast.koopman.lifted import CoordinatePairs, ProjectedSpec
 from koopcast.koopman.measures import AnyMeasure
-from koopcast.koopman.modal import Eigenpairs, modal_basis, modal_tensors, pair_tensors
+from koopcast.koopman.modal import MAX_STORED, Eigenpairs, modal_basis, modal_tensors, pair_tensors
 from koopcast.numerics.galerkin import Galerkin
 
 ANGLES = 361
@@ -110,7 +110,6 @@ class CertifiedSpec(ProjectedSpec):
         f = functions.mT @ (found.root[:, 0] * found.pairs.X[:, 0]) / len(functions)
         angle = torch.linspace(-torch.pi, torch.pi, ANGLES, dtype=torch.float64)
         series = found.pairs.snapshots.values[..., 0]
-        return {
-            "angle": angle,
-            "density": self.spectral_measure.density(found.galerkin.K, f, series, angle),
-        }
+        density = self.spectral_measure.density(found.galerkin.K, f, series, angle)
+        atoms = self.spectral_measure.atoms(series, found.eigenpairs.values[:MAX_STORED].angle())
+        return {"angle": angle, "density": density} | ({} if atoms is None else {"atoms": atoms})

@@ -71,6 +71,8 @@ class EDMDSpec(LiftedSpec):
         root = lifted.pairs.root
         states, following = (u if root is None else root * u for u in (lifted.before, lifted.after))
         self._refuse_underdetermined(states)
+        count = len(states)
+        states, following = _compressed(states, following)
         basis = lifted.pairs.snapshots.tensors["basis"]
         rank = basis.shape[1]
         rows = Rows(states.shape[1], rank, lifted.pairs.X.shape[1])
@@ -82,9 +84,9 @@ class EDMDSpec(LiftedSpec):
             is_regressed = torch.ones(states.shape[1], dtype=torch.bool)
             fit = self._constrained(states, following)
             K = fit.coefficients.mT.contiguous()
-        noise = covariance_factor(fit.residual, fit.degrees_of_freedom)
+        noise = covariance_factor(fit.residual, fit.degrees_of_freedom * len(states) / count)
         error = fit.residual[:, :rank].norm() / following[:, :rank].norm()
-        figures = [lifted.pairs.explained, torch.tensor(float(len(states))), error]
+        figures = [lifted.pairs.explained, torch.tensor(float(count)), error]
         tensors = lifted.pairs.snapshots.tensors | {
             "operator": K,
             "noise": torch.zeros(len(K), noise.shape[1], dtype=K.dtype).index_put_((is_regressed,), noise),
@@ -197,3 +199,17 @@ class EDMDModel(KoopmanModel):
         attrs = {"units": "1", "long_name": f"relative error, {choice.lead} steps ahead, of blocks left out"}
         result["held_out_error"] = xr.DataArray(errors, labels, tuple(labels), attrs=attrs)
         return result
+
+
+def _compressed(
+    states: Float[Tensor, "pair state"], following: Float[Tensor, "pair state"]
+) -> tuple[Float[Tensor, "row state"], Float[Tensor, "row state"]]:
+    """Return fewer rows with the same mean products: the triangle of a QR factorisation of both.
+
+    Every fit, residual and norm follows from these; with few pairs they are left as they are.
+    """
+    pairs, size = states.shape
+    if pairs <= 4 * size:
+        return states, following
+    R = torch.linalg.qr(torch.cat([states, following], dim=1), mode="r").R * (2 * size / pairs) ** 0.5
+    return R[:, :size], R[:, size:]

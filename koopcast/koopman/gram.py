@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from koopcast.numerics.leading import leading_eigenpairs
@@ -14,14 +14,14 @@ class Gram:
     """Values of the kernel that a fit needs."""
 
     Z: Float[Tensor, "landmark coordinate"]
+    index: Int[Tensor, " landmark"]
+    """Which of the states they are."""
     before: Float[Tensor, "pair landmark"]
     """k(x, z)."""
     after: Float[Tensor, "pair landmark"]
     """k(F(x), z)."""
     square: Float[Tensor, "landmark landmark"]
     """k(z, z)."""
-    moved: Float[Tensor, "landmark landmark"]
-    """k(z, F(z))."""
     images: Float[Tensor, "landmark landmark"]
     """k(F(z), F(z))."""
 
@@ -29,8 +29,7 @@ class Gram:
         self,
         rank: int,
         penalty: float,
-        before: Float[Tensor, "pair landmark"],
-        after: Float[Tensor, "pair landmark"],
+        root: Float[Tensor, "pair 1"],
     ) -> Float[Tensor, "landmark function"]:
         """Return the functions of reduced-rank regression in the space of the kernel.
 
@@ -38,7 +37,7 @@ class Gram:
         states and of images (weights of pairs enter the map alone). With fewer, the same regression is made
         between principal directions of the landmarks.
         """
-        if len(self.Z) == len(before):
+        if len(self.Z) == len(self.before):
             D, Q = torch.linalg.eigh(self.square)
             D = D.clamp_min(0)
             # With u = Q (D (D + γ))^{-1/2} v the problem is symmetric; null directions of K have no part.
@@ -51,7 +50,7 @@ class Gram:
         D, U = torch.linalg.eigh(self.square)
         kept = torch.finfo(D.dtype).eps * len(D) * D[-1] < D
         whiten = U[:, kept] / D[kept].sqrt()
-        q, q_next = before @ whiten, after @ whiten
+        q, q_next = root * (self.before @ whiten), root * (self.after @ whiten)
         G = q.mT @ q
         C = q.mT @ q_next
         values, W = torch.linalg.eigh(G)
@@ -64,7 +63,8 @@ class Gram:
         self,
         values: Complex[Tensor, " mode"],
         right: Complex[Tensor, "function mode"],
-        encoder: Float[Tensor, "landmark function"],
+        functions: Float[Tensor, "landmark function"],
+        values_at: tuple[Float[Tensor, "pair function"], Float[Tensor, "pair function"]],
     ) -> Float[Tensor, " mode"]:
         """Return ‖P u - λ u‖ / ‖u‖ in the space of the kernel, P k(z, ·) = k(F(z), ·).
 
@@ -74,16 +74,16 @@ class Gram:
         Args:
             values: Eigenvalues λ.
             right: Eigenvectors, in terms of the functions.
-            encoder: The functions, in terms of the landmarks.
+            functions: What they combine, in terms of the landmarks.
+            values_at: The functions at the states and at their images.
         """
+        q, q_next = (item[self.index] for item in values_at)
+        # <P f, P g>, <f, P g> and <f, g> of all functions f and g.
+        products = (self.images @ functions).mT @ functions, q_next.mT @ functions, q.mT @ functions
+        between = [product.to(right.dtype) for product in products]
         # A left vector is a functional of the functions' coefficients; N⁻¹ turns it into a function.
-        N = encoder.mT @ self.square @ encoder
-        left = torch.linalg.pinv(right).mT
-        coefficients = encoder.to(right.dtype) @ torch.linalg.solve(N.to(right.dtype), left)
-        weighted = [
-            matrix.to(right.dtype) @ coefficients for matrix in (self.images, self.moved, self.square)
-        ]
-        moved, mixed, size = ((coefficients.conj() * item).sum(dim=0) for item in weighted)
+        u = torch.linalg.solve(between[2], torch.linalg.pinv(right).mT)
+        moved, mixed, size = ((u.conj() * (matrix @ u)).sum(dim=0) for matrix in between)
         squared = moved.real - 2 * (values.conj() * mixed).real + values.abs().square() * size.real
         least = torch.finfo(squared.dtype).tiny
         residuals: Tensor = (squared.clamp_min(0) / size.real.clamp_min(least)).sqrt()

@@ -20,6 +20,7 @@ from koopcast.koopman.certified import CertifiedSpec, Decomposition
 from koopcast.koopman.gram import Gram
 from koopcast.koopman.lifted import with_prefix, without_prefix
 from koopcast.koopman.modal import Eigenpairs, ModalModel
+from koopcast.koopman.spectrum import times
 from koopcast.mapping import MappingSpec
 from koopcast.models import Model
 from koopcast.numerics.galerkin import Galerkin
@@ -83,13 +84,14 @@ class KernelEDMDSpec(CertifiedSpec):
         root = torch.ones(len(found.X), 1, dtype=torch.float64) if found.root is None else found.root
         root = root / root.square().mean().sqrt()
         made = self.decompose(found.X, found.Y, root, generator)
-        gram = made.gram
         tensors = self.assembled(
-            Decomposition(found, root * gram.before, root * gram.after, root, made.galerkin, made.eigenpairs)
+            Decomposition(found, made.before, made.after, root, made.galerkin, made.eigenpairs)
         )
-        tensors |= with_prefix(made.chosen) | {"landmarks": gram.Z}
+        encoder = made.functions @ tensors["encoder"]
+        tensors |= with_prefix(made.chosen) | {"encoder": encoder, "landmarks": made.landmarks}
         if self.kernel.is_measured():
-            tensors |= {"gram": gram.square, "gram_exact": self.kernel.exact(gram.Z, gram.Z, made.chosen)}
+            Z = made.landmarks
+            tensors |= {"gram": made.square, "gram_exact": self.kernel.exact(Z, Z, made.chosen)}
         return self.restore(data.info, tensors)
 
     def decompose(
@@ -109,19 +111,20 @@ class KernelEDMDSpec(CertifiedSpec):
         """
         chosen = self.kernel.prepare(X)
         gram = self._gram(X, Y, chosen, generator)
-        before, after = root * gram.before, root * gram.after
-        encoder = self._encoder(gram, before, after)
-        inner = Galerkin.of(before @ encoder, after @ encoder, dependent=0.0)
-        pairs = inner.pairs()
-        right = inner.transform.to(pairs.vectors.dtype) @ pairs.vectors
+        functions = self._functions(gram, root)
+        q, q_next = gram.before @ functions, gram.after @ functions
+        before, after = root * q, root * q_next
+        galerkin = Galerkin.of(before, after, dependent=0.0)
+        pairs = galerkin.pairs()
+        vectors = times(galerkin.transform, pairs.vectors)
         residuals = pairs.residuals
         if self.residual == "dual":
-            residuals = gram.dual_residuals(pairs.values, right, encoder)
-        galerkin = Galerkin(encoder @ inner.transform, inner.K, inner.T)
-        vectors = encoder.to(right.dtype) @ right
+            residuals = gram.dual_residuals(pairs.values, vectors, functions, (q, q_next))
         order = _by_residual(pairs.values, residuals)
         eigenpairs = Eigenpairs(pairs.values[order], vectors[:, order], residuals[order])
-        return KernelDecomposition(chosen, gram, galerkin, eigenpairs)
+        return KernelDecomposition(
+            chosen, gram.Z, gram.square, functions, before, after, galerkin, eigenpairs
+        )
 
     def restore(
         self, info: FieldsInfo, tensors: Mapping[str, Tensor], mapping: MappingSpec | None = None
@@ -178,19 +181,13 @@ class KernelEDMDSpec(CertifiedSpec):
         square = self.kernel.square(Z, chosen)
         before = square if is_whole else self.kernel.gram(X, Z, chosen)
         after = self.kernel.gram(Y, Z, chosen)
-        moved = after.mT if is_whole else after[index].mT
-        return Gram(Z, before, after, square, moved, self.kernel.square(FZ, chosen))
+        return Gram(Z, index, before, after, square, self.kernel.square(FZ, chosen))
 
-    def _encoder(
-        self,
-        gram: Gram,
-        before: Float[Tensor, "pair landmark"],
-        after: Float[Tensor, "pair landmark"],
-    ) -> Float[Tensor, "landmark function"]:
+    def _functions(self, gram: Gram, root: Float[Tensor, "pair 1"]) -> Float[Tensor, "landmark function"]:
         """Return which combinations of k(·, z) are the functions of the map."""
         rank = min(self.functions, len(gram.Z))
         if self.estimator == "reduced_rank":
-            return gram.predictive(rank, self.regularisation, before, after)
+            return gram.predictive(rank, self.regularisation, root)
         D, U = leading_eigenpairs(gram.square, rank)
         kept = max(self.regularisation, torch.finfo(D.dtype).eps) * D[0] < D
         return U[:, kept] / D[kept].sqrt()
@@ -202,10 +199,18 @@ class KernelDecomposition:
 
     chosen: dict[str, Tensor]
     """What the kernel took from the states."""
-    gram: Gram
+    landmarks: Float[Tensor, "landmark coordinate"]
+    square: Float[Tensor, "landmark landmark"]
+    """Their Gram matrix."""
+    functions: Float[Tensor, "landmark function"]
+    """Combinations of k(·, z) that the map acts on."""
+    before: Float[Tensor, "pair function"]
+    """Their values at the states, times the roots of the weights."""
+    after: Float[Tensor, "pair function"]
+    """Those at the images."""
     galerkin: Galerkin
     eigenpairs: Eigenpairs
-    """Vectors combine k(·, z) of the landmarks z."""
+    """Vectors combine the functions."""
 
 
 class KernelModel(ModalModel):

@@ -114,13 +114,17 @@ class LiftedSpec(ProjectedSpec):
         Raises:
             DataError: The dictionary is too large.
         """
-        chosen_of = self.coordinate_pairs(data, generator, subset)
-        everything = pairs(delayed(chosen_of.snapshots.values, self.delays), chosen_of.snapshots.is_present)
-        size = everything[0].shape[1]
-        check_size(size + self.dictionary.num_observables(size))
-        chosen = self.dictionary.prepare(everything[0], generator)
-        before, after = (observables(self.dictionary, u, chosen) for u in (chosen_of.X, chosen_of.Y))
-        return Lifted(chosen_of, before, after, chosen)
+        found = self.coordinate_pairs(data, generator, subset)
+        states = delayed(found.snapshots.values, self.delays)
+        check_size(states.shape[2] + self.dictionary.num_observables(states.shape[2]))
+        chosen = self.dictionary.prepare(pairs(states, found.snapshots.is_present)[0], generator)
+        if subset is not None:
+            before, after = (observables(self.dictionary, u, chosen) for u in (found.X, found.Y))
+        else:
+            # Most states are both the end of a pair and the start of the next.
+            psi = observables(self.dictionary, states.flatten(0, 1), chosen).unflatten(0, states.shape[:2])
+            before, after = pairs(psi, found.snapshots.is_present)
+        return Lifted(found, before, after, chosen)
 
     def check(self, fields: FieldsInfo) -> Iterator[Problem]:
         """Yield what the shapes alone rule out, the size of the dictionary included."""

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 import torch
 import xarray as xr
-from jaxtyping import Bool, Complex, Float, Num
+from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from koopcast.grids import FieldsInfo
 from koopcast.koopman.base import KoopmanModel
 from koopcast.koopman.certificates import certificate_text
 from koopcast.koopman.snapshots import delayed
-from koopcast.koopman.spectrum import to_complex
+from koopcast.koopman.spectrum import times, to_complex
 from koopcast.numerics.ridge import covariance_factor, ridge_regression
 
 Features = Callable[[Float[Tensor, "batch coordinate"]], Float[Tensor, "batch observable"]]
@@ -94,7 +94,7 @@ def modal_tensors(
 def pair_tensors(
     pairs: Eigenpairs,
     is_verified: Bool[Tensor, " mode"],
-    before: Num[Tensor, "pair observable"],
+    before: Float[Tensor, "pair observable"],
     frames: Float[Tensor, "pair component"],
 ) -> dict[str, Tensor]:
     """Return what the diagnostics show of the first pairs.
@@ -103,7 +103,7 @@ def pair_tensors(
     root mean square of φ: it needs no other pair.
     """
     values, vectors = pairs.values[:MAX_STORED], pairs.vectors[:, :MAX_STORED]
-    phi = before.to(vectors.dtype) @ vectors
+    phi = times(before, vectors)
     size = torch.linalg.vector_norm(phi, dim=0).clamp_min(torch.finfo(phi.real.dtype).tiny)
     patterns = (phi.mH @ frames.to(phi.dtype)) / size[:, None] / len(before) ** 0.5
     return {
@@ -119,7 +119,8 @@ class ModalModel(KoopmanModel):
 
     Tensors beside those of every Koopman model: `components` `(value, component)` of a frame, `encoder`
     `(observable, state)`, `verified` `(mode)`, `certificate`, and where they were asked for `pseudospectrum`
-    `(re, im)` with `re` and `im`, `density` `(angle)` with `angle`. `basis` leads from state to frame.
+    `(re, im)` with `re` and `im`, `density` `(angle)` with `angle` and `atoms` `(mode)`. `basis` leads from
+    state to frame.
     """
 
     def __init__(self, info: FieldsInfo, delays: int, tensors: dict[str, Tensor], features: Features) -> None:
@@ -135,6 +136,7 @@ class ModalModel(KoopmanModel):
         """Return the figures of the fit, and what the residuals certify."""
         return super().card() | {
             "rank": self._tensors["components"].shape[1],
+            "spectral_radius": float(torch.linalg.eigvals(self._tensors["operator"]).abs().max()),
             "verified_pairs": int(self._tensors["verified"].sum()),
             "certificate": certificate_text(self._tensors),
         }
@@ -153,6 +155,12 @@ class ModalModel(KoopmanModel):
             result = result.assign_coords(angle=self._tensors["angle"].numpy())
             attrs = {"units": "1", "long_name": "spectral density of the leading component"}
             result["spectral_density"] = ("angle", self._tensors["density"].numpy(), attrs)
+        if "atoms" in self._tensors:
+            attrs = {
+                "units": "1",
+                "long_name": "power of the leading component at the angle of the eigenvalue",
+            }
+            result["atom_weight"] = ("mode", self._tensors["atoms"].numpy(), attrs)
         return result.assign_attrs(
             certificate=certificate_text(self._tensors),
             norm="residuals are in the mean square over the training pairs, weighted",

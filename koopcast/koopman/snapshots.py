@@ -100,7 +100,10 @@ def pairs(
         DataError: None is left.
     """
     is_pair = paired(is_present, len(is_present) - states.shape[1] + 1)
-    return states[:, :-1][:, is_pair].flatten(0, 1), states[:, 1:][:, is_pair].flatten(0, 1)
+    before, after = states[:, :-1], states[:, 1:]
+    if not bool(is_pair.all()):
+        before, after = before[:, is_pair], after[:, is_pair]
+    return before.flatten(0, 1), after.flatten(0, 1)
 
 
 def complete(is_present: Bool[Tensor, " time"], delays: int) -> Bool[Tensor, " state_time"]:

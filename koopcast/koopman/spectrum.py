@@ -1,7 +1,7 @@
 """Eigenpairs of a fitted map with the residual that each leaves on its data."""
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Num
 from torch import Tensor
 
 NUM_STORED = 32
@@ -28,7 +28,9 @@ def eigenpairs(
     # The pseudo-inverse also serves maps without a full set of eigenvectors (delays of a nilpotent map).
     W = torch.linalg.pinv(V)[order]
     values, V = values[order], V[:, order]
-    g, g_next = states.to(W.dtype) @ W.mT, following.to(W.dtype) @ W.mT
+    # All norms are those of the triangle that the data leave.
+    R = torch.linalg.qr(torch.cat([states, following], dim=1), mode="r").R
+    g, g_next = times(R[:, : len(K)], W.mT), times(R[:, len(K) :], W.mT)
     size = torch.linalg.vector_norm(g, dim=0)
     residual = torch.linalg.vector_norm(g_next - values * g, dim=0) / size.clamp_min(1e-300)
     amplitude = size / len(states) ** 0.5
@@ -37,6 +39,14 @@ def eigenpairs(
         "eigenvectors": torch.view_as_real((V[:num_directions] * amplitude).mT.contiguous()).contiguous(),
         "eigen_residuals": residual,
     }
+
+
+def times(A: Float[Tensor, "row column"], B: Num[Tensor, "column target"]) -> Num[Tensor, "row target"]:
+    """Return A B for a large real A, without a complex copy of it."""
+    if not B.is_complex():
+        return A @ B
+    parts = A @ torch.cat([B.real, B.imag], dim=1)
+    return torch.complex(*parts.split(B.shape[1], dim=1))
 
 
 def to_complex(pairs: Float[Tensor, "*shape 2"]) -> Complex[Tensor, "*shape"]:

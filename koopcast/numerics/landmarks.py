@@ -16,7 +16,7 @@ def pivoted(
 
     Once nothing is left to represent, the first points not taken yet follow.
     """
-    diagonal = torch.cat([kernel(p, p).flatten() for p in points.split(1)])
+    diagonal = torch.cat([kernel(part, part).diagonal() for part in points.split(64)])
     start = float(diagonal.max())
     columns = torch.zeros(len(points), count, dtype=points.dtype)
     chosen: list[int] = []

@@ -58,8 +58,9 @@ def covariance_factor(residual: Float[Tensor, "row target"], degrees_of_freedom:
     Directions below round-off are dropped; at least one column stays. The denominator is never below 1.
     """
     rows = residual.shape[0]
+    triangle = torch.linalg.qr(residual, mode="r").R
     _, singular, Vh = torch.linalg.svd(
-        residual / max(1.0, rows - degrees_of_freedom) ** 0.5, full_matrices=False
+        triangle / max(1.0, rows - degrees_of_freedom) ** 0.5, full_matrices=False
     )
     cutoff = singular.max() * max(residual.shape) * torch.finfo(residual.dtype).eps
     keep = max(1, int((singular > cutoff).sum()))

@@ -72,12 +72,14 @@ class TorusKernelsSpec(StudySpec):
             values = made.eigenpairs.values[: self.leading]
             vectors = made.eigenpairs.vectors[:, : self.leading]
             phi, ahead = (
-                kernel.gram(points, made.gram.Z, made.chosen).to(vectors.dtype) @ vectors for points in fresh
+                (kernel.gram(points, made.landmarks, made.chosen) @ made.functions).to(vectors.dtype)
+                @ vectors
+                for points in fresh
             )
             residual = (ahead - values * phi).norm(dim=0) / phi.norm(dim=0)
             dual = made.eigenpairs.residuals[: self.leading]
             error = (values[:, None] - self._exact()).abs().amin(dim=1)
-            least = float(torch.linalg.eigvalsh(made.gram.square)[0])
+            least = float(torch.linalg.eigvalsh(made.square)[0])
             means = (float(residual.mean()), float(dual.mean()), float(error.max()), least)
             for metric, value in zip(METRICS, means, strict=True):
                 scores[metric][name] = {ALL: value}

@@ -34,9 +34,16 @@ class PolynomialSpec(DictionarySpec):
         """Return 1 and the monomials of degree two and more."""
         count = coordinates.shape[1]
         columns = [torch.ones_like(coordinates[:, :1])]
+        place: dict[tuple[int, ...], int] = {(index,): index for index in range(count)}
+        monomials = coordinates
         for degree in range(2, self.degree + 1):
-            factors = torch.tensor(list(combinations_with_replacement(range(count), degree)))
-            columns.append(coordinates[:, factors].prod(dim=2))
+            # Each monomial is one of a degree less times its last factor.
+            factors = list(combinations_with_replacement(range(count), degree))
+            shorter = torch.tensor([place[item[:-1]] for item in factors])
+            last = torch.tensor([item[-1] for item in factors])
+            monomials = monomials.index_select(1, shorter) * coordinates.index_select(1, last)
+            place = {item: index for index, item in enumerate(factors)}
+            columns.append(monomials)
         return torch.cat(columns, dim=1)
 
     def num_observables(self, num_coordinates: int) -> int:

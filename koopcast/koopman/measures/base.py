@@ -27,3 +27,9 @@ class MeasureSpec(MethodSpec):
             series: The observable along trajectories.
             angles: Where to evaluate, in [-π, π].
         """
+
+    def atoms(
+        self, series: Float[Tensor, "sample time"], angles: Float[Tensor, " angle"]
+    ) -> Float[Tensor, " angle"] | None:
+        """Return the mass of the measure at single angles; None where the estimate has no way to tell it."""
+        return None

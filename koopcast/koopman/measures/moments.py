@@ -2,12 +2,12 @@
 
 from typing import Literal
 
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from pydantic import PositiveInt
 from torch import Tensor
 
 from koopcast.koopman.measures.base import MeasureSpec
-from koopcast.numerics.spectral_measures import Filter, moment_density, moments
+from koopcast.numerics.spectral_measures import Filter, atom_weight, moment_density, moments
 
 
 class MomentsSpec(MeasureSpec):
@@ -29,5 +29,13 @@ class MomentsSpec(MeasureSpec):
         angles: Float[Tensor, " angle"],
     ) -> Float[Tensor, " angle"]:
         """Return the filtered series; lags that no sample holds are left out."""
-        count = min(self.n_moments, series.shape[1] - 1)
-        return moment_density(moments(series, count), angles, self.filter)
+        return moment_density(self._moments(series), angles, self.filter)
+
+    def atoms(
+        self, series: Float[Tensor, "sample time"], angles: Float[Tensor, " angle"]
+    ) -> Float[Tensor, " angle"]:
+        """Return the Fejér sums at these angles, over that of a single atom."""
+        return atom_weight(self._moments(series), angles)
+
+    def _moments(self, series: Float[Tensor, "sample time"]) -> Num[Tensor, " moment"]:
+        return moments(series, min(self.n_moments, series.shape[1] - 1))

@@ -12,6 +12,7 @@ from koopcast.errors import DataError
 from koopcast.fields import FieldData
 from koopcast.koopman import EDMDSpec, ResDMDSpec
 from koopcast.koopman.certificates import WITHOUT_MODULUS, PlaneSpec, knee
+from koopcast.subsets import SubsetSpec
 
 MakeFields = Callable[..., FieldData]
 ANGLE = 0.7
@@ -134,6 +135,12 @@ def test_the_density_of_a_rotation_peaks_at_its_angle(
     density = spec.fit(make_fields(_rotation(times=60)), generator).diagnostics()["spectral_density"]
     half = density.sel(angle=slice(0, None))
     assert abs(float(half["angle"][int(half.values.argmax())]) - ANGLE) < 0.02
+    if measure == "moments":
+        # cos θ of variance 1 after normalisation: half of its power at each of ±0.7, nothing elsewhere.
+        diagnostics = spec.fit(make_fields(_rotation(times=60)), generator).diagnostics()
+        turn = np.abs(np.angle(_values(diagnostics)))
+        expected = np.where(np.isclose(turn, ANGLE), 0.5, 0.0)
+        assert np.allclose(diagnostics["atom_weight"].values, expected, atol=0.03)
     # Symmetric for a real observable, and its mass is the variance of the normalised coordinate.
     assert np.allclose(density.values, density.values[::-1], atol=1e-6)
     assert np.isclose(np.trapezoid(density.values, density["angle"].values), 1, atol=0.05)
@@ -161,6 +168,32 @@ def test_without_a_modulus_the_certificate_says_so_and_with_one_it_widens(
     strict = ResDMDSpec(coordinates="values", dictionary="polynomial", modulus={"constant": 10})
     with pytest.raises(DataError, match=r"no eigenpair is verified: .* of the modulus, the tolerance 0.05"):
         strict.fit(fields, generator)
+
+
+def test_weights_of_chosen_pairs_enter_the_inner_product(
+    make_fields: MakeFields, generator: torch.Generator
+) -> None:
+    rng = np.random.default_rng(3)
+    fields = make_fields(rng.normal(size=(1, 300, 2)).cumsum(axis=1) % 3)
+    subset = SubsetSpec(sampler={"kind": "lp", "p": 2, "score": "leverage"}, count=80)
+    spec = ResDMDSpec(coordinates="values", dictionary="polynomial", modes="all")
+    model = spec.fit(fields, generator, subset)
+    assert model.card()["training_pairs"] < 120
+    whole = spec.fit(fields, generator)
+    # An estimate of the same matrices: the leading eigenvalue, of the constant, is exact in both.
+    for found in (model, whole):
+        assert np.abs(_values(found.diagnostics()) - 1).min() < 1e-9
+    assert not torch.equal(model.tensors()["eigen_residuals"], whole.tensors()["eigen_residuals"])
+
+
+def test_the_spectral_radius_is_that_of_the_map_that_forecasts(
+    make_fields: MakeFields, generator: torch.Generator
+) -> None:
+    spec = ResDMDSpec(coordinates="values", dictionary=CUBIC, modes="verified")
+    model = spec.fit(make_fields(0.9 ** np.arange(30)[:, None] * _rotation()), generator)
+    radius = float(torch.linalg.eigvals(model.tensors()["operator"]).abs().max())
+    assert model.card()["spectral_radius"] == pytest.approx(radius)
+    assert radius == pytest.approx(1)  # the constant
 
 
 def test_too_few_pairs_are_refused_because_their_residuals_vanish(
