@@ -11,6 +11,7 @@ from koopcast.studies.least_squares import LeastSquaresSpec
 from koopcast.studies.relaxation import RelaxationSpec
 from koopcast.studies.residual_estimator import ResidualEstimatorSpec
 from koopcast.studies.solvers import SolversSpec
+from koopcast.studies.state_space import StateSpaceSpec
 from koopcast.studies.subspace_embedding import SubspaceEmbeddingSpec
 
 AnyStudy: TypeAlias = Annotated[
@@ -20,6 +21,7 @@ AnyStudy: TypeAlias = Annotated[
     | RelaxationSpec
     | ResidualEstimatorSpec
     | SolversSpec
+    | StateSpaceSpec
     | SubspaceEmbeddingSpec,
     Family("studies"),
 ]
