@@ -95,6 +95,7 @@ def perturbed(n: int, options: Perturbation, seed: int) -> Diagonalised:
     return Diagonalised(values.numpy(), vectors.numpy(), E.numpy())
 
 
+@torch.enable_grad()
 def _searched(A: Float[Tensor, "n n"], start: Float[Tensor, "n n"], options: Perturbation) -> Tensor:
     """Return the E of the least κ(V) + γ‖E‖_F + penalty on the way of Adam from `start`."""
     E = start.clone().requires_grad_()

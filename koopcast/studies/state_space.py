@@ -22,9 +22,11 @@ from koopcast.studies.base import ALL, Findings, StudySpec
 HIPPO, PTD, S4D, S5, DPLR = "hippo", "ptd", "s4d", "s5", "dplr"
 BESIDE = 0.05
 """Distance of the frequencies that are tried beside each spike."""
+LAYER = ("error", "increase", "passed")
 TRAINED: dict[str, Initial] = {S4D: "s4d", PTD: "s4_ptd", DPLR: "dplr"}
 """Subject -> the recurrence that it trains."""
-STEP, TIMES = 0.02, 256
+STEP, TIMES, SWELL = 0.02, 256, 64
+"""Time step of the sequences, their records, and those until they have swollen."""
 CHANNELS, BATCH, CASES = 8, 32, 200
 MODES, HIGHEST = 8, 2.0
 """Waves of an input, and the highest angular frequency of them."""
@@ -53,7 +55,7 @@ class StateSpaceSpec(StudySpec):
     """How it is."""
     order: int = Field(16, ge=2, le=32, multiple_of=2)
     """Order of the layers that are trained."""
-    steps: PositiveInt = 300
+    steps: PositiveInt = 500
     """Steps of each training."""
     repetitions: PositiveInt = 5
     """Trainings of each kind, over which errors are averaged."""
@@ -62,9 +64,10 @@ class StateSpaceSpec(StudySpec):
 
     def metrics(self) -> Mapping[str, str]:
         """Return κ of the eigenvectors; the deviation; the largest real part; the relative error of the
-        trained layers without noise, and what the sinusoid adds to it.
+        trained layers without noise, what the sinusoid adds to that error, and how much of it is passed to
+        the output, all relative to the target.
         """
-        return dict.fromkeys(("condition", "deviation", "real_part", "error", "increase"), "1")
+        return dict.fromkeys(("condition", "deviation", "real_part", *LAYER), "1")
 
     def subjects(self) -> Mapping[str, Sequence[int]]:
         """Return what is compared, and its orders: those of trained layers are one, `<subject>_layer`."""
@@ -85,13 +88,13 @@ class StateSpaceSpec(StudySpec):
         rows = []
         for repetition in range(self.repetitions):
             for name in TRAINED:
-                error, increase = self.trained(name, seed, repetition)
-                rows.append({"subject": name, "repetition": repetition, "error": error, "increase": increase})
+                row = {"subject": name, "repetition": repetition}
+                rows.append({**row, **self.trained(name, seed, repetition)})
             report("training", repetition + 1, self.repetitions)
         table = pd.DataFrame(rows)
         for name in TRAINED:
-            means = table.loc[table["subject"] == name, ["error", "increase"]].mean()
-            for metric in ("error", "increase"):
+            means = table.loc[table["subject"] == name, list(LAYER)].mean()
+            for metric in LAYER:
                 scores[metric][f"{name}_layer"] = {ALL: float(means[metric])}
         return Findings(scores, {"trainings": table})
 
@@ -112,8 +115,8 @@ class StateSpaceSpec(StudySpec):
             "real_part": {PTD: float(found.eigenvalues.real.max()), S4D: -0.5, S5: -0.5},
         }
 
-    def trained(self, name: str, seed: int, repetition: int) -> tuple[float, float]:
-        """Return the relative error of a trained layer, and what the sinusoid adds to it."""
+    def trained(self, name: str, seed: int, repetition: int) -> dict[str, float]:
+        """Return the relative error of a trained layer, what the sinusoid adds to it, and to the output."""
         weights = torch_generator(seed, self.kind, "weights", repetition)
         recurrence = Recurrence(
             TRAINED[name], self.order, (STEP, STEP), self._options(), self.perturbation.seed
@@ -139,22 +142,26 @@ class StateSpaceSpec(StudySpec):
             y, time = leaky_mean(u), STEP * torch.arange(TIMES)
             spike = float(normal_part(self.order).eigenvalues.imag.max())
             noisy = u + NOISE * 2**0.5 * u.std() * torch.sin(spike * time + 1)
-            clean, spoilt = (
-                float((predicted(given) - y).square().mean().sqrt() / y.std()) for given in (u, noisy)
-            )
-        return clean, spoilt - clean
+            results = [predicted(given) for given in (u, noisy)]
+        size = y.std()
+        clean, spoilt = (float((result - y).square().mean().sqrt() / size) for result in results)
+        passed = float((results[1] - results[0]).square().mean().sqrt() / size)
+        return {"error": clean, "increase": spoilt - clean, "passed": passed}
 
     def _options(self) -> Perturbation:
         return Perturbation(**self.perturbation.model_dump(exclude={"seed"}))
 
 
 def smooth(count: int, generator: torch.Generator) -> Float[Tensor, "count time"]:
-    """Draw sums of waves of random low frequencies, of unit variance."""
+    """Draw sums of waves of random low frequencies, of unit variance, that swell from rest: a step at the
+    start would hold all frequencies, those of the spikes too, and training would flatten these.
+    """
     frequency = HIGHEST * torch.rand(count, MODES, 1, generator=generator)
     phase = 2 * math.pi * torch.rand(count, MODES, 1, generator=generator)
     size = torch.randn(count, MODES, 1, generator=generator) * (2 / MODES) ** 0.5
     waves: Tensor = size * torch.cos(frequency * STEP * torch.arange(TIMES) + phase)
-    return waves.sum(1)
+    swell = torch.sin(math.pi / 2 * (torch.arange(TIMES) / SWELL).clamp(max=1)).square()
+    return waves.sum(1) * swell
 
 
 def leaky_mean(u: Float[Tensor, "count time"]) -> Float[Tensor, "count time"]:
