@@ -92,7 +92,7 @@ class Block(nn.Module):
         self, hidden: Float[Tensor, "batch numbers"], x: Float[Tensor, "batch channel"]
     ) -> tuple[Float[Tensor, "batch numbers"], Float[Tensor, "batch channel"]]:
         """Return hidden numbers and output after one input."""
-        state = hidden.reshape(len(hidden), *self.recurrence.state_shape, 2)
+        state = hidden.reshape(hidden.shape[0], *self.recurrence.state_shape, 2)
         following, y = self.recurrence.step(torch.view_as_complex(state.contiguous()), self.norm(x))
         return torch.view_as_real(following).flatten(1), self._mixed(x, y)
 
@@ -154,7 +154,7 @@ class SSMNetwork(LatentNetwork):
 
     def encode(self, frames: Float[Tensor, "batch frame *space channel"]) -> Float[Tensor, "batch latent"]:
         """Return the last frame and what the frames before it left."""
-        z = frames.new_zeros(len(frames), self.values + sum(self.numbers))
+        z = frames.new_zeros(frames.shape[0], self.values + sum(self.numbers))
         flat = frames.flatten(2)
         for frame in flat[:, :-1].unbind(1):
             z = self.step(torch.cat([frame, z[:, self.values :]], dim=1))
@@ -171,7 +171,7 @@ class SSMNetwork(LatentNetwork):
 
     def decode(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch *space channel"]:
         """Return the frame."""
-        return z[:, : self.values].reshape(len(z), *self.shape)
+        return z[:, : self.values].reshape(z.shape[0], *self.shape)
 
     def noise_std(self, frame: Float[Tensor, "*space channel"]) -> Float[Tensor, " latent"] | None:
         """Return the error of the frame, then zeros."""

@@ -60,7 +60,7 @@ class StateSpace(nn.Module):
 
     def recurrent(self, u: Float[Tensor, "batch time channel"]) -> Float[Tensor, "batch time channel"]:
         """Return y of a sequence that begins at rest, step by step."""
-        x, outputs = u.new_zeros(len(u), *self.state_shape, dtype=torch.complex64), []
+        x, outputs = u.new_zeros(u.shape[0], *self.state_shape, dtype=torch.complex64), []
         for value in u.unbind(1):
             x, y = self.step(x, value)
             outputs.append(y)

@@ -42,5 +42,5 @@ def test_masked_cells_and_zero_fields_are_left_out() -> None:
 
 
 def test_parameters_are_those_of_the_model() -> None:
-    score = ParametersSpec().score(Verification(FORECAST, TRUTH, parameters=191_881))
+    score = ParametersSpec().score(Verification(FORECAST, TRUTH, card={"parameters": 191_881.0}))
     assert score.pooled == 191_881
