@@ -7,11 +7,12 @@ import torch
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
+from koopcast.errors import InvalidInput
 from koopcast.koopman.latent import LatentSpec
 from koopcast.koopman.ssm_network import Initial, Mode, Recurrence, SSMNetwork
 from koopcast.layers.state_space import Slots
 from koopcast.mapping import Signature
-from koopcast.numerics.hippo import Perturbation
+from koopcast.numerics.hippo import Perturbation, perturbed
 from koopcast.spec import Problem, Spec
 
 FORMS: dict[str, tuple[Initial, ...]] = {"s4": ("dplr", "s4d", "s4_ptd"), "s5": ("s5", "s5_ptd")}
@@ -36,6 +37,10 @@ class PerturbationSpec(Spec):
     """Real parts above its negative are penalised."""
     seed: NonNegativeInt = 0
     """Of the random part: equal numbers give equal perturbations."""
+
+    def options(self) -> Perturbation:
+        """Return the options without the seed."""
+        return Perturbation(**self.model_dump(exclude={"seed"}))
 
 
 class SSMSpec(LatentSpec):
@@ -107,6 +112,11 @@ class SSMSpec(LatentSpec):
                 f"{self.window} is below history {self.history}, and hidden states would be asked for a past "
                 "that they never saw; raise window or lower history",
             )
+        if self.perturbation is not None and not self.perturbation.optimise:
+            try:
+                perturbed(self.state_dim, self.perturbation.options(), self.perturbation.seed)
+            except InvalidInput as error:
+                yield Problem(("perturbation",), str(error).removeprefix("perturbation: "))
 
     def build(self, signature: Signature, generator: torch.Generator) -> SSMNetwork:
         """Return the untrained network."""
@@ -118,10 +128,8 @@ class SSMSpec(LatentSpec):
         return self._network(signature, torch.Generator(), Slots.blank(self.state_dim, size))
 
     def _network(self, signature: Signature, generator: torch.Generator, known: Slots | None) -> SSMNetwork:
-        options = (self.perturbation or PerturbationSpec()).model_dump()
-        seed = options.pop("seed")
-        recurrence = Recurrence(
-            self.init, self.state_dim, (self.dt_min, self.dt_max), Perturbation(**options), seed, known
-        )
+        chosen = self.perturbation or PerturbationSpec()
+        steps = (self.dt_min, self.dt_max)
+        recurrence = Recurrence(self.init, self.state_dim, steps, chosen.options(), chosen.seed, known)
         shape = (*signature.shape, len(signature.outputs))
         return SSMNetwork(shape, self.model_dim, self.layers, recurrence, self.mode, generator)

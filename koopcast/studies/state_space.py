@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from koopcast.koopman.ssm import PerturbationSpec
 from koopcast.koopman.ssm_network import Initial, Recurrence
 from koopcast.layers.state_space import convolved
-from koopcast.numerics.hippo import Perturbation, hippo_legs, normal_part, perturbed, responses
+from koopcast.numerics.hippo import hippo_legs, normal_part, perturbed, responses
 from koopcast.progress import report
 from koopcast.rng import torch_generator
 from koopcast.studies.base import ALL, Findings, StudySpec
@@ -102,7 +102,7 @@ class StateSpaceSpec(StudySpec):
         """Return conditions, deviations and real parts of the diagonal models of one order."""
         A, B = hippo_legs(n)
         B = B / np.linalg.norm(B)
-        normal, found = normal_part(n), perturbed(n, self._options(), self.perturbation.seed)
+        normal, found = normal_part(n), perturbed(n, self.perturbation.options(), self.perturbation.seed)
         spikes = normal.eigenvalues.imag
         s = 1j * np.concatenate([spikes, spikes + BESIDE, spikes - BESIDE])
         exact, dropped = responses(A, B, s), responses(A + normal.perturbation, B, s)
@@ -119,7 +119,7 @@ class StateSpaceSpec(StudySpec):
         """Return the relative error of a trained layer, what the sinusoid adds to it, and to the output."""
         weights = torch_generator(seed, self.kind, "weights", repetition)
         recurrence = Recurrence(
-            TRAINED[name], self.order, (STEP, STEP), self._options(), self.perturbation.seed
+            TRAINED[name], self.order, (STEP, STEP), self.perturbation.options(), self.perturbation.seed
         )
         layer = recurrence.build(CHANNELS, weights)
         layer.D.requires_grad_(False).zero_()
@@ -147,9 +147,6 @@ class StateSpaceSpec(StudySpec):
         clean, spoilt = (float((result - y).square().mean().sqrt() / size) for result in results)
         passed = float((results[1] - results[0]).square().mean().sqrt() / size)
         return {"error": clean, "increase": spoilt - clean, "passed": passed}
-
-    def _options(self) -> Perturbation:
-        return Perturbation(**self.perturbation.model_dump(exclude={"seed"}))
 
 
 def smooth(count: int, generator: torch.Generator) -> Float[Tensor, "count time"]:

@@ -129,3 +129,10 @@ def test_windows_shorter_than_the_past_of_a_forecast_are_refused() -> None:
     problems = list(SSMSpec(window=8).faults(Signature.of_dynamics(INFO, 16)))
     assert [problem.path for problem in problems] == [("window",)]
     assert "8 is below history 16" in problems[0].message
+
+
+def test_a_random_perturbation_that_makes_the_model_grow_is_told_before_training() -> None:
+    spec = SSMSpec(perturbation={"optimise": False})
+    problems = list(spec.faults(Signature.of_dynamics(INFO, 16)))
+    assert [problem.path for problem in problems] == [("perturbation",)]
+    assert "set optimise: true" in problems[0].message
