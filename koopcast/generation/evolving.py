@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from koopcast.dynamics import Dynamics, Problem, Semilinear, Setting, Tendency
+from koopcast.dynamics import Dynamics, Flow, Problem, Semilinear, Setting, Tendency
 from koopcast.grids import FieldsInfo, TimeAxis
 from koopcast.integrators.base import IntegratorSpec
 from koopcast.systems.base import EvolvingSpec
@@ -89,7 +89,8 @@ class SystemDynamics(Dynamics):
         setting = Setting(torch.device(device), run.precision, parameters or {})
         self.problem: Problem = run.system.problem(setting)
         self._stepper: Callable[[Any], Any] = run.integrator.build(self.problem, run.step)
-        self._system, self._streams = run.system, streams if run.system.is_disturbed() else ()
+        self._system = run.system
+        self._streams = streams if run.system.is_disturbed() and isinstance(self.problem, Flow) else ()
         self._takes_arrays = isinstance(self.problem, Tendency) and self.problem.takes_arrays
 
     def step(self, state: Float[Tensor, "batch state"]) -> Float[Tensor, "batch state"]:

@@ -14,6 +14,7 @@ from koopcast.koopman.mr_dmd import MRDMDSpec
 from koopcast.koopman.opt_dmd import OptDMDSpec
 from koopcast.koopman.pi_dmd import PiDMDSpec
 from koopcast.koopman.resdmd import ResDMDSpec
+from koopcast.koopman.ssm import SSMSpec
 from koopcast.koopman.tls_dmd import TLSDMDSpec
 from koopcast.spec import Family
 
@@ -30,6 +31,7 @@ AnyKoopman: TypeAlias = Annotated[
     | OptDMDSpec
     | PiDMDSpec
     | ResDMDSpec
+    | SSMSpec
     | TLSDMDSpec,
     Family("koopman"),
 ]
@@ -48,5 +50,6 @@ __all__ = [
     "OptDMDSpec",
     "PiDMDSpec",
     "ResDMDSpec",
+    "SSMSpec",
     "TLSDMDSpec",
 ]

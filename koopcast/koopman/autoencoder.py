@@ -133,22 +133,33 @@ class KoopmanAutoencoder(LatentNetwork):
         return gaussian_information(C, K, _with_floor(covariance(residual), C), self.aims.neighbours).float()
 
     def conclude(self, runs: Callable[[], Iterator[Tensor]]) -> None:
-        """Set the operator, the covariance of its residuals and the figures from all training windows."""
-        latents = [self.latents(run).double() for run in runs()]
-        Z = torch.cat(latents)
-        if not self.aims.is_learned:
-            self.operator.copy_(regression(Z, self.aims.ridge))
+        """Set the operator, the covariance of its residuals and the figures from all training windows.
+
+        They are read twice, a batch at a time.
+        """
+        aims, k, sums, nce, windows = self.aims, self.aims.neighbours, Sums(len(self.operator)), 0.0, 0
+        for Z in map(self._latents_in_double, runs()):
+            sums.add(Z)
+            windows += len(Z)
+            is_long = Z.shape[1] >= 2 * k + 2
+            nce += len(Z) * float(info_nce(Z, k, aims.temperature)) if is_long else torch.nan
+        if not aims.is_learned:
+            self.operator.copy_(solved(sums.gram / windows, sums.cross / windows, aims.ridge))
         K = self.operator.double()
-        residual = (Z[:, 1:] - Z[:, :-1] @ K).flatten(0, 1)
-        self.noise_matrix.copy_(residual.mT @ residual / len(residual))
-        C, k = covariance(Z.flatten(0, 1)), self.aims.neighbours
-        nce = torch.tensor(torch.nan)
-        if Z.shape[1] >= 2 * k + 2:
-            losses = torch.stack([len(part) * info_nce(part, k, self.aims.temperature) for part in latents])
-            nce = losses.sum() / len(Z)
-        information = gaussian_information(C, K, _with_floor(self.noise_matrix, C), 1)
-        error = residual.norm() / (Z[:, 1:] - Z[:, 1:].mean((0, 1))).norm()
-        self.figures.copy_(torch.stack([von_neumann_entropy(C).exp(), nce, information, error]))
+        self.noise_matrix.zero_()
+        for Z in map(self._latents_in_double, runs()):
+            residual = (Z[:, 1:] - Z[:, :-1] @ K).flatten(0, 1)
+            self.noise_matrix.add_(residual.mT @ residual / sums.pairs)
+        C = sums.covariance()
+        information = gaussian_information(C, K, _with_floor(self.noise_matrix, C))
+        error = (self.noise_matrix.trace() / C.trace()).sqrt()
+        dimension = von_neumann_entropy(C).exp()
+        self.figures.copy_(torch.stack([dimension, torch.tensor(nce / windows), information, error]))
+
+    def _latents_in_double(
+        self, run: Float[Tensor, "batch frame *space channel"]
+    ) -> Float[Tensor, "batch time latent"]:
+        return self.latents(run).double()
 
     def noise(self) -> Float[Tensor, "latent rank"] | None:
         """Return the factor of the covariance of the residuals."""
@@ -186,18 +197,45 @@ class KoopmanAutoencoder(LatentNetwork):
         return xr.Dataset({**arrays, "operator": operator})
 
 
+class Sums:
+    """Sums over latent windows: of rows, of their products, and of products with the rows that follow."""
+
+    def __init__(self, latent: int) -> None:
+        self.rows = torch.zeros(latent, dtype=torch.float64)
+        self.products, self.gram, self.cross = (torch.zeros(3, latent, latent, dtype=torch.float64)).unbind()
+        self.count = self.pairs = 0
+
+    def add(self, Z: Float[Tensor, "batch time latent"]) -> None:
+        """Take in windows."""
+        every, X, Y = (part.flatten(0, 1) for part in (Z, Z[:, :-1], Z[:, 1:]))
+        self.rows, self.products = self.rows.to(Z) + every.sum(0), self.products.to(Z) + every.mT @ every
+        self.gram, self.cross = self.gram.to(Z) + X.mT @ X, self.cross.to(Z) + X.mT @ Y
+        self.count, self.pairs = self.count + len(every), self.pairs + len(X)
+
+    def covariance(self) -> Float[Tensor, "latent latent"]:
+        """Return the centred covariance of the rows."""
+        mean = self.rows / self.count
+        return self.products / self.count - torch.outer(mean, mean)
+
+
 def regression(Z: Float[Tensor, "batch time latent"], ridge: float) -> Float[Tensor, "latent latent"]:
     """Return K = (ZᵀZ + ρ)⁻¹ ZᵀZ' of rows z' ≈ z K, products being means over the windows; ρ is `ridge`.
 
     Computed in double precision. With ρ = 0 it is the solution of smallest norm.
     """
     X, Y = Z[:, :-1].double().flatten(0, 1), Z[:, 1:].double().flatten(0, 1)
+    return solved(X.mT @ X / len(Z), X.mT @ Y / len(Z), ridge).to(Z.dtype)
+
+
+def solved(
+    G: Float[Tensor, "latent latent"], A: Float[Tensor, "latent latent"], ridge: float
+) -> Float[Tensor, "latent latent"]:
+    """Return (G + ρ)⁻¹ A, with ρ = 0 by the pseudo-inverse."""
     if ridge == 0:
-        K: Tensor = torch.linalg.lstsq(X, Y, driver="gelsd").solution
-        return K.to(Z.dtype)
-    G, A = X.mT @ X / len(Z), X.mT @ Y / len(Z)
-    K = torch.linalg.solve(G + ridge * torch.eye(len(G), dtype=G.dtype, device=G.device), A)
-    return K.to(Z.dtype)
+        inverse: Tensor = torch.linalg.pinv(G, hermitian=True)
+        return inverse @ A
+    K: Tensor = torch.linalg.solve(G + ridge * torch.eye(len(G), dtype=G.dtype, device=G.device), A)
+    return K
 
 
 def _with_floor(noise: Float[Tensor, "latent latent"], C: Float[Tensor, "latent latent"]) -> Tensor:

@@ -58,6 +58,12 @@ class LatentNetwork(nn.Module):
         """Return a factor of the covariance of one step's error; None where it is not known."""
         return None
 
+    def noise_std(self, frame: Float[Tensor, "*space channel"]) -> Float[Tensor, " latent"] | None:
+        """Return the standard deviation of independent errors of one step, for that of a normalised frame;
+        None where it is not known.
+        """
+        return None
+
     def forward(
         self, x: Float[Tensor, "batch frame *space channel"]
     ) -> Float[Tensor, "batch *space channel"]:
@@ -80,6 +86,10 @@ class LatentSpec(NetworkModelSpec):
     @abstractmethod
     def build(self, signature: Signature, generator: torch.Generator) -> LatentNetwork:
         """Return the untrained network."""
+
+    def blank(self, signature: Signature, tensors: Mapping[str, Tensor]) -> LatentNetwork:
+        """Return a network into which the tensors of a model fit."""
+        return self.build(signature, torch.Generator())
 
     def num_history(self) -> int:
         """Return the frames of a latent vector."""
@@ -107,7 +117,7 @@ class LatentSpec(NetworkModelSpec):
     ) -> "LatentModel":
         """Return the model that `LatentModel.tensors` described, bit for bit."""
         signature = Signature.of_dynamics(info, self.history)
-        network = self.build(signature, torch.Generator())
+        network = self.blank(signature, tensors)
         prefix = "network."
         network.load_state_dict(
             {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
@@ -184,6 +194,15 @@ class LatentModel(NetworkModel, Model):
     def noise_factor(self) -> Float[Tensor, "state rank"] | None:
         """Return the factor of the covariance of a latent step's error in training."""
         return self.network.noise()
+
+    def noise_std(self) -> Float[Tensor, " state"] | None:
+        """Return the standard deviation of independent errors of one step, from the error on the `valid`
+        part, where the network says nothing more precise.
+        """
+        if self.error_std is None:
+            return None
+        unit = self.normaliser.std.where(self.normaliser.std > 0, 1.0)
+        return self.network.noise_std(self.masked((self.error_std / unit).expand(*self.info.shape, -1)))
 
     def normalised(
         self,

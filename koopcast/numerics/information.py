@@ -47,11 +47,6 @@ def info_nce(Z: Float[Tensor, "batch time latent"], neighbours: int, temperature
     return (others.logsumexp(-1) - positives.logsumexp(-1)).mean()
 
 
-def contrastive_information(loss: float, times: int, neighbours: int) -> float:
-    """Return what the contrastive loss says of the mutual information: the gain over chance."""
-    return math.log((times - 1) / (2 * neighbours)) - loss
-
-
 def gaussian_information(
     C: Float[Tensor, "latent latent"],
     K: Float[Tensor, "latent latent"],

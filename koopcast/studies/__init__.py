@@ -16,6 +16,7 @@ from koopcast.studies.relaxation import RelaxationSpec
 from koopcast.studies.residual_estimator import ResidualEstimatorSpec
 from koopcast.studies.residual_spectrum import ResidualSpectrumSpec
 from koopcast.studies.solvers import SolversSpec
+from koopcast.studies.state_space import StateSpaceSpec
 from koopcast.studies.subspace_embedding import SubspaceEmbeddingSpec
 from koopcast.studies.torus_kernels import TorusKernelsSpec
 
@@ -31,6 +32,7 @@ AnyStudy: TypeAlias = Annotated[
     | ResidualEstimatorSpec
     | ResidualSpectrumSpec
     | SolversSpec
+    | StateSpaceSpec
     | SubspaceEmbeddingSpec
     | TorusKernelsSpec,
     Family("studies"),

@@ -69,7 +69,7 @@ class EvolvingSpec(SystemSpec):
         return state
 
     def is_disturbed(self) -> bool:
-        """Return whether a step has a random part; as a forecast model the system is without it."""
+        """Return whether a step of a flow has a random part; as a forecast model the system is without it."""
         return False
 
     def invariants(

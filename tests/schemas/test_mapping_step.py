@@ -78,6 +78,11 @@ def test_a_map_is_learned_and_scored_on_its_own_grid_and_on_another(tmp_path: An
         ({"fno.mapping": {"inputs": ["u"]}}, "steps.fno.mapping", "given and asked for at the same times"),
         ({"fno.model.history": 2}, "steps.fno.model.history", "a map is given what `mapping.given` says"),
         ({"fno.training": {"rollout": 2}}, "steps.fno.training.rollout", "rolls nothing out"),
+        (
+            {"steps_of_waves.model": "koopman_ae", "steps_of_waves.training": {"rollout": 2}},
+            "steps.steps_of_waves.training.rollout",
+            "lays out its training windows itself and takes no `rollout`",
+        ),
         ({"fno.model.modes": 9}, "steps.fno.model.modes", "above 8, the Nyquist limit"),
         (
             {"fno.training": {"multi_resolution": {"grids": [16, 7], "batch_sizes": [4, 4]}}},

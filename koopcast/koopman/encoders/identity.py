@@ -48,4 +48,4 @@ class LastFrame(nn.Module):
     def forward(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch *space channel"]:
         """Return the last frame."""
         given, asked = self._channels
-        return z.reshape(len(z), *self._shape, given)[..., given - asked :]
+        return z.reshape(z.shape[0], *self._shape, given)[..., given - asked :]
