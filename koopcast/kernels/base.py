@@ -55,8 +55,8 @@ class KernelSpec(MethodSpec):
         yield from ()
 
 
-class RadialSpec(KernelSpec):
-    """Options of a kernel of ‖x - y‖ / c."""
+class ScaledSpec(KernelSpec):
+    """Options of a kernel with a length c."""
 
     width: PositiveFloat = 1.0
     """Length c, as a multiple of the mean distance of the training points from their mean."""
@@ -66,6 +66,10 @@ class RadialSpec(KernelSpec):
         spread = (points - points.mean(dim=0)).norm(dim=1).mean()
         spread = torch.where(spread > 0, spread, 1.0)
         return {"scale": (self.width * spread).reshape(1)}
+
+
+class RadialSpec(ScaledSpec):
+    """Options of a kernel of ‖x - y‖ / c."""
 
     def exact(
         self,
@@ -86,13 +90,20 @@ class RadialSpec(KernelSpec):
 def squared_distance(
     x: Float[Tensor, "row coordinate"], y: Float[Tensor, "column coordinate"]
 ) -> Float[Tensor, "row column"]:
-    """Return ‖x - y‖² by one product of matrices; exactly 0 between a set and itself."""
+    """Return ‖x - y‖²; exactly 0 between a set and itself."""
+    return minus_squared_distance(x, y).neg_()
+
+
+def minus_squared_distance(
+    x: Float[Tensor, "row coordinate"], y: Float[Tensor, "column coordinate"]
+) -> Float[Tensor, "row column"]:
+    """Return -‖x - y‖² by one product of matrices, (2x, -‖x‖², -1) with (y, 1, ‖y‖²)."""
     centre = x.mean(dim=0)
     x_, y_ = x - centre, y - centre
     one = x.new_ones(1)
-    left = torch.cat([-2 * x_, x_.square().sum(dim=1, keepdim=True), one.expand(len(x), 1)], dim=1)
+    left = torch.cat([2 * x_, -x_.square().sum(dim=1, keepdim=True), -one.expand(len(x), 1)], dim=1)
     right = torch.cat([y_, one.expand(len(y), 1), y_.square().sum(dim=1, keepdim=True)], dim=1)
-    squared = (left @ right.mT).clamp_min_(0)
+    result = (left @ right.mT).clamp_max_(0)
     if x is y:
-        squared.fill_diagonal_(0)
-    return squared
+        result.fill_diagonal_(0)
+    return result

@@ -9,6 +9,13 @@ from torch import Tensor
 from koopcast.numerics.leading import leading_eigenpairs
 
 
+def combined(
+    kernel: Float[Tensor, "pair landmark"], functions: Float[Tensor, "landmark function"]
+) -> Float[Tensor, "pair function"]:
+    """Return kernel · functions, of a transposed view: from the right a few columns are slow."""
+    return (functions.mT.contiguous() @ kernel.mT).mT.contiguous()
+
+
 @dataclass(frozen=True)
 class Gram:
     """Values of the kernel that a fit needs."""
@@ -50,7 +57,7 @@ class Gram:
         D, U = torch.linalg.eigh(self.square)
         kept = torch.finfo(D.dtype).eps * len(D) * D[-1] < D
         whiten = U[:, kept] / D[kept].sqrt()
-        q, q_next = root * (self.before @ whiten), root * (self.after @ whiten)
+        q, q_next = root * combined(self.before, whiten), root * combined(self.after, whiten)
         G = q.mT @ q
         C = q.mT @ q_next
         values, W = torch.linalg.eigh(G)
@@ -79,7 +86,7 @@ class Gram:
         """
         q, q_next = (item[self.index] for item in values_at)
         # <P f, P g>, <f, P g> and <f, g> of all functions f and g.
-        products = (self.images @ functions).mT @ functions, q_next.mT @ functions, q.mT @ functions
+        products = combined(self.images.mT, functions).mT @ functions, q_next.mT @ functions, q.mT @ functions
         between = [product.to(right.dtype) for product in products]
         # A left vector is a functional of the functions' coefficients; N⁻¹ turns it into a function.
         u = torch.linalg.solve(between[2], torch.linalg.pinv(right).mT)

@@ -17,7 +17,7 @@ from koopcast.fields import FieldData
 from koopcast.grids import FieldsInfo
 from koopcast.kernels import AnyKernel
 from koopcast.koopman.certified import CertifiedSpec, Decomposition
-from koopcast.koopman.gram import Gram
+from koopcast.koopman.gram import Gram, combined
 from koopcast.koopman.lifted import with_prefix, without_prefix
 from koopcast.koopman.modal import Eigenpairs, ModalModel
 from koopcast.koopman.spectrum import times
@@ -112,7 +112,7 @@ class KernelEDMDSpec(CertifiedSpec):
         chosen = self.kernel.prepare(X)
         gram = self._gram(X, Y, chosen, generator)
         functions = self._functions(gram, root)
-        q, q_next = gram.before @ functions, gram.after @ functions
+        q, q_next = combined(gram.before, functions), combined(gram.after, functions)
         before, after = root * q, root * q_next
         galerkin = Galerkin.of(before, after, dependent=0.0)
         pairs = galerkin.pairs()
@@ -179,8 +179,9 @@ class KernelEDMDSpec(CertifiedSpec):
         is_whole = len(index) == len(X)
         Z, FZ = (X, Y) if is_whole else (X[index].contiguous(), Y[index].contiguous())
         square = self.kernel.square(Z, chosen)
-        before = square if is_whole else self.kernel.gram(X, Z, chosen)
-        after = self.kernel.gram(Y, Z, chosen)
+        # As transposed views, in which `combined` reads along the rows.
+        before = (square if is_whole else self.kernel.gram(Z, X, chosen)).mT
+        after = self.kernel.gram(Z, Y, chosen).mT
         return Gram(Z, index, before, after, square, self.kernel.square(FZ, chosen))
 
     def _functions(self, gram: Gram, root: Float[Tensor, "pair 1"]) -> Float[Tensor, "landmark function"]:
