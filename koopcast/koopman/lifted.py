@@ -70,7 +70,16 @@ class ProjectedSpec(KoopmanSpec):
     ) -> CoordinatePairs:
         """Return the coordinates of the training window; projections see all frames."""
         frames = read_snapshots(data, self)
-        snapshots, explained = self.projected(frames, generator)
+        return self._pairs(frames, *self.projected(frames, generator), generator, subset)
+
+    def _pairs(
+        self,
+        frames: Snapshots,
+        snapshots: Snapshots,
+        explained: Float[Tensor, ""],
+        generator: torch.Generator,
+        subset: SubsetSpec | None,
+    ) -> CoordinatePairs:
         X, Y = pairs(delayed(snapshots.values, self.delays), snapshots.is_present)
         if subset is None:
             return CoordinatePairs(X, Y, snapshots, explained)
@@ -114,10 +123,13 @@ class LiftedSpec(ProjectedSpec):
         Raises:
             DataError: The dictionary is too large.
         """
-        found = self.coordinate_pairs(data, generator, subset)
-        states = delayed(found.snapshots.values, self.delays)
+        frames = read_snapshots(data, self)
+        snapshots, explained = self.projected(frames, generator)
+        states = delayed(snapshots.values, self.delays)
         check_size(states.shape[2] + self.dictionary.num_observables(states.shape[2]))
-        chosen = self.dictionary.prepare(pairs(states, found.snapshots.is_present)[0], generator)
+        # The dictionary draws first: it is the same whatever subset is chosen.
+        chosen = self.dictionary.prepare(pairs(states, snapshots.is_present)[0], generator)
+        found = self._pairs(frames, snapshots, explained, generator, subset)
         if subset is not None:
             before, after = (observables(self.dictionary, u, chosen) for u in (found.X, found.Y))
         else:
