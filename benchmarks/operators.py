@@ -1,8 +1,7 @@
 """FNO beside neuraloperator's on the same weights: outputs, time of a spectral layer and of a training step.
 
 Needs neuraloperator (benchmarks/requirements.txt) in an environment of its own. Each has its own process,
-and they take turns; the minimum of all rounds counts. A training keeps freed memory (koopcast.allocation),
-which neuraloperator by itself does not: it is timed as it is, and with memory kept too.
+and they take turns; the minimum of all rounds counts.
 
   python benchmarks/operators.py [--widths 32 64] [--threads 1 2] [--rounds 20]
 """
@@ -18,7 +17,6 @@ from multiprocessing.connection import Connection
 import torch
 from torch import Tensor, nn
 
-from koopcast.allocation import keep_freed_memory
 from koopcast.layers.spectral_convolution import SpectralConvolution
 from koopcast.operators.fno_network import FNO, Architecture
 
@@ -113,12 +111,10 @@ def cases(side: str, width: int) -> list[Callable[[], None]]:
     return [layer, training_step(theirs, x.movedim(-1, 1).contiguous(), y.movedim(-1, 1).contiguous())]
 
 
-def serve(line: Connection, side: str, width: int, threads: int, keeps: bool) -> None:
+def serve(line: Connection, side: str, width: int, threads: int) -> None:
     """Time a case each time its place arrives."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(threads)
-    if keeps:
-        keep_freed_memory()
     runs = cases(side, width)
     for run in runs:
         run()
@@ -133,14 +129,13 @@ def serve(line: Connection, side: str, width: int, threads: int, keeps: bool) ->
 
 
 def compare(width: int, threads: int, rounds: int) -> None:
-    """Print the least times of three processes that take turns."""
+    """Print the least times of two processes that take turns."""
     check(width)
-    sides = (("peer", False), ("peer", True), ("ours", True))
     context = get_context("spawn")
     lines = []
-    for side, keeps in sides:
+    for side in ("peer", "ours"):
         line, end = context.Pipe()
-        context.Process(target=serve, args=(end, side, width, threads, keeps), daemon=True).start()
+        context.Process(target=serve, args=(end, side, width, threads), daemon=True).start()
         lines.append(line)
     for line in lines:
         line.recv()
@@ -150,8 +145,8 @@ def compare(width: int, threads: int, rounds: int) -> None:
             for index, line in enumerate(lines):
                 line.send(place)
                 best[index] = min(best[index], 1e3 * line.recv())
-        plain, kept, ours = best
-        figures = f"{plain:15.1f} {kept:12.1f} {ours:9.1f} {plain / ours:6.2f} {kept / ours:11.2f}"
+        peer, ours = best
+        figures = f"{peer:15.1f} {ours:9.1f} {peer / ours:6.2f}"
         print(f"{name:40s} {width:6d} {threads:8d} {figures}", flush=True)
     for line in lines:
         line.send(None)
@@ -168,8 +163,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     # Threads of a process that waits for its turn must not spin on the cores of the other.
     os.environ["OMP_WAIT_POLICY"] = "passive"
-    columns = f"{'width':>6s} {'threads':>8s} {'neuraloperator':>15s} {'memory kept':>12s}"
-    columns += f" {'koopcast':>9s} {'ratio':>6s} {'memory kept':>11s}"
+    columns = f"{'width':>6s} {'threads':>8s} {'neuraloperator':>15s} {'koopcast':>9s} {'ratio':>6s}"
     print(f"{'milliseconds':40s} {columns}")
     for threads in options.threads:
         for width in options.widths:

@@ -14,7 +14,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from koopcast import distributed, progress
-from koopcast.allocation import keep_freed_memory
 from koopcast.batches import Position, Runs
 from koopcast.checkpoints import Checkpoint, Checkpoints, flattened, grouped
 from koopcast.errors import Diverged, EmptySelection
@@ -167,8 +166,6 @@ class Trainer:
 
     def run(self) -> None:
         """Train to the last epoch, or until early stopping."""
-        if self.device.type == "cpu":
-            keep_freed_memory()
         saved = time.monotonic()
         started = saved - self.state.seconds
         while self.state.epoch < self.training.epochs and not self._is_stopped():

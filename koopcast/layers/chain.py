@@ -267,7 +267,8 @@ def _empty_slopes(x: Tensor, link: Link, wanted: Sequence[bool]) -> tuple[Tensor
 
 def _each(matrix: Tensor, groups: Tensor, out: Tensor | None = None) -> Tensor:
     """Multiply each group of rows."""
-    return torch.bmm(matrix.expand(len(groups), -1, -1), groups, out=out)
+    # The shape, not the length: in an exported program it may be any.
+    return torch.bmm(matrix.expand(groups.shape[0], -1, -1), groups, out=out)
 
 
 def _before_gelu(slope: Tensor, z: Tensor | None, room: Tensor | None = None) -> Tensor:
