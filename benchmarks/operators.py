@@ -7,7 +7,6 @@ and they take turns; the minimum of all rounds counts.
 """
 
 import argparse
-import os
 import time
 import warnings
 from collections.abc import Callable
@@ -161,8 +160,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    # Threads of a process that waits for its turn must not spin on the cores of the other.
-    os.environ["OMP_WAIT_POLICY"] = "passive"
     columns = f"{'width':>6s} {'threads':>8s} {'neuraloperator':>15s} {'koopcast':>9s} {'ratio':>6s}"
     print(f"{'milliseconds':40s} {columns}")
     for threads in options.threads:
