@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from koopcast.errors import DataError
 from koopcast.fields import FieldData
 from koopcast.koopman import EDMDSpec, KernelEDMDSpec
+from koopcast.models import Model
 
 MakeFields = Callable[..., FieldData]
 CUBIC = {"kind": "polynomial", "degree": 3}
@@ -31,8 +32,8 @@ def _torus(samples: int = 150) -> np.ndarray:
     return np.concatenate([np.cos(angle), np.sin(angle)], axis=2)
 
 
-def _values(model: object) -> np.ndarray:
-    diagnostics = model.diagnostics()  # type: ignore[attr-defined]
+def _values(model: Model) -> np.ndarray:
+    diagnostics = model.diagnostics()
     return (diagnostics["eigenvalue_real"] + 1j * diagnostics["eigenvalue_imag"]).values
 
 

@@ -7,7 +7,7 @@ from scipy.signal import cont2discrete
 
 from koopcast.koopman.ssm_network import Recurrence
 from koopcast.layers.state_space import DPLR, S4, S5, Slots, convolved
-from koopcast.numerics.hippo import Perturbation, hippo_legs, normal_part, perturbed
+from koopcast.numerics.hippo import Diagonalised, Perturbation, hippo_legs, normal_part, perturbed
 
 KINDS = ("s4d", "s4_ptd", "dplr", "s5", "s5_ptd")
 
@@ -60,9 +60,9 @@ def test_the_zero_order_hold_is_that_of_scipy(initial: str) -> None:
 
 
 @pytest.mark.parametrize("matrix", [normal_part(12), perturbed(12, Perturbation(), 0)])
-def test_one_of_each_pair_stands_for_the_real_matrix(matrix: object) -> None:
-    slots = Slots.of(matrix)  # type: ignore[arg-type]
-    whole = matrix.vectors @ np.diag(matrix.eigenvalues) @ np.linalg.inv(matrix.vectors)  # type: ignore[attr-defined]
+def test_one_of_each_pair_stands_for_the_real_matrix(matrix: Diagonalised) -> None:
+    slots = Slots.of(matrix)
+    whole = matrix.vectors @ np.diag(matrix.eigenvalues) @ np.linalg.inv(matrix.vectors)
     halves = (slots.vectors * (slots.weight * slots.eigenvalues)) @ slots.covectors
     assert np.abs(halves.real - whole).max() < 1e-9 * np.abs(whole).max()
     assert int(slots.weight.sum()) == 12
