@@ -6,6 +6,7 @@ from koopcast.assimilation.base import AnalysisSpec as AnalysisSpec
 from koopcast.assimilation.enkf import EnKFSpec
 from koopcast.assimilation.etkf import ETKFSpec
 from koopcast.assimilation.free_run import FreeRunSpec
+from koopcast.assimilation.ienks import IEnKSSpec
 from koopcast.assimilation.inflation import AnyInflation as AnyInflation
 from koopcast.assimilation.initial import AnyInitial as AnyInitial
 from koopcast.assimilation.letkf import LETKFSpec
@@ -16,6 +17,13 @@ from koopcast.assimilation.optimal_interpolation import OptimalInterpolationSpec
 from koopcast.spec import Family
 
 AnyAnalysis: TypeAlias = Annotated[
-    EnKFSpec | ETKFSpec | FreeRunSpec | LETKFSpec | NODASpec | NudgingSpec | OptimalInterpolationSpec,
+    EnKFSpec
+    | ETKFSpec
+    | FreeRunSpec
+    | IEnKSSpec
+    | LETKFSpec
+    | NODASpec
+    | NudgingSpec
+    | OptimalInterpolationSpec,
     Family("assimilation"),
 ]

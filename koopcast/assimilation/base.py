@@ -6,7 +6,7 @@ a value of a field at a place, *obs* one observation, *background* the ensemble 
 by the observation error.
 """
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor
 
 from koopcast.dynamics import Correction
@@ -32,7 +33,7 @@ class Observed(NamedTuple):
     predicted: Float[Tensor, "batch member obs"]
     """The observation operator applied to each member of the background."""
     cell: Int[Tensor, "batch obs"] | None = None
-    """Cell that each observation sees: for localisation. The same tensor again means the same sites."""
+    """Cell at which each observation stands: for localisation. The same tensor again means the same sites."""
 
     @classmethod
     def of(
@@ -84,22 +85,55 @@ class Setting:
     climatology: Climatology | None = None
     correction: Correction | None = None
     """How the forecast model itself draws a state to measurements, where it learned to."""
+    noise: Float[Tensor, "state rank"] | None = None
+    """F with F Fᵀ the covariance of the model's error over one record; None where it has none, or where it
+    is independent from entry to entry (`noise_std`)."""
+    noise_std: Float[Tensor, " state"] | None = None
+    """Standard deviation of that error, entry by entry."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """Observation times that are analysed together, seen from an earlier state."""
+
+    steps: tuple[int, ...]
+    """Records from the state to each observation time, increasing."""
+    step: Callable[[Tensor], Tensor]
+    """(ensemble "batch member state") -> ensemble one record later: float64, without noise; differentiable
+    where the model is."""
+    observe: Callable[[Tensor, int], Observed]
+    """(ensemble at an observation time, number of that time in the window) -> what is observed there."""
+
+    def trajectory(self, ensemble: Float[Tensor, "batch member state"]) -> Iterator[Tensor]:
+        """Yield the ensemble at each observation time."""
+        now = 0
+        for steps in self.steps:
+            for _ in range(steps - now):
+                ensemble = self.step(ensemble)
+            now = steps
+            yield ensemble
+
+
+class Remembering(ABC):
+    """An analysis that keeps something from one call to the next: adapted parameters, a covariance.
+
+    The cycle saves `memory` with its state, and sets it when it goes on from a saved state.
+    """
+
+    memory: dict[str, Tensor]
+    """All that later calls depend on."""
 
 
 Analyse = Callable[[Tensor, Observed, torch.Generator], Analysis]
 """(background ensemble "batch member state", observations, generator) -> analysis; float64."""
 
 
+Smooth = Callable[[Tensor, Window, torch.Generator], Analysis]
+"""(ensemble "batch member state" at the start of a window, window, generator) -> analysis at that start."""
+
+
 class AnalysisSpec(MethodSpec):
     """Options of a method that draws an ensemble to observations."""
-
-    @abstractmethod
-    def build(self, setting: Setting) -> Analyse:
-        """Return the analysis: float64, and every batch element is an experiment of its own.
-
-        Raises:
-            EmptySelection: The method needs a climatology or positions that the setting does not hold.
-        """
 
     @abstractmethod
     def num_members(self) -> int:
@@ -120,3 +154,45 @@ class AnalysisSpec(MethodSpec):
     def check(self, fields: FieldsInfo) -> Iterator[Problem]:
         """Yield nothing: a method without options that need a grid."""
         yield from ()
+
+
+class FilterSpec(AnalysisSpec):
+    """Options of a method that analyses the state at an observation time."""
+
+    @abstractmethod
+    def build(self, setting: Setting) -> Analyse:
+        """Return the analysis: float64, and every batch element is an experiment of its own.
+
+        Raises:
+            EmptySelection: The method needs a climatology or positions that the setting does not hold.
+        """
+
+
+class SmootherSpec(AnalysisSpec):
+    """Options of a method that analyses an earlier state, through the model, by what is observed after it.
+
+    Each observation is used once: those of the last `shift` times of a window of `lag`. The model runs
+    without noise within the window.
+    """
+
+    lag: PositiveInt = 1
+    """Observation times from the state that is analysed to the last observation."""
+    shift: PositiveInt = Field(1, validate_default=True)
+    """Observation times from one window to the next."""
+
+    @model_validator(mode="after")
+    def _windows_leave_nothing_out(self) -> "SmootherSpec":
+        if self.shift > self.lag:
+            raise ValueError(
+                f"shift: {self.shift} is above lag {self.lag}, so that states between windows would never be "
+                "analysed; lower shift or raise lag"
+            )
+        return self
+
+    @abstractmethod
+    def build(self, setting: Setting) -> Smooth:
+        """Return the analysis of a window: float64, and every batch element is an experiment of its own.
+
+        Raises:
+            EmptySelection: The method needs a climatology or positions that the setting does not hold.
+        """

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from koopcast.assimilation.base import Analyse, Analysis, AnalysisSpec, Observed, Setting
+from koopcast.assimilation.base import Analyse, Analysis, FilterSpec, Observed, Setting
 from koopcast.assimilation.inflation import AnyInflation
 from koopcast.numerics.ensembles import rotated, split
 
@@ -39,7 +39,7 @@ class Finish:
         return mean + (rotated(anomalies, generator) if self.rotation else anomalies)
 
 
-class EnsembleSpec(AnalysisSpec):
+class EnsembleSpec(FilterSpec):
     """Options of an ensemble filter."""
 
     members: int = Field(20, ge=2)

@@ -7,10 +7,10 @@ from jaxtyping import Float
 from pydantic import PositiveInt
 from torch import Tensor
 
-from koopcast.assimilation.base import Analyse, Analysis, AnalysisSpec, Observed, Setting
+from koopcast.assimilation.base import Analyse, Analysis, FilterSpec, Observed, Setting
 
 
-class FreeRunSpec(AnalysisSpec):
+class FreeRunSpec(FilterSpec):
     """The ensemble runs on, whatever is observed: the baseline that shows what observations bring."""
 
     kind: Literal["free_run"] = "free_run"

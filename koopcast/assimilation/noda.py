@@ -7,13 +7,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from koopcast.assimilation.base import Analyse, Analysis, AnalysisSpec, Observed, Setting
+from koopcast.assimilation.base import Analyse, Analysis, FilterSpec, Observed, Setting
 from koopcast.assimilation.gridded import on_cells
 from koopcast.dynamics import Correction
 from koopcast.errors import InvalidInput
 
 
-class NODASpec(AnalysisSpec):
+class NODASpec(FilterSpec):
     """One state, x_a = x_b + K(x_b)[m (y - E(x_b))] with gain K and observation operator E of the forecast
     model; it states no spread.
     """

@@ -8,11 +8,11 @@ from jaxtyping import Float
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
-from koopcast.assimilation.base import Analyse, Analysis, AnalysisSpec, Observed, Setting
+from koopcast.assimilation.base import Analyse, Analysis, FilterSpec, Observed, Setting
 from koopcast.assimilation.gridded import on_cells
 
 
-class NudgingSpec(AnalysisSpec):
+class NudgingSpec(FilterSpec):
     """x_a = x_b + κ (y - x_b) at observed cells; nothing is spread to others."""
 
     kind: Literal["nudging"] = "nudging"

@@ -6,11 +6,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from koopcast.assimilation.base import Analyse, Analysis, AnalysisSpec, Climatology, Observed, Setting
+from koopcast.assimilation.base import Analyse, Analysis, Climatology, FilterSpec, Observed, Setting
 from koopcast.errors import EmptySelection
 
 
-class OptimalInterpolationSpec(AnalysisSpec):
+class OptimalInterpolationSpec(FilterSpec):
     """x_a = μ + K (y - Hμ) with mean and covariance of the training data; nothing is remembered from cycle to
     cycle.
     """

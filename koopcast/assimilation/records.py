@@ -37,7 +37,7 @@ class Cycles:
     """Standard deviation over members (for a method without an ensemble: what it states)."""
     observed_background: Float[Tensor, "batch time obs"]
     observed_analysis: Float[Tensor, "batch time obs"]
-    """Ensemble means at the observed cells, so that O-B and O-A are differences with the observations."""
+    """What is observed of the ensemble means, so that O-B and O-A are differences with the observations."""
     figures: dict[str, Float[Tensor, "batch time"]]
     """`background_rmse`, `rmse`, `background_spread`, `spread` (root mean square over cells that hold data);
     `innovation_mean`, `innovation_rms`, `chi_square` and `degrees_of_freedom` per observation;
@@ -72,7 +72,7 @@ class Recorder:
     @property
     def is_full(self) -> bool:
         """Whether the block should be flushed."""
-        return len(self._figures) == self._size
+        return len(self._figures) >= self._size
 
     def add(self, background: Float[Tensor, "batch member state"], analysis: Analysis) -> None:
         """Take in one cycle."""
@@ -146,8 +146,16 @@ class Recorder:
     def _seen(
         self, means: Float[Tensor, "2 batch time *space channel"], cycles: slice
     ) -> Float[Tensor, "2 batch time obs"]:
-        index = self._observations.index[:, cycles]
-        return means.flatten(3).gather(3, index.expand(2, -1, -1, -1))
+        observations, cells = self._observations, means.flatten(3)
+        if observations.operator is None:
+            return cells.gather(3, observations.index[:, cycles].expand(2, -1, -1, -1))
+        numbers = range(cycles.start, cycles.stop)
+        # Background and analysis stand beside each other as two members.
+        seen = [
+            observations.seen(cells[:, :, place].transpose(0, 1), number)
+            for place, number in enumerate(numbers)
+        ]
+        return torch.stack(seen, dim=2).transpose(0, 1)
 
     def _rms(
         self, fields: Float[Tensor, "2 batch time *space channel"], record: Int[Tensor, " time"]

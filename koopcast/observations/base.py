@@ -1,8 +1,8 @@
 """Observations: what an instrument or a twin experiment reports of fields, time by time."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -14,12 +14,24 @@ from koopcast.grids import FieldsInfo
 from koopcast.spec import MethodSpec, Problem
 
 
+class Operator(ABC):
+    """What the observations of each time see of a frame; differentiable, and batched over members."""
+
+    @abstractmethod
+    def of(self, cells: Float[Tensor, "batch member cell"], time: int) -> Float[Tensor, "batch member obs"]:
+        """Return what is seen at observation time number `time`."""
+
+    @abstractmethod
+    def at(self, times: Int[Tensor, " time"]) -> "Operator":
+        """Return the operator of the observation times with these numbers, in this order."""
+
+
 @dataclass(frozen=True)
 class ObservationSet:
     """Observations of a window of fields at its observation times, batched over independent experiments.
 
-    A frame `(*space, channel)` is flattened to `cell` (channel fastest). `index` says which cell each
-    observation sees; a NaN in `value` is a missing observation. Sites that do not change are one row seen
+    A frame `(*space, channel)` is flattened to `cell` (channel fastest). `index` says at which cell each
+    observation stands; a NaN in `value` is a missing observation. Sites that do not change are one row seen
     many times (`Tensor.expand`), so they cost nothing.
     """
 
@@ -28,6 +40,14 @@ class ObservationSet:
     index: Int[Tensor, "batch time obs"]
     value: Float[Tensor, "batch time obs"]
     variance: Float[Tensor, "batch time obs"]
+    operator: Operator | None = None
+    """What is seen of a frame; None: the cells of `index` themselves."""
+
+    def seen(self, cells: Float[Tensor, "batch member cell"], time: int) -> Float[Tensor, "batch member obs"]:
+        """Return what observation time number `time` sees of each member."""
+        if self.operator is not None:
+            return self.operator.of(cells, time)
+        return cells.gather(2, self.index[:, time, None].expand(-1, cells.shape[1], -1))
 
     @property
     def num_times(self) -> int:
@@ -52,16 +72,22 @@ class ObservationSet:
         record = torch.arange(min(1, int(self.record[0])), num_records)
         source = (torch.searchsorted(self.record, record, right=True) - 1).clamp_min(0)
         is_old = self.record[source] == record
-        is_still = self.index.stride(1) == 0 and self.num_times > 1
-        index = self.index[:, :1].expand(-1, len(record), -1) if is_still else self.index[:, source]
-        value = torch.where(is_old[:, None], self.value[:, source], torch.nan)
-        return ObservationSet(record, index, value, self.variance[:, source])
+        whole = self._at(source)
+        value = torch.where(is_old[:, None], whole.value, torch.nan)
+        return replace(whole, record=record, value=value)
 
     def first(self, num_times: int) -> "ObservationSet":
         """Return the first observation times alone."""
-        keep = slice(0, num_times)
+        return self._at(torch.arange(min(num_times, self.num_times)))
+
+    def _at(self, times: Int[Tensor, " time"]) -> "ObservationSet":
+        is_still = self.index.stride(1) == 0 and self.num_times > 1
         return ObservationSet(
-            self.record[keep], self.index[:, keep], self.value[:, keep], self.variance[:, keep]
+            self.record[times],
+            self.index[:, :1].expand(-1, len(times), -1) if is_still else self.index[:, times],
+            self.value[:, times],
+            self.variance[:, times],
+            None if self.operator is None else self.operator.at(times),
         )
 
 
