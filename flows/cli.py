@@ -132,6 +132,49 @@ def run(
 
 
 @app.command()
+def cycle(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Cycle in YAML.", show_default=False)],
+    overrides: Overrides,
+    until: Annotated[
+        str | None,
+        typer.Option("--until", metavar="T", help="Moment up to which windows are due, UTC; default: now."),
+    ] = None,
+    force: Annotated[
+        str | None, typer.Option("--force", metavar="WINDOW", help="Analyse this window again.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is due.")] = False,
+    fork: Annotated[
+        bool, typer.Option("--fork", help="Go on with a reanalysis whose options or model changed.")
+    ] = False,
+    store: StoreRoot = None,
+    as_json: AsJson = False,
+) -> None:
+    """Analyse the windows that are due, oldest first. Killed at any moment, the same command goes on."""
+    with _importing():
+        from flows.cycle import run as run_cycle
+
+    raise typer.Exit(
+        run_cycle(
+            file, overrides, until=until, force=force, dry_run=dry_run, fork=fork, store=store,
+            as_json=as_json,
+        )
+    )  # fmt: skip
+
+
+@app.command()
+def status(
+    name: Annotated[str, typer.Argument(metavar="CYCLE", help="Name of a cycle.", show_default=False)],
+    store: StoreRoot = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say how a cycle stands: its windows, reports and monitors, and whether its archive is whole."""
+    with _importing():
+        from flows.cycle import status as show_status
+
+    raise typer.Exit(show_status(name, store, as_json=as_json))
+
+
+@app.command()
 def diff(
     first: Annotated[str, typer.Argument(metavar="RUN", show_default=False)],
     second: Annotated[str, typer.Argument(metavar="RUN", show_default=False)],

@@ -3,6 +3,7 @@
 from typing import Annotated, TypeAlias
 
 from koopcast.assimilation.base import AnalysisSpec as AnalysisSpec
+from koopcast.assimilation.base import SmootherSpec as SmootherSpec
 from koopcast.assimilation.enkf import EnKFSpec
 from koopcast.assimilation.etkf import ETKFSpec
 from koopcast.assimilation.free_run import FreeRunSpec

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -223,7 +224,7 @@ class _Filtering(_Cycling):
         self.remember(self._analyse)
         self._forecast = _forecast(self.dynamics, setting)
 
-    def advance(self, state: CycleState, recorder: Recorder) -> CycleState:
+    def advance(self, state: CycleState, recorder: "Taker") -> CycleState:
         """Cycle until the recorder is full or observations end; return the state after it."""
         generator, ensemble, now = state.generator, state.ensemble, state.record
         for cycle in range(state.cycle, self.total):
@@ -258,7 +259,7 @@ class _Smoothing(_Cycling):
         self.remember(self._smooth)
         self._present = (~torch.isnan(self.observations.value)).sum(dim=2).double()
 
-    def advance(self, state: CycleState, recorder: Recorder) -> CycleState:
+    def advance(self, state: CycleState, recorder: "Taker") -> CycleState:
         """Move windows on until the recorder is full or observations end; return the state after it."""
         generator, ensemble, now, cycle = state.generator, state.ensemble, state.record, state.cycle
         while cycle < self.total and not recorder.is_full:
@@ -352,3 +353,35 @@ def cells_of(
     decoded = dynamics.decode(ensemble.flatten(0, 1).to(dynamics.dtype))
     cells: Tensor = decoded.flatten(1).double().unflatten(0, ensemble.shape[:2])
     return cells
+
+
+@runtime_checkable
+class Taker(Protocol):
+    """What takes in the cycles of a run, one after another."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the run should pause."""
+
+    def add(self, background: Float[Tensor, "batch member state"], analysis: Analysis) -> None:
+        """Take in one observation time."""
+
+
+def through(experiment: Experiment, state: CycleState, taker: Taker) -> CycleState:
+    """Cycle through the observation times of an experiment that has no truth; return the state at the end.
+
+    Raises:
+        Diverged: The analysis cannot be computed; the message names the cycle.
+    """
+    setting = experiment.setting(state.ensemble)
+    chain = _Smoothing if isinstance(experiment.method, SmootherSpec) else _Filtering
+    cycling: _Filtering | _Smoothing = chain(experiment, setting, state.memory)
+    with torch.no_grad(), np.errstate(over="ignore", invalid="ignore"):
+        after = cycling.advance(state, taker)
+    memory = {name: tensor.clone() for name, tensor in cycling.memory.items()}
+    return replace(after, ensemble=after.ensemble.clone(), memory=memory)
+
+
+def forecaster(experiment: Experiment, ensemble: Float[Tensor, "batch member state"]) -> Forecast:
+    """Return one record step of an ensemble with the noise of the experiment's model."""
+    return _forecast(experiment.dynamics, experiment.setting(ensemble))

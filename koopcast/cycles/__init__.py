@@ -1,0 +1,1 @@
+"""Assimilation cycles: windows of time, an inbox of reports, a chain of analyses, an archive."""

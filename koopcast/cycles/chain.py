@@ -1,0 +1,274 @@
+"""One window after another: forecast from the last analysis, draw to the reports, forecast on."""
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+from jaxtyping import Float
+from torch import Tensor
+
+from koopcast.assimilation.base import Analysis, AnalysisSpec, SmootherSpec
+from koopcast.assimilation.cycle import CycleState, Experiment, ModelNoise, cells_of, forecaster, through
+from koopcast.assimilation.initial import InitialSpec
+from koopcast.cycles.archive import FEEDBACK, FIELDS, FORECAST, RESTART
+from koopcast.cycles.clock import Clock, later
+from koopcast.cycles.places import Places
+from koopcast.cycles.reports import Reason, counts
+from koopcast.dynamics import Dynamics
+from koopcast.errors import Diverged
+from koopcast.fields import FieldData, to_dataset
+from koopcast.numerics.geometry import domain_of
+from koopcast.observations.base import ObservationSet
+from koopcast.rng import torch_generator
+from koopcast.stores.arrays import write_fields
+from koopcast.stores.files import read_tensors, write_table, write_tensors
+from koopcast.times import Duration
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What carries a cycle from window to window.
+
+    A window has `records` steps of the model, from the label before to its own. A report is analysed at the
+    record nearest to its time, and never before the first.
+    """
+
+    dynamics: Dynamics
+    method: AnalysisSpec
+    initial: InitialSpec
+    training: FieldData
+    """What the model learned from: the grid, its mask, a climatology."""
+    clock: Clock
+    records: int
+    record: Duration
+    """Time of one record of the model."""
+    seed: int
+    noise: ModelNoise = field(default_factory=ModelNoise)
+    leads: tuple[int, ...] = ()
+    """Forecasts from each analysis, in windows ahead."""
+
+    def places(self) -> Places:
+        """Return what finds the cells of reports."""
+        variables = list(self.training.info.variables)
+        return Places(domain_of(self.training), self.training.always_valid(), variables)
+
+    def first(self) -> CycleState:
+        """Return the state one window before the first."""
+        generator = torch_generator(self.seed, "cycle")
+        one = replace(self.training, window=replace(self.training.view, samples=(0, 1)))
+        size = (1, self.method.num_members())
+        ensemble = self.initial.draw(self.dynamics, one, self.training, size, generator)
+        return CycleState(ensemble, generator)
+
+    def restored(self, folder: Path) -> CycleState:
+        """Return the state that a published window left."""
+        return CycleState.restored(read_tensors(folder / RESTART))
+
+    def run(self, number: int, state: CycleState, reports: pd.DataFrame, folder: Path) -> dict[str, Any]:
+        """Analyse a window, write its files, and return what its manifest says.
+
+        Args:
+            number: Of the window.
+            state: After the window before.
+            reports: Of this window, placed on cells.
+            folder: Empty; where the files go.
+
+        Raises:
+            Diverged: The ensemble is not finite; the message names the window.
+        """
+        begun = replace(state, cycle=0, record=0)
+        observations, times = self._observations(number, reports)
+        after, kept = self._analysed(number, begun, observations)
+        write_tensors(folder / RESTART, replace(after, cycle=0, record=0).tensors())
+        label = self.clock.label(number)
+        is_observed = bool((~torch.isnan(observations.value)).any())
+        self._write_fields(folder, kept[-1], label)
+        feedback = self._feedback(reports, times, kept)
+        write_table(folder / FEEDBACK, feedback)
+        if self.leads:
+            write_fields(folder / FORECAST, self._forecast(after, number, observations))
+        return {
+            "begin": str(self.clock.bounds(number)[0]),
+            "end": str(self.clock.bounds(number)[1]),
+            "source": "analysis" if is_observed else "forecast",
+            "observations": {"digest": digest(reports), **counts(reports["reason"].to_numpy())},
+            "monitors": monitors(feedback, kept),
+        }
+
+    def _analysed(
+        self, number: int, state: CycleState, observations: ObservationSet
+    ) -> tuple[CycleState, "list[Kept]"]:
+        method = self.method
+        if isinstance(method, SmootherSpec):
+            # The window of the smoother is that of the cycle.
+            count = observations.num_times
+            method = method.model_copy(update={"lag": count, "shift": count})
+        experiment = self._experiment(method, observations)
+        kept = Keeper(self.dynamics)
+        try:
+            after = through(experiment, state, kept)
+        except Diverged as error:
+            raise Diverged(f"window {self.clock.name(number)}: {error.message}", error.remedy) from error
+        if not bool(torch.isfinite(after.ensemble).all()):
+            raise Diverged(
+                f"window {self.clock.name(number)}: the analysis is not finite",
+                "raise `inflation` or `members`, localise, or check the reports of this window",
+            )
+        return after, kept.kept
+
+    def _experiment(self, method: AnalysisSpec, observations: ObservationSet) -> Experiment:
+        return Experiment(self.dynamics, method, observations, self.training, self.training, self.noise)
+
+    def _observations(self, number: int, reports: pd.DataFrame) -> tuple[ObservationSet, np.ndarray]:
+        """Return the used reports by record, and the number of each report's observation time (-1: none).
+
+        The last record is always an observation time, be it without reports.
+        """
+        before = later(self.clock.label(number), self.clock.step, -1)
+        start = np.datetime64(before, "ns")
+        span = np.datetime64(self.clock.label(number), "ns") - start
+        share = (reports["time"].to_numpy().astype("datetime64[ns]") - start) / span
+        used = (reports["reason"] == Reason.USED).to_numpy()
+        share = np.where(used, share, 1.0)
+        record = np.clip(np.rint(share * self.records), 1, self.records).astype(np.int64)
+        records = sorted({*record[used].tolist(), self.records})
+        time_of = np.where(used, np.searchsorted(records, record), -1)
+        widest = max(1, max((int((time_of == place).sum()) for place in range(len(records))), default=1))
+        shape = (1, len(records), widest)
+        index = torch.zeros(shape, dtype=torch.int64)
+        value = torch.full(shape, torch.nan, dtype=torch.float64)
+        variance = torch.ones(shape, dtype=torch.float64)
+        for place in range(len(records)):
+            rows = reports[time_of == place]
+            index[0, place, : len(rows)] = _tensor(rows["cell"], np.int64)
+            value[0, place, : len(rows)] = _tensor(rows["value"], np.float64)
+            variance[0, place, : len(rows)] = _tensor(rows["error"], np.float64).square()
+        return ObservationSet(torch.tensor(records), index, value, variance), time_of
+
+    def _write_fields(self, folder: Path, last: "Kept", label: pd.Timestamp) -> None:
+        times = xr.DataArray(np.array([label], dtype="datetime64[ns]"), dims="time")
+        for group, values in last.fields(self.training.info.shape).items():
+            write_fields(folder / FIELDS, to_dataset(values, self.training, times), group=group)
+
+    def _feedback(self, reports: pd.DataFrame, time_of: np.ndarray, kept: "list[Kept]") -> pd.DataFrame:
+        """Return the reports with background and analysis at their cells."""
+        background, spread, analysis = (np.full(len(reports), np.nan) for _ in range(3))
+        for place, at in enumerate(kept):
+            rows = time_of == place
+            cells = _tensor(reports["cell"][rows], np.int64)
+            background[rows] = at.background[cells].numpy()
+            spread[rows] = at.background_spread[cells].numpy()
+            analysis[rows] = at.analysis[cells].numpy()
+        value = reports["value"].to_numpy()
+        return reports.assign(
+            used=(reports["reason"] == Reason.USED).to_numpy(),
+            background=background,
+            background_spread=spread,
+            analysis=analysis,
+            ob=value - background,
+            oa=value - analysis,
+        )
+
+    def _forecast(self, state: CycleState, number: int, observations: ObservationSet) -> xr.Dataset:
+        """Return mean and spread of forecasts from the analysis, by lead in windows."""
+        generator = torch_generator(self.seed, "forecast", number)
+        step = forecaster(self._experiment(self.method, observations), state.ensemble)
+        ensemble, means, spreads, now = state.ensemble, [], [], 0
+        with torch.no_grad():
+            for lead in self.leads:
+                for _ in range((lead - now) * self.records):
+                    ensemble = step(ensemble, generator)
+                now = lead
+                mean, spread = moments(cells_of(self.dynamics, ensemble))
+                means.append(mean)
+                spreads.append(spread)
+        leads = np.array([later(self.clock.label(number), self.clock.step, lead) for lead in self.leads])
+        times = xr.DataArray(leads.astype("datetime64[ns]"), dims="time")
+        shape = (1, len(self.leads), *self.training.info.shape, -1)
+        whole = to_dataset(torch.stack(means).reshape(shape).float(), self.training, times)
+        beside = to_dataset(torch.stack(spreads).reshape(shape).float(), self.training, times)
+        return whole.assign({f"{name}_spread": beside[name] for name in beside.data_vars})
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Background and analysis of one observation time, over the cells."""
+
+    background: Float[Tensor, " cell"]
+    background_spread: Float[Tensor, " cell"]
+    analysis: Float[Tensor, " cell"]
+    spread: Float[Tensor, " cell"]
+    figures: dict[str, float]
+
+    def fields(self, shape: tuple[int, ...]) -> dict[str, Float[Tensor, "1 1 *space channel"]]:
+        """Return each as a field of one sample and one time."""
+        names = ("background", "background_spread", "analysis", "spread")
+        return {name: getattr(self, name).float().reshape(1, 1, *shape, -1) for name in names}
+
+
+class Keeper:
+    """Takes in the cycles of one window."""
+
+    is_full = False
+
+    def __init__(self, dynamics: Dynamics) -> None:
+        self._dynamics = dynamics
+        self.kept: list[Kept] = []
+
+    def add(self, background: Float[Tensor, "batch member state"], analysis: Analysis) -> None:
+        """Take in one observation time."""
+        before = moments(cells_of(self._dynamics, background))
+        after = moments(cells_of(self._dynamics, analysis.ensemble))
+        stated = after[1] if analysis.std is None else analysis.std[0]
+        figures = {name: float(figure[0]) for name, figure in analysis.figures.items()}
+        self.kept.append(Kept(*before, after[0], stated, figures))
+
+
+def moments(cells: Float[Tensor, "1 member cell"]) -> tuple[Float[Tensor, " cell"], Float[Tensor, " cell"]]:
+    """Return mean and standard deviation over members; zero for a single one."""
+    mean = cells[0].mean(dim=0)
+    spread = cells[0].std(dim=0) if cells.shape[1] > 1 else torch.zeros_like(mean)
+    return mean, spread
+
+
+def monitors(feedback: pd.DataFrame, kept: list[Kept]) -> dict[str, float | None]:
+    """Return the figures of a window; None where nothing was used."""
+    used = feedback[feedback["used"]]
+    total, count = len(feedback), len(used)
+    figures: dict[str, float | None] = {
+        "rejection_rate": None if total == 0 else (total - count) / total,
+        "spread": _rms(kept[-1].spread.numpy()),
+        "background_spread": _rms(kept[-1].background_spread.numpy()),
+        "increment_rms": _rms((kept[-1].analysis - kept[-1].background).numpy()),
+    }
+    for name in ("ob", "oa"):
+        values = used[name].to_numpy()
+        figures[f"{name}_mean"] = float(values.mean()) if count else None
+        figures[f"{name}_rms"] = _rms(values) if count else None
+    for name in ("chi_square", "degrees_of_freedom"):
+        known = [at.figures[name] for at in kept if name in at.figures]
+        figures[f"{name}_per_observation"] = sum(known) / count if known and count else None
+    return figures
+
+
+def digest(reports: pd.DataFrame) -> str:
+    """Return the SHA-256 of the reports that may be used: repeats and faulty ones change nothing."""
+    columns = [name for name in reports.columns if name not in ("reason", "cell", "received_at", "qc")]
+    usable = reports[reports["reason"] == Reason.USED]
+    hashes = pd.util.hash_pandas_object(usable[columns], index=False).to_numpy()
+    return hashlib.sha256(np.sort(hashes).tobytes()).hexdigest()
+
+
+def _tensor(column: pd.Series, dtype: type) -> Tensor:
+    """Return a column as a tensor of its own: what pandas holds may be read-only."""
+    return torch.from_numpy(column.to_numpy(dtype=dtype, copy=True))
+
+
+def _rms(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.sqrt(np.mean(np.square(known)))) if known.size else 0.0

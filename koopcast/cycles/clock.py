@@ -1,0 +1,159 @@
+"""Windows of a cycle: when each begins and ends, which are due, and which one a time belongs to."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int
+
+from koopcast.errors import InvalidInput
+from koopcast.times import Duration, parse_date
+
+NOWHERE = -1
+"""Number of no window."""
+LABEL = "%Y%m%dT%H%M%SZ"
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Window k has the label start + k step; it is half open, (label + begin, label + begin + length].
+
+    All times are UTC, without a zone, in the proleptic Gregorian calendar.
+    """
+
+    start: pd.Timestamp
+    step: Duration
+    begin: Duration
+    length: Duration
+    cutoff: Duration
+    """From the end of a window to the moment at which it may be analysed."""
+    closed: Literal["left", "right"] = "right"
+    """The side that belongs to the window."""
+    end: pd.Timestamp | None = None
+    """No label lies after it."""
+
+    def label(self, number: int) -> pd.Timestamp:
+        """Return the time that window `number` is named after: the analysis is valid then."""
+        return later(self.start, self.step, number)
+
+    def bounds(self, number: int) -> tuple[pd.Timestamp, pd.Timestamp]:
+        """Return where window `number` begins and ends."""
+        begin = later(self.label(number), self.begin)
+        return begin, later(begin, self.length)
+
+    def due_at(self, number: int) -> pd.Timestamp:
+        """Return the moment from which window `number` may be analysed."""
+        return later(self.bounds(number)[1], self.cutoff)
+
+    def due(self, first: int, now: pd.Timestamp) -> range:
+        """Return the windows from `first` on that may be analysed by `now`."""
+        last = first
+        while self.due_at(last) <= now and not self.is_over(last):
+            last += 1
+        return range(first, last)
+
+    def is_over(self, number: int) -> bool:
+        """Return whether window `number` lies after the end of the cycle."""
+        return self.end is not None and self.label(number) > self.end
+
+    def name(self, number: int) -> str:
+        """Return the label of a window as text that sorts in the order of time: 20091001T000000Z."""
+        return self.label(number).strftime(LABEL)
+
+    def number(self, text: str) -> int:
+        """Return the window with a label, written as `name` writes it or as a date.
+
+        Raises:
+            InvalidInput: No window has this label.
+        """
+        moment = pd.to_datetime(text, format=LABEL, errors="coerce")
+        moment = moment if moment is not pd.NaT else parse_moment(text)
+        found = int(
+            self.numbers(np.array([moment.to_datetime64()], dtype="datetime64[ns]"), by_label=True)[0]
+        )
+        if found == NOWHERE or self.label(found) != moment:
+            raise InvalidInput(
+                f"no window has the label {text} (windows: {self.name(0)}, {self.name(1)}, ...)",
+                "give the label of a window",
+            )
+        return found
+
+    def numbers(self, times: np.ndarray, *, by_label: bool = False) -> Int[np.ndarray, " time"]:
+        """Return the window that holds each time, -1 where none does (before the first, or in a gap).
+
+        Args:
+            times: datetime64[ns]; NaT belongs nowhere.
+            by_label: Look for labels instead: the last one that is not after the time.
+        """
+        result = np.full(times.shape, NOWHERE, dtype=np.int64)
+        known = ~np.isnat(times)
+        if not known.any():
+            return result
+        count = max(1, self._about(pd.Timestamp(times[known].max())) + 3)
+        edges = self._edges(count, Duration(0, 0.0) if by_label else self.begin)
+        is_left = by_label or self.closed == "left"
+        place = np.searchsorted(edges, times[known], side="right" if is_left else "left") - 1
+        found = np.where(place >= 0, place, NOWHERE)
+        if not by_label:
+            ends = self._edges(count, self.begin, self.length)
+            inside = times[known] < ends[place] if is_left else times[known] <= ends[place]
+            found = np.where(inside, found, NOWHERE)
+        result[known] = found
+        return result
+
+    def _edges(self, count: int, *shifts: Duration) -> np.ndarray:
+        """Return the labels of the first windows, each shifted by some durations."""
+        if not any(duration.months for duration in (self.step, *shifts)):
+            first = np.datetime64(self.start, "ns")
+            seconds = np.arange(count) * self.step.seconds + sum(duration.seconds for duration in shifts)
+            return np.asarray(first + np.rint(seconds * 1e9).astype("timedelta64[ns]"))
+        moments = [self.label(number) for number in range(count)]
+        for shift in shifts:
+            moments = [later(moment, shift) for moment in moments]
+        return np.array(moments, dtype="datetime64[ns]")
+
+    def _about(self, moment: pd.Timestamp) -> int:
+        """Return about which window has a label near a moment: never too few."""
+        if self.step.months:
+            months = (moment.year - self.start.year) * 12 + moment.month - self.start.month
+            return months // self.step.months + 1
+        return int((moment - self.start).total_seconds() // self.step.seconds) + 1
+
+
+def later(moment: pd.Timestamp, duration: Duration, times: int = 1) -> pd.Timestamp:
+    """Return a moment so many durations later; a month ends at the last day that it has."""
+    if duration.months:
+        moment = moment + pd.DateOffset(months=times * duration.months)
+    return moment + pd.Timedelta(seconds=times * duration.seconds)
+
+
+def parse_moment(text: str) -> pd.Timestamp:
+    """Read a date, down to the year, month, day, hour, minute or second, as its first moment in UTC.
+
+    Raises:
+        InvalidInput: It is not one.
+    """
+    given = parse_date(text)
+    year, month, day, hour, minute, second = (*given, *(1, 1, 1, 0, 0, 0)[len(given) :])
+    try:
+        return pd.Timestamp(datetime(year, month, day, hour, minute, second))
+    except ValueError as error:
+        raise InvalidInput(f"'{text[:40]}' is not a date ({error})", "write 2009-03-16T12:00") from error
+
+
+def steps_in(whole: Duration, part: Duration) -> int | None:
+    """Return how many parts make the whole; None where that is no whole number."""
+    if whole.months and part.months and not (whole.seconds or part.seconds):
+        count, rest = divmod(whole.months, part.months)
+        return count if rest == 0 else None
+    if whole.months or part.months or part.seconds == 0:
+        return None
+    number = whole.seconds / part.seconds
+    return round(number) if round(number) >= 1 and abs(number - round(number)) < 1e-9 else None
+
+
+def negative(duration: Duration) -> Duration:
+    """Return the duration backwards."""
+    return Duration(-duration.months, -duration.seconds)

@@ -1,0 +1,388 @@
+"""The inbox of a cycle: files that come late, twice, half written or out of order, read once each."""
+
+import gzip
+import hashlib
+import io
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from pydantic import NonNegativeFloat, PositiveFloat, field_validator, model_validator
+
+from koopcast.cycles.clock import NOWHERE, Clock
+from koopcast.cycles.reports import Layout, Reason, counts, deduplicate, reject
+from koopcast.errors import DataError, KoopcastError
+from koopcast.grids import FieldsInfo
+from koopcast.sources.paths import anchored
+from koopcast.spec import Family, MethodSpec, Problem, Spec
+from koopcast.stores.durable import write_whole
+from koopcast.units import conversion
+
+MOST_BYTES = 2 * 2**30
+"""Largest file that is read, unpacked."""
+READERS = {
+    ".csv": "csv", ".txt": "csv", ".gz": "csv", ".parquet": "parquet", ".pq": "parquet", ".nc": "netcdf",
+    ".zarr": "zarr", ".odb": "odb", ".bufr": "bufr",
+}  # fmt: skip
+"""End of a file's name -> format."""
+
+
+class ReportError(Spec):
+    """Size of the error of reports that do not state their own."""
+
+    std: PositiveFloat = 1.0
+    """Standard deviation, in the units of the grid's variable."""
+
+
+class VariableOptions(Spec):
+    """What is known of the reports of one variable."""
+
+    name: str | None = None
+    """Its name in the tables, where it is another: a column, or an entry of the column `variable`."""
+    units: str | None = None
+    """Of the numbers in the tables, where they are not those of the model."""
+    error: ReportError | None = None
+    """Instead of the error that holds for all."""
+    bounds: tuple[float, float] | None = None
+    """Least and largest value that is believed, in the units of the model."""
+
+    @field_validator("bounds")
+    @classmethod
+    def _are_ordered(cls, bounds: tuple[float, float] | None) -> tuple[float, float] | None:
+        if bounds is not None and bounds[0] >= bounds[1]:
+            raise ValueError(f"bounds: {bounds[0]:g} is not below {bounds[1]:g}; write [least, largest]")
+        return bounds
+
+
+class TableInboxSpec(MethodSpec):
+    """Tables of point reports in a folder: CSV (also gzip), Parquet, netCDF or zarr; ODB and BUFR with an
+    extra package.
+    """
+
+    kind: Literal["table"] = "table"
+    path: str | list[str]
+    """Pattern or patterns of the files: `inbox/*.csv`; a relative one starts from the folder of this file."""
+    variables: dict[str, VariableOptions] = {}
+    """Variable of the model -> what is known of its reports; default: all, under their own names."""
+    variable: str | None = None
+    """The variable of tables that have a column of values and none of names."""
+    columns: dict[str, str] = {}
+    """Meaning -> column: `time`, an axis of the grid (`latitude`), `station`, `variable`, `value`, `error`,
+    `qc`, `received_at`, or a variable of a wide table. Common names are found without."""
+    error: ReportError = ReportError()
+    """Of reports that state no error of their own."""
+    missing: list[float] = [999.0, 9999.0, -999.0, -9999.0]
+    """Numbers that stand for a missing value."""
+    duplicates: Literal["first", "last", "mean", "none"] = "first"
+    """Which of several values for one variable, time and place is used: the first or last received, their
+    mean, or none."""
+    accept_qc: list[str | int] | None = None
+    """Flags of the provider's `qc` column that are accepted; default: it is not looked at."""
+    settle: NonNegativeFloat = 5.0
+    """Seconds for which a file must have stayed as it is: younger ones may be half written, and wait."""
+
+    reference = "point tables in long or wide form (Wickham 2014)"
+
+    @field_validator("path")
+    @classmethod
+    def _starts_from_its_folder(cls, path: str | list[str], info: Any) -> str | list[str]:
+        return anchored(path, (info.context or {}).get("folder"))
+
+    @model_validator(mode="after")
+    def _variable_is_one_of_them(self) -> "TableInboxSpec":
+        if self.variable is not None and self.variables and self.variable not in self.variables:
+            known = ", ".join(self.variables)
+            raise ValueError(f"variable: '{self.variable}' is not among variables ({known}); add it there")
+        return self
+
+    def check(self, fields: FieldsInfo) -> Iterator[Problem]:
+        """Refuse variables that the model does not hold, and units that do not fit."""
+        known = ", ".join(fields.variables)
+        for name in [*self.variables, *([self.variable] if self.variable else [])]:
+            if name not in fields.variables:
+                path = ("variables", name) if name in self.variables else ("variable",)
+                yield Problem(path, f"the model has no variable '{name}' (it has {known})")
+                continue
+            units = self.variables[name].units if name in self.variables else None
+            try:
+                if units is not None:
+                    conversion(units, fields.variables[name], name)
+            except KoopcastError as error:
+                yield Problem(("variables", name, "units"), error.message)
+
+    def layout(self, fields: FieldsInfo) -> Layout:
+        """Return how a table is read."""
+        names = {options.name: name for name, options in self.variables.items() if options.name}
+        units = {name: options.units for name, options in self.variables.items() if options.units}
+        wanted = self.variables or fields.variables
+        variables = {name: fields.variables[name] for name in wanted}
+        axes = [axis.name for axis in fields.axes]
+        return Layout(axes, variables, self.columns, names, units, self.variable)
+
+    def judge(self, reports: pd.DataFrame) -> None:
+        """Reject what the options say of single reports, and fill in errors."""
+        value = reports["value"].to_numpy()
+        reject(reports, Reason.NO_VALUE, np.isin(value, self.missing))
+        if self.accept_qc is not None:
+            accepted = [str(flag) for flag in self.accept_qc]
+            reject(reports, Reason.PROVIDER_FLAG, ~reports["qc"].isin(accepted).to_numpy())
+        errors = reports["error"].to_numpy(copy=True)
+        for name in reports["variable"].unique():
+            options = self.variables.get(str(name), VariableOptions())
+            rows = (reports["variable"] == name).to_numpy()
+            if options.bounds is not None:
+                low, high = options.bounds
+                reject(reports, Reason.OUT_OF_BOUNDS, rows & ((value < low) | (value > high)))
+            own = options.error or self.error
+            errors[rows & np.isnan(errors)] = own.std
+        reports["error"] = errors
+
+
+AnyInbox: TypeAlias = Annotated[TableInboxSpec, Family("inboxes")]
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What is known of one file."""
+
+    path: str
+    bytes: int
+    modified: int
+    """Nanoseconds, as the file system says."""
+    digest: str
+    """SHA-256 of its content; empty where it could not be read."""
+    fault: str = ""
+    """Why nothing of it could be read."""
+    rows: int = 0
+    """Reports in it."""
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    """Class -> reports that belong to no window."""
+    windows: Mapping[str, int] = field(default_factory=dict)
+    """Number of a window -> reports that belong there, whatever becomes of them."""
+
+
+class Inbox:
+    """Reads the files of a cycle once each, and keeps their reports by window.
+
+    Args:
+        spec: Options.
+        fields: The grid.
+        clock: The windows.
+        folder: Where what was read is kept.
+    """
+
+    def __init__(self, spec: TableInboxSpec, fields: FieldsInfo, clock: Clock, folder: Path) -> None:
+        self._spec, self._clock, self._folder = spec, clock, folder
+        self._layout, self._fields = spec.layout(fields), fields
+        self._ledger = folder / "ledger.json"
+        self._key = hashlib.sha256(spec.model_dump_json().encode()).hexdigest()[:16]
+        self.deliveries = self._read_ledger()
+        self.waiting: list[str] = []
+        """Files that are too young to be read."""
+
+    def scan(self) -> None:
+        """Read the files that are new or have changed; forget those that are gone."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        found: dict[str, Delivery] = {}
+        self.waiting = []
+        for path in self._files():
+            known = self.deliveries.get(str(path))
+            try:
+                state = _state(path)
+            except FileNotFoundError:
+                continue
+            if known is not None and (known.bytes, known.modified) == state:
+                found[str(path)] = known
+            elif time.time() - state[1] * 1e-9 < self._spec.settle:
+                self.waiting.append(str(path))
+            else:
+                found[str(path)] = self._read(path, state)
+        if found != self.deliveries:
+            self.deliveries = found
+            entries = [asdict(delivery) for delivery in found.values()]
+            write_whole(self._ledger, json.dumps({"key": self._key, "files": entries}, indent=1))
+
+    def reports(self, number: int) -> pd.DataFrame:
+        """Return the reports of a window, sorted, each in a class; the same whatever the order of arrival."""
+        parts = [
+            pd.read_parquet(self._cache(delivery.digest), filters=[("window", "==", number)])
+            for delivery in self._distinct()
+            if str(number) in delivery.windows
+        ]
+        if not parts:
+            return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in self._columns().items()})
+        whole = pd.concat(parts, ignore_index=True).drop(columns="window")
+        return deduplicate(whole, self._layout.axes, self._spec.duplicates)
+
+    def windows(self) -> list[int]:
+        """Return the windows that have reports."""
+        return sorted({int(number) for delivery in self.deliveries.values() for number in delivery.windows})
+
+    def totals(self) -> dict[str, int]:
+        """Return the reports of all files by class as far as no window saw them: `in_windows` for the
+        others.
+        """
+        result: dict[str, int] = {"in_windows": 0}
+        for delivery in self.deliveries.values():
+            result["in_windows"] += sum(delivery.windows.values())
+            for name, count in delivery.rejected.items():
+                result[name] = result.get(name, 0) + count
+        return result
+
+    def faults(self) -> dict[str, str]:
+        """Return the files of which nothing could be read, and why."""
+        return {delivery.path: delivery.fault for delivery in self.deliveries.values() if delivery.fault}
+
+    def _distinct(self) -> list[Delivery]:
+        """Return every delivery: a file that came twice counts twice, as duplicates."""
+        return [self.deliveries[path] for path in sorted(self.deliveries) if self.deliveries[path].digest]
+
+    def _files(self) -> list[Path]:
+        patterns = [self._spec.path] if isinstance(self._spec.path, str) else self._spec.path
+        found: dict[Path, None] = {}
+        for pattern in patterns:
+            path = Path(pattern).expanduser()
+            root = Path(path.anchor) if path.is_absolute() else Path.cwd()
+            relative = str(path.relative_to(path.anchor)) if path.is_absolute() else str(path)
+            found.update(dict.fromkeys(sorted(root.glob(relative))))
+        return [path for path in found if not path.name.startswith(".")]
+
+    def _read(self, path: Path, state: tuple[int, int]) -> Delivery:
+        facts = {"path": str(path), "bytes": state[0], "modified": state[1]}
+        try:
+            digest = _digest(path)
+            table, lost = read_delivery(path)
+            reports = self._layout.reports(table)
+        except KoopcastError as error:
+            return Delivery(**facts, digest="", fault=error.message)  # type: ignore[arg-type]
+        except Exception as error:
+            # A reader of a foreign format may raise anything; one bad file must not stop the cycle.
+            return Delivery(**facts, digest="", fault=f"{type(error).__name__}: {error}"[:300])  # type: ignore[arg-type]
+        self._spec.judge(reports)
+        window = self._clock.numbers(reports["time"].to_numpy().astype("datetime64[ns]"))
+        reject(reports, Reason.NO_WINDOW, window == NOWHERE)
+        reports["window"] = window
+        inside = reports[window != NOWHERE]
+        self._keep(inside, digest)
+        numbers, sizes = np.unique(inside["window"].to_numpy(), return_counts=True)
+        return Delivery(
+            **facts,  # type: ignore[arg-type]
+            digest=digest,
+            rows=len(reports) + sum(lost.values()),
+            rejected=counts(reports["reason"].to_numpy()[window == NOWHERE]) | lost,
+            windows={str(number): int(size) for number, size in zip(numbers, sizes, strict=True)},
+        )
+
+    def _keep(self, reports: pd.DataFrame, digest: str) -> None:
+        path = self._cache(digest)
+        if path.exists():
+            return
+        temporary = path.with_suffix(".tmp")
+        reports.sort_values("window", kind="stable").to_parquet(temporary, index=False, compression="zstd")
+        temporary.replace(path)
+
+    def _cache(self, digest: str) -> Path:
+        return self._folder / f"{self._key}-{digest}.parquet"
+
+    def _columns(self) -> dict[str, str]:
+        numbers = dict.fromkeys((*self._layout.axes, "value", "error"), "float64")
+        texts = dict.fromkeys(("variable", "station", "qc"), "str")
+        return {
+            "time": "datetime64[ns]",
+            **numbers,
+            **texts,
+            "received_at": "datetime64[ns]",
+            "reason": "int8",
+        }
+
+    def _read_ledger(self) -> dict[str, Delivery]:
+        """Return what was read before with the same options; a ledger that is damaged is made again."""
+        try:
+            held = json.loads(self._ledger.read_text(encoding="utf-8"))
+            if held["key"] != self._key:
+                return {}
+            found = [Delivery(**entry) for entry in held["files"]]
+        except (OSError, ValueError, TypeError, KeyError):
+            return {}
+        whole = [item for item in found if not item.digest or self._cache(item.digest).exists()]
+        return {item.path: item for item in whole}
+
+
+def read_delivery(path: Path) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Return the table in a file, by the end of its name, and the records that no table can hold, by class.
+
+    Raises:
+        DataError: It is too large, or of no known format.
+    """
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise DataError(f"'{path.name}' has no known format", f"use one of {', '.join(READERS)}")
+    if path.is_file() and path.stat().st_size > MOST_BYTES:
+        raise DataError(f"'{path.name}' is larger than {MOST_BYTES} bytes", "split it")
+    if reader == "csv":
+        return _csv(path)
+    if reader == "parquet":
+        return pd.read_parquet(path), {}
+    if reader == "odb":
+        import pyodc
+
+        return pd.DataFrame(pyodc.read_odb(str(path), single=True)), {}
+    if reader == "bufr":
+        import pdbufr
+
+        columns = ["latitude", "longitude", "data_datetime", "stationNumber"]
+        return pd.DataFrame(pdbufr.read_bufr(str(path), columns=columns)), {}
+    if reader == "netcdf":
+        with xr.open_dataset(path, engine="netcdf4") as dataset:
+            return _flat(dataset), {}
+    return _flat(xr.open_zarr(path, consolidated=False)), {}
+
+
+def _csv(path: Path) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Return a CSV file. A last line without its end is torn, and left out; so are lines that do not fit."""
+    if path.suffix == ".gz":
+        with gzip.open(path, "rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    else:
+        content = path.read_bytes()
+    if len(content) > MOST_BYTES:
+        raise DataError(f"'{path.name}' unpacks to more than {MOST_BYTES} bytes", "split it")
+    end = content.rfind(b"\n") + 1
+    whole = content[:end]
+    table = pd.read_csv(
+        io.BytesIO(whole), comment="#", skipinitialspace=True, low_memory=False, on_bad_lines="skip",
+        encoding_errors="replace", index_col=False,
+    )  # fmt: skip
+    lines = sum(1 for line in whole.splitlines() if line.strip() and not line.lstrip().startswith(b"#"))
+    lost = {"malformed": max(0, lines - 1 - len(table)), "torn": int(bool(content[end:].strip()))}
+    return table, {name: count for name, count in lost.items() if count}
+
+
+def _flat(dataset: xr.Dataset) -> pd.DataFrame:
+    return dataset.to_dataframe().reset_index()
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Return bytes and time of change of a file, or of all files of a folder."""
+    if not path.is_dir():
+        status = path.stat()
+        return status.st_size, status.st_mtime_ns
+    parts = [item.stat() for item in sorted(path.rglob("*")) if item.is_file()]
+    return sum(part.st_size for part in parts), max((part.st_mtime_ns for part in parts), default=0)
+
+
+def _digest(path: Path) -> str:
+    whole = hashlib.sha256()
+    for item in [path] if path.is_file() else sorted(item for item in path.rglob("*") if item.is_file()):
+        if path.is_dir():
+            whole.update(str(item.relative_to(path)).encode())
+        with item.open("rb") as file:
+            while block := file.read(2**20):
+                whole.update(block)
+    return whole.hexdigest()

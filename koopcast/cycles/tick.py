@@ -1,0 +1,228 @@
+"""A tick: from the archive, the inbox and a moment to the windows that are due, one after another."""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from koopcast.assimilation.cycle import CycleState
+from koopcast.cycles.archive import FEEDBACK, START, Archive, Manifest
+from koopcast.cycles.chain import Chain, digest
+from koopcast.cycles.inbox import Inbox
+from koopcast.cycles.reports import Reason
+from koopcast.errors import StoreDamaged
+from koopcast.stores.files import read_table
+
+Late = Literal["ignore", "next", "rerun"]
+LOG = logging.getLogger("koopcast.cycles")
+SAME = ("variable", "time", "value", "station")
+"""Columns by which a late report is known again."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How a cycle deals with what does not come in order."""
+
+    late: Late = "rerun"
+    max_catchup: int = 24
+    """New windows in one tick, at most."""
+    max_rerun_windows: int = 3
+    """Published windows that late reports can change, the last ones."""
+    min_observations: int = 1
+    """Used reports below which a window is warned of."""
+    is_reanalysis: bool = False
+    """Whether windows end where reports end instead of where the clock stands."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One window that a tick analyses, and why."""
+
+    number: int
+    label: str
+    why: Literal["due", "late reports", "forced", "follows a changed window"]
+
+
+@dataclass(frozen=True)
+class Ticked:
+    """What a tick did."""
+
+    done: list[Manifest] = field(default_factory=list)
+    remaining: int = 0
+    """Windows that are due and wait for the next tick."""
+    waiting: list[str] = field(default_factory=list)
+    """Files that are too young to be read."""
+    faults: dict[str, str] = field(default_factory=dict)
+    """Files of which nothing could be read, and why."""
+    warnings: list[str] = field(default_factory=list)
+
+
+class Ticker:
+    """Decides what is due, and does it; the caller holds the lock of the archive.
+
+    Args:
+        chain: What analyses a window.
+        inbox: Where reports come from.
+        archive: Where windows go.
+        policy: For what comes late.
+    """
+
+    def __init__(self, chain: Chain, inbox: Inbox, archive: Archive, policy: Policy) -> None:
+        self._chain, self._inbox, self._archive, self._policy = chain, inbox, archive, policy
+        self._clock, self._places = chain.clock, chain.places()
+
+    def now(self, moment: pd.Timestamp) -> pd.Timestamp:
+        """Return the moment that counts: of a reanalysis, the end of the last window with reports."""
+        if not self._policy.is_reanalysis:
+            return moment
+        windows = self._inbox.windows()
+        end = self._clock.due_at(windows[-1]) if windows else self._clock.start
+        return min(moment, end)
+
+    def work(self, moment: pd.Timestamp, force: str | None = None) -> tuple[list[Work], int]:
+        """Return the windows to analyse, oldest first, and how many due ones are left for later.
+
+        Args:
+            moment: Windows that are due by then count.
+            force: Label of a window to analyse again, with those that follow from it.
+        """
+        manifests = self._published()
+        published = len(manifests)
+        again = self._changed(manifests)
+        if force is not None:
+            number = self._clock.number(force)
+            if number < published and (again is None or number < again[0]):
+                again = number, "forced"
+        work = []
+        if again is not None:
+            first, why = again
+            follows: Literal["follows a changed window"] = "follows a changed window"
+            work = [
+                Work(number, self._clock.name(number), why if number == first else follows)
+                for number in range(first, published)
+            ]
+        due = self._clock.due(published, self.now(moment))
+        new = due[: self._policy.max_catchup]
+        work += [Work(number, self._clock.name(number), "due") for number in new]
+        return work, len(due) - len(new)
+
+    def _published(self) -> list[Manifest]:
+        """Return the manifests, one for each window from the first on.
+
+        Raises:
+            StoreDamaged: A window between others is not there.
+        """
+        manifests = list(self._archive.manifests())
+        for number, manifest in enumerate(manifests):
+            if manifest.label != self._clock.name(number):
+                raise StoreDamaged(
+                    f"the archive has window {manifest.label} where {self._clock.name(number)} should be",
+                    "restore the missing window from a backup, or remove those after it",
+                )
+        return manifests
+
+    def _changed(
+        self, manifests: list[Manifest]
+    ) -> tuple[int, Literal["late reports", "forced", "follows a changed window"]] | None:
+        """Return the first window that does not stand any more: its reports or its predecessor changed."""
+        before = START
+        for number, manifest in enumerate(manifests):
+            if manifest.previous != before:
+                return number, "follows a changed window"
+            before = manifest.digest
+        if self._policy.late != "rerun":
+            return None
+        for number in range(max(0, len(manifests) - self._policy.max_rerun_windows), len(manifests)):
+            if digest(self._reports(number)) != manifests[number].observations:
+                return number, "late reports"
+        return None
+
+    def run(
+        self,
+        moment: pd.Timestamp,
+        force: str | None = None,
+        then: Callable[[Work, Manifest], None] = lambda work, manifest: None,
+    ) -> Ticked:
+        """Analyse what is due, oldest first, publishing each window before the next is begun.
+
+        Args:
+            moment: Windows that are due by then count.
+            force: Label of a window to analyse again.
+            then: Called after each window.
+
+        Raises:
+            Diverged: The message names the window; those before it are published.
+            StoreNotWritable: The disk is full; no window is torn.
+        """
+        self._archive.sweep()
+        self._inbox.scan()
+        work, remaining = self.work(moment, force)
+        done: list[Manifest] = []
+        warnings: list[str] = []
+        for manifest in self._done(work, then):
+            done.append(manifest)
+            used = int(manifest.values["observations"].get("used", 0))
+            if used < self._policy.min_observations:
+                warnings.append(f"window {manifest.label}: {used} reports used")
+        return Ticked(done, remaining, self._inbox.waiting, self._inbox.faults(), warnings)
+
+    def _done(self, work: list[Work], then: Callable[[Work, Manifest], None]) -> Iterator[Manifest]:
+        state, previous = None, START
+        stands = False
+        for item in work:
+            if stands and item.why == "follows a changed window":
+                # The window before came out as it was, and so does all that follows from it.
+                continue
+            if item.number > 0 and state is None:
+                before = self._archive.manifest(self._clock.name(item.number - 1))
+                state, previous = self._chain.restored(self._archive.folder(before)), before.digest
+            state = self._chain.first() if state is None else state
+            former = self._digest(item.label)
+            manifest = self._analysed(item, state, previous)
+            state, previous = self._chain.restored(self._archive.folder(manifest)), manifest.digest
+            stands = former == manifest.digest
+            if stands:
+                state = None
+            then(item, manifest)
+            yield manifest
+
+    def _digest(self, label: str) -> str | None:
+        return self._archive.manifest(label).digest if self._archive.holds(label) else None
+
+    def _analysed(self, item: Work, state: CycleState, previous: str) -> Manifest:
+        reports = self._reports(item.number)
+        folder = self._archive.scratch()
+        values = self._chain.run(item.number, state, self._with_late(item.number, reports), folder)
+        if values["source"] == "forecast":
+            LOG.warning("window %s: nothing was observed; the forecast is carried on", item.label)
+        return self._archive.publish(item.label, folder, {"previous": previous, **values})
+
+    def _reports(self, number: int) -> pd.DataFrame:
+        return self._places.place(self._inbox.reports(number))
+
+    def _with_late(self, number: int, reports: pd.DataFrame) -> pd.DataFrame:
+        """Return the reports of a window with those that came too late for the windows before it."""
+        if self._policy.late != "next" or number == 0:
+            return reports
+        first = max(0, number - self._policy.max_rerun_windows)
+        earlier = range(first, number)
+        seen = {key for other in earlier for key in _keys(self._feedback(other))}
+        late = [reports]
+        for other in earlier:
+            candidates = self._reports(other)
+            fresh = np.array([key not in seen for key in _keys(candidates)], dtype=bool)
+            fresh &= (candidates["reason"] == Reason.USED).to_numpy()
+            late.append(candidates[fresh])
+        return pd.concat(late, ignore_index=True)
+
+    def _feedback(self, number: int) -> pd.DataFrame:
+        manifest = self._archive.manifest(self._clock.name(number))
+        return read_table(self._archive.folder(manifest) / FEEDBACK)
+
+
+def _keys(reports: pd.DataFrame) -> list[tuple[object, ...]]:
+    cells = reports["cell"].to_numpy()
+    return list(zip(*(reports[name].to_numpy().tolist() for name in SAME), cells.tolist(), strict=True))

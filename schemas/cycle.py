@@ -1,0 +1,310 @@
+"""A cycle: its grammar, and the one way from a file to a checked cycle."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any, Literal
+
+import pandas as pd
+from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, field_validator, model_validator
+
+from koopcast.assimilation import AnyAnalysis, AnyInitial, SmootherSpec
+from koopcast.assimilation.cycle import ModelNoise
+from koopcast.cycles.clock import Clock, later, negative, parse_moment, steps_in
+from koopcast.cycles.inbox import AnyInbox
+from koopcast.cycles.tick import Late, Policy
+from koopcast.errors import InvalidInput, KoopcastError
+from koopcast.spec import Path, Problem, Spec
+from koopcast.times import Duration, parse_duration
+from schemas.check import Earlier, Lookup
+from schemas.expect import ExpectationError, Vocabulary, parse
+from schemas.faults import Fault, PipelineInvalid
+from schemas.merge import read_extended, with_overrides
+from schemas.pipeline import Deploy, Schedule, Slug
+from schemas.positions import Mapping, mark_of, plain
+from schemas.references import Model, Ref
+from schemas.translate import translate
+
+SUBJECT = "cycle"
+"""What conditions on the monitors of a cycle are about: `ob_rms(cycle) < 1`."""
+MONITORS = (
+    "rejection_rate",
+    "spread",
+    "background_spread",
+    "increment_rms",
+    "ob_mean",
+    "ob_rms",
+    "oa_mean",
+    "oa_rms",
+    "chi_square_per_observation",
+    "degrees_of_freedom_per_observation",
+)
+
+
+def _duration(text: str) -> str:
+    try:
+        parse_duration(text)
+    except InvalidInput as error:
+        raise ValueError(str(error)) from error
+    return text
+
+
+class WindowOptions(Spec):
+    """Which times belong to a window, as seen from its label."""
+
+    begin: str | None = None
+    """From the label to the beginning, such as -P1M; default: one step back."""
+    length: str | None = None
+    """From beginning to end; default: one step. No longer than a step: a report belongs to one window."""
+    closed: Literal["left", "right"] = "right"
+    """The side that belongs to the window."""
+
+    @field_validator("begin", "length")
+    @classmethod
+    def _are_durations(cls, text: str | None) -> str | None:
+        return None if text is None else _duration(text)
+
+
+class CycleOptions(Spec):
+    """The windows of a cycle."""
+
+    start: str
+    """Label of the first window: a date in UTC, such as 2009-10 or 2020-01-01T06:00."""
+    step: str
+    """From one label to the next: P1M, PT6H."""
+    end: str | None = None
+    """No label lies after it; default: there is no end."""
+    window: WindowOptions = WindowOptions()
+    """Which times belong to a window."""
+    cutoff: str = "PT0S"
+    """From the end of a window to the moment at which it may be analysed."""
+    record: str | None = None
+    """Time of one record of the model, where its data are in model time; else the model knows it."""
+
+    @field_validator("step", "cutoff", "record")
+    @classmethod
+    def _are_durations(cls, text: str | None) -> str | None:
+        return None if text is None else _duration(text)
+
+    @field_validator("start", "end")
+    @classmethod
+    def _are_dates(cls, text: str | None) -> str | None:
+        try:
+            if text is not None:
+                parse_moment(text)
+        except InvalidInput as error:
+            raise ValueError(str(error)) from error
+        return text
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "CycleOptions":
+        step = parse_duration(self.step)
+        if step.months < 0 or step.seconds < 0 or not (step.months or step.seconds):
+            raise ValueError(f"step: '{self.step}' is no time ahead; write P1M, P1D or PT6H")
+        if step.months and step.seconds:
+            raise ValueError(f"step: '{self.step}' mixes months and days; use one of them")
+        clock = self.clock()
+        start = clock.label(0)
+        length = later(start, clock.length) - start
+        if length <= pd.Timedelta(0) or length > later(start, step) - start:
+            raise ValueError(
+                f"window.length: '{self.window.length}' is not between 0 and one step ({self.step}); "
+                "a report belongs to one window"
+            )
+        if later(start, clock.begin) > start or clock.bounds(0)[1] < start - (later(start, step) - start):
+            raise ValueError("window.begin: lies after the label; a window is analysed from its label on")
+        if clock.end is not None and clock.end < start:
+            raise ValueError(f"end: {self.end} is before start {self.start}")
+        return self
+
+    def clock(self) -> Clock:
+        """Return the windows."""
+        step = parse_duration(self.step)
+        window = self.window
+        return Clock(
+            parse_moment(self.start),
+            step,
+            negative(step) if window.begin is None else parse_duration(window.begin),
+            step if window.length is None else parse_duration(window.length),
+            parse_duration(self.cutoff),
+            window.closed,
+            None if self.end is None else parse_moment(self.end),
+        )
+
+
+class ForecastOptions(Spec):
+    """What is forecast from each analysis."""
+
+    leads: list[PositiveInt] = Field([1], min_length=1)
+    """Windows ahead, increasing."""
+
+    @field_validator("leads")
+    @classmethod
+    def _increase(cls, leads: list[int]) -> list[int]:
+        if leads != sorted(set(leads)):
+            raise ValueError(f"leads: {leads} do not increase; write {sorted(set(leads))}")
+        return leads
+
+
+class Cycle(Spec):
+    """One YAML file: a model, its observations, and the windows in which it is drawn to them."""
+
+    name: Slug
+    """Of the cycle; its archive is kept under it."""
+    description: str = ""
+    """For people."""
+    seed: int = Field(0, ge=0, lt=2**59)
+    """Of every random number."""
+    extends: str | None = None
+    """Another file over which this one is laid."""
+    model: Ref[Model]
+    """What forecasts: `runs://pipeline/run/step` of a trained step, or `runs://.../step.system`."""
+    observations: AnyInbox
+    """Where reports come from."""
+    method: AnyAnalysis
+    """How the ensemble is drawn to them."""
+    initial: AnyInitial = Field(default="climatology", validate_default=True)
+    """How the first ensemble is drawn."""
+    model_noise: ModelNoise = ModelNoise()
+    """What is added to the members at each step for the model's own error."""
+    cycle: CycleOptions
+    """The windows."""
+    clock: Literal["near_real_time", "reanalysis"] = "near_real_time"
+    """A reanalysis takes all windows that have reports, and refuses options or a model that changed; in near
+    real time windows fall due as time goes by, and a change is noted in the archive."""
+    late: Late = "rerun"
+    """What reports do that arrive after their window was analysed: nothing, enter the next window, or have
+    their window and those after it analysed again."""
+    max_catchup: PositiveInt = Field(24, le=10**6)
+    """New windows in one tick, at most; the others wait for the next one."""
+    max_rerun_windows: NonNegativeInt = 3
+    """Last windows that late reports can still change."""
+    min_observations: NonNegativeInt = 1
+    """Used reports below which a window is warned of."""
+    forecast: ForecastOptions | None = None
+    """Forecasts from each analysis; default: none."""
+    threads: PositiveInt = Field(2, le=1024)
+    """Threads of torch."""
+    schedule: Schedule | None = None
+    """When its deployment runs."""
+    deploy: Deploy | None = None
+    """How its deployment runs."""
+    expect: list[str] = []
+    """Conditions on the monitors, means over the windows of a tick: `chi_square_per_observation(cycle) in
+    [0.5, 2]`."""
+
+    def policy(self) -> Policy:
+        """Return how the cycle deals with what does not come in order."""
+        return Policy(
+            late=self.late,
+            max_catchup=self.max_catchup,
+            max_rerun_windows=self.max_rerun_windows,
+            min_observations=self.min_observations,
+            is_reanalysis=self.clock == "reanalysis",
+        )
+
+    def problems(self) -> Iterator[Problem]:
+        """Yield what can be said without the model."""
+        if self.model.run is None:
+            yield Problem(
+                ("model",),
+                f"'{self.model}' is a step; a cycle names one of a run: runs://pipeline/latest/step",
+            )
+        if self.initial.kind == "perturbed":
+            yield Problem(
+                ("initial",), "'perturbed' needs a truth, and a cycle has none; use climatology or constant"
+            )
+        for index, text in enumerate(self.expect):
+            try:
+                parse(text, Vocabulary(MONITORS, {SUBJECT: ()}))
+            except ExpectationError as error:
+                yield Problem(("expect", index), str(error))
+
+    def rules(self, earlier: Earlier) -> Iterator[Problem]:
+        """Yield what the model refuses."""
+        contract = earlier.contract
+        if contract.kind is not Model or contract.mapping is not None:
+            yield Problem(("model",), f"'{self.model}' forecasts nothing; name a model of dynamics")
+            return
+        if self.method.needs_physical_state() and not contract.is_localizable:
+            yield Problem(
+                ("method",),
+                f"localization needs cells with a position, and the state of model '{self.model}' has none; "
+                "remove `localization`, or choose a model whose state is the field",
+            )
+        if self.method.needs_correction() and not contract.has_correction:
+            yield Problem(("method",), f"'{self.method.kind}' needs a model that learned a gain")
+        if isinstance(self.method, SmootherSpec) and self.method.lag != 1:
+            yield Problem(
+                ("method", "lag"), "the window of a cycle is that of its smoother; remove `lag` and `shift`"
+            )
+        for part, problems in (
+            ("method", self.method.check(contract.fields)),
+            ("observations", self.observations.check(contract.fields)),
+        ):
+            yield from (problem.below(part) for problem in problems)
+        if self.records(contract.fields.time.step) is None:
+            yield Problem(
+                ("cycle", "step"),
+                f"'{self.cycle.step}' is no whole number of records of the model, which are "
+                f"{contract.fields.time.step} apart; choose a multiple, or say with `record` how long one of "
+                "model time is",
+            )
+
+    def record(self, step: float | str) -> Duration | None:
+        """Return the time of one record of the model, whose data have the time step `step`."""
+        if self.cycle.record is not None:
+            return parse_duration(self.cycle.record)
+        return parse_duration(step) if isinstance(step, str) and step else None
+
+    def records(self, step: float | str) -> int | None:
+        """Return the records of the model in one step of the cycle."""
+        record = self.record(step)
+        return None if record is None else steps_in(parse_duration(self.cycle.step), record)
+
+
+@dataclass(frozen=True)
+class LoadedCycle:
+    """A cycle that passed every check."""
+
+    cycle: Cycle
+    file: FilePath
+    earlier: Earlier
+    """The model."""
+
+
+def load_cycle(file: str | FilePath, overrides: Sequence[str], lookup: Lookup) -> LoadedCycle:
+    """Return the cycle in a file, checked whole.
+
+    Args:
+        file: YAML.
+        overrides: `a.b.c=value`, each as after `--set`.
+        lookup: Finds the model.
+
+    Raises:
+        PipelineInvalid: With every fault at once.
+    """
+    path = FilePath(file)
+    root = with_overrides(read_extended(path), overrides)
+    value: dict[str, Any] = plain(root)
+    folder = FilePath(path).absolute().parent
+    try:
+        cycle = Cycle.model_validate(value, context={"folder": folder})
+    except ValidationError as error:
+        raise PipelineInvalid(translate(error, value, Cycle, root)) from error
+    problems = list(cycle.problems())
+    earlier: Earlier | None = None
+    if cycle.model.run is not None:
+        try:
+            earlier = lookup(cycle.model)
+        except KoopcastError as error:
+            problems.append(Problem(("model",), str(error)))
+        else:
+            problems += cycle.rules(earlier)
+    if problems or earlier is None:
+        raise PipelineInvalid([_fault(root, problem.path, problem.message) for problem in problems])
+    return LoadedCycle(cycle, path, earlier)
+
+
+def _fault(root: Mapping, path: Path, message: str) -> Fault:
+    return mark_of(root, path).fault(path, message)

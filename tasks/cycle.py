@@ -1,0 +1,153 @@
+"""A tick of a cycle: the model from the store, the windows that are due, and what became of them."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from koopcast.cycles.archive import Archive, Manifest
+from koopcast.cycles.chain import Chain
+from koopcast.cycles.inbox import Inbox
+from koopcast.cycles.tick import Ticked, Ticker, Work
+from koopcast.dynamics import Dynamics
+from koopcast.errors import InvalidInput, StoreMissing
+from koopcast.fields import FieldData
+from koopcast.learned import read_model
+from koopcast.stores import Artefact, Store
+from koopcast.stores.files import open_data
+from schemas.cycle import SUBJECT, Cycle, LoadedCycle
+from schemas.expect import Outcome, parse
+from schemas.stages import GenerateStep, TrainStep
+from schemas.stages.generate import SYSTEM
+from tasks.workspace import true_model
+
+CYCLES = "cycles"
+"""Folder of the archives in a store."""
+LOCK_SECONDS = 1.0
+"""How long a second writer waits before it is refused."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A cycle that is ready to tick."""
+
+    cycle: Cycle
+    ticker: Ticker
+    archive: Archive
+    inbox: Inbox
+    identity: Mapping[str, str]
+
+
+def prepare(loaded: LoadedCycle, store: Store) -> Prepared:
+    """Return the cycle with its model read, its inbox and its archive; nothing is written."""
+    cycle = loaded.cycle
+    artefact = store.load(store.resolve(f"runs://{cycle.model.run}/{cycle.model.step}"))
+    dynamics, training = _model(cycle, artefact, store)
+    time = loaded.earlier.contract.fields.time
+    record, records = cycle.record(time.step), cycle.records(time.step)
+    assert record is not None
+    assert records is not None
+    chain = Chain(
+        dynamics=dynamics,
+        method=cycle.method,
+        initial=cycle.initial,
+        training=training,
+        clock=cycle.cycle.clock(),
+        records=records,
+        record=record,
+        seed=cycle.seed,
+        noise=cycle.model_noise,
+        leads=tuple(cycle.forecast.leads) if cycle.forecast else (),
+    )
+    archive = Archive(store.root / CYCLES / cycle.name)
+    inbox = Inbox(cycle.observations, training.info, chain.clock, archive.inbox)
+    identity = {"options": options_digest(cycle), "model": artefact.ref.digest}
+    return Prepared(cycle, Ticker(chain, inbox, archive, cycle.policy()), archive, inbox, identity)
+
+
+def tick(
+    prepared: Prepared,
+    moment: pd.Timestamp,
+    *,
+    force: str | None = None,
+    fork: bool = False,
+    then: Callable[[Work, Manifest], None] = lambda work, manifest: None,
+) -> Ticked:
+    """Analyse what is due as the only writer.
+
+    Raises:
+        StoreLocked: Another process writes to the archive.
+        InvalidInput: A reanalysis whose options or model have changed.
+        Diverged: The message names the window; those before it are published.
+    """
+    torch.set_num_threads(prepared.cycle.threads)
+    archive = prepared.archive
+    archive.root.mkdir(parents=True, exist_ok=True)
+    lock = archive.lock()
+    lock.acquire(timeout=LOCK_SECONDS, on_wait=lambda holder, waited: None)
+    try:
+        archive.open(prepared.identity, fork=fork or prepared.cycle.clock == "near_real_time")
+        return prepared.ticker.run(moment, force, then)
+    finally:
+        lock.release()
+
+
+def outcomes(cycle: Cycle, done: list[Manifest]) -> list[Outcome]:
+    """Return what became of the conditions, on the means of the monitors over some windows."""
+    if not done:
+        return []
+    table = pd.DataFrame([manifest.values["monitors"] for manifest in done]).astype(float)
+    scores = {str(name): {SUBJECT: {"all": float(value)}} for name, value in table.mean().items()}
+    return [parse(text).outcome(scores) for text in cycle.expect]
+
+
+def options_digest(cycle: Cycle) -> str:
+    """Return the digest of the options that decide what an archive holds: not when or where it is made."""
+    values = cycle.model_dump(
+        mode="json",
+        exclude={"description", "extends", "schedule", "deploy", "expect", "threads", "max_catchup"},
+    )
+    observations = values["observations"]
+    observations.pop("path", None)
+    observations.pop("settle", None)
+    values["cycle"].pop("end", None)
+    values.pop("model", None)
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _model(cycle: Cycle, artefact: Artefact, store: Store) -> tuple[Dynamics, FieldData]:
+    """Return the model and the fields that it learned from; of a true model, those it made."""
+    if cycle.model.part == SYSTEM:
+        system = true_model(GenerateStep.model_validate(artefact.manifest.spec), torch.device("cpu"))
+        return system, open_data(artefact.path).part_or_all("train")
+    model = read_model(artefact.path)
+    if not isinstance(model, Dynamics):
+        raise InvalidInput(f"'{cycle.model}' forecasts nothing", "name a model of dynamics")
+    step = TrainStep.model_validate(artefact.manifest.spec)
+    key = artefact.manifest.inputs[str(step.data)]
+    found = store.find("dataset", key)
+    if found is None:
+        raise StoreMissing(
+            f"the data of '{cycle.model}' (dataset {key[:12]}) are not in the store", "run its pipeline again"
+        )
+    data = open_data(found.path)
+    return model, data.part(step.data.part) if step.data.part else data.part_or_all("train")
+
+
+def archive_of(store: Store, name: str) -> Archive:
+    """Return the archive of a cycle by its name.
+
+    Raises:
+        StoreMissing: There is none.
+    """
+    archive = Archive(store.root / CYCLES / name)
+    if not Path(archive.root).is_dir():
+        known = sorted(path.name for path in (store.root / CYCLES).glob("*")) or ["none"]
+        raise StoreMissing(
+            f"there is no cycle '{name}' in '{store.root}' (cycles: {', '.join(known)})", "run the cycle"
+        )
+    return archive

@@ -1,0 +1,82 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from koopcast.cycles.clock import NOWHERE, Clock, later, negative, parse_moment, steps_in
+from koopcast.errors import InvalidInput
+from koopcast.times import parse_duration
+
+
+def clock(start="2009-10", step="P1M", closed="right", end=None, length=None, cutoff="PT0S"):
+    whole = parse_duration(step)
+    return Clock(
+        parse_moment(start), whole, negative(whole), parse_duration(length or step), parse_duration(cutoff),
+        closed, None if end is None else parse_moment(end),
+    )  # fmt: skip
+
+
+def moments(*texts):
+    return np.array(texts, dtype="datetime64[ns]")
+
+
+def test_labels_of_months_and_of_hours():
+    assert [clock().name(k) for k in (0, 3)] == ["20091001T000000Z", "20100101T000000Z"]
+    six = clock("2020-02-28T18", "PT6H")
+    assert [six.name(k) for k in (0, 1, 5)] == ["20200228T180000Z", "20200229T000000Z", "20200301T000000Z"]
+    assert clock().bounds(5) == (pd.Timestamp(2010, 2, 1), pd.Timestamp(2010, 3, 1))
+
+
+@pytest.mark.parametrize(
+    ("closed", "numbers"), [("right", [NOWHERE, 0, 0, 1, 1, NOWHERE]), ("left", [0, 0, 1, 1, 2, NOWHERE])]
+)
+def test_a_time_on_an_edge_belongs_to_the_declared_side(closed, numbers):
+    times = moments("2020-01-01T00", "2020-01-01T03", "2020-01-01T06", "2020-01-01T06:00:01",
+                    "2020-01-01T12", "NaT")  # fmt: skip
+    assert clock("2020-01-01T06", "PT6H", closed).numbers(times).tolist()[:5] == numbers[:5]
+    assert clock("2020-01-01T06", "PT6H", closed).numbers(times)[5] == NOWHERE
+
+
+def test_every_hour_of_ten_years_belongs_to_exactly_one_window():
+    times = pd.date_range("2010-01-01", "2019-12-31", freq="h").to_numpy().astype("datetime64[ns]")
+    for cycle in (clock("2010-01", "P1M", "left"), clock("2010-01-01", "PT6H")):
+        found = cycle.numbers(times)
+        first, last = found[found >= 0].min(), found.max()
+        assert (np.diff(found[found >= 0]) >= 0).all()
+        for number in (first, first + 7, last - 3, last):
+            begin, end = cycle.bounds(int(number))
+            inside = times[found == number]
+            assert inside.min() >= begin
+            assert inside.max() <= end
+
+
+def test_gaps_between_short_windows_belong_nowhere():
+    short = clock("2020-01-01T06", "PT6H", length="PT1H")
+    assert short.numbers(moments("2020-01-01T00:30", "2020-01-01T03")).tolist() == [0, NOWHERE]
+
+
+def test_due_windows_come_from_the_moment_and_the_cutoff():
+    cycle = clock("2020-01-01T06", "PT6H", cutoff="PT2H", end="2020-01-02")
+    assert list(cycle.due(0, pd.Timestamp("2020-01-01T07:59"))) == []
+    assert list(cycle.due(0, pd.Timestamp("2020-01-01T08"))) == [0]
+    assert list(cycle.due(2, pd.Timestamp("2030-01-01"))) == [2, 3]
+
+
+def test_labels_are_read_back():
+    cycle = clock("2020-01-01T06", "PT6H")
+    assert [cycle.number(cycle.name(k)) for k in (0, 1, 999)] == [0, 1, 999]
+    assert cycle.number("2020-01-02T00:00") == 3
+    for text in ("2020-01-01T07", "2019-01-01T06", "soon"):
+        with pytest.raises(InvalidInput):
+            cycle.number(text)
+
+
+def test_months_end_where_they_end():
+    assert later(pd.Timestamp(2020, 1, 31), parse_duration("P1M")) == pd.Timestamp(2020, 2, 29)
+    assert clock("2020-01-31").label(2) == pd.Timestamp(2020, 3, 31)
+
+
+def test_steps_are_whole_numbers_or_nothing():
+    assert steps_in(parse_duration("PT6H"), parse_duration("PT1H")) == 6
+    assert steps_in(parse_duration("P1Y"), parse_duration("P1M")) == 12
+    assert steps_in(parse_duration("PT6H"), parse_duration("PT4H")) is None
+    assert steps_in(parse_duration("P1M"), parse_duration("P1D")) is None
