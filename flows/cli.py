@@ -296,6 +296,21 @@ def doctor(store: StoreRoot = None) -> None:
 
 
 @app.command()
+def deploy(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Pipeline or cycle.", show_default=False)],
+    store: StoreRoot = None,
+) -> None:
+    """Register a pipeline or a cycle with the server, with its schedule; again: bring it up to date."""
+    from flows.environment import prepare
+
+    prepare()
+    with _importing():
+        from flows.deploy import deploy as register
+
+    typer.echo(register(file, store))
+
+
+@app.command()
 def up() -> None:
     """Start a local Prefect server and a worker on loopback."""
     from flows.environment import prepare

@@ -64,7 +64,7 @@ def run(
     return 0 if all(gate.holds for gate in gates) else FAILED_EXPECTATION
 
 
-def make(file: Path, overrides: Sequence[str], uri: str | None) -> Prepared:
+def make(file: str | Path, overrides: Sequence[str], uri: str | None) -> Prepared:
     """Return the cycle in a file, checked and ready."""
     root = store_root(uri)
     loaded: LoadedCycle = load_cycle(file, overrides, lookup(root))

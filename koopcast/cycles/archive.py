@@ -33,12 +33,16 @@ from koopcast.stores.durable import (
 from koopcast.stores.files import read_json
 from koopcast.stores.lock import Lock
 
-FIELDS, RESTART, FEEDBACK, FORECAST = (
-    "fields.zarr",
-    "restart.safetensors",
-    "feedback.parquet",
-    "forecast.zarr",
-)
+FIELDS, RESTART, FEEDBACK = "fields.zarr", "restart.safetensors", "feedback.parquet"
+SUFFIXES = {
+    "analysis": "",
+    "background": "_background",
+    "spread": "_spread",
+    "background_spread": "_background_spread",
+    "forecast": "_forecast",
+    "forecast_spread": "_forecast_spread",
+}
+"""Quantity -> what follows the name of a variable in the fields of a window."""
 IDENTITY, FORMAT = "cycle.json", 1
 START = "start"
 """Digest before the first window."""
@@ -229,17 +233,32 @@ class Archive:
                     found.append(f"window {manifest.label}: file {name} is missing or altered")
         return found
 
-    def fields(self, group: str) -> xr.Dataset:
-        """Return the fields of all windows along `time`, lazily: `analysis`, `background` (means), `spread`
-        or `background_spread`.
+    def fields(self, quantity: str) -> xr.Dataset:
+        """Return the fields of all windows along `time`, the label, lazily.
+
+        Args:
+            quantity: `analysis`, `background` (means), `spread`, `background_spread`, or, with the dim `lead`
+                in windows, `forecast` and `forecast_spread`.
 
         Raises:
-            StoreMissing: There is no window.
+            StoreMissing: There is no window, or it holds no such fields.
         """
-        parts = [open_fields(self.folder(manifest) / FIELDS, group=group) for manifest in self.manifests()]
-        if not parts:
-            raise StoreMissing(f"the archive '{self.root}' has no window yet", "run the cycle")
+        suffix = SUFFIXES[quantity]
+        parts = [
+            self._part(open_fields(self.folder(manifest) / FIELDS), suffix) for manifest in self.manifests()
+        ]
+        if not parts or not parts[0].data_vars:
+            raise StoreMissing(f"the archive '{self.root}' has no {quantity} yet", "run the cycle")
         return xr.concat(parts, "time", join="exact")
+
+    def _part(self, fields: xr.Dataset, suffix: str) -> xr.Dataset:
+        longer = tuple(other for other in SUFFIXES.values() if len(other) > len(suffix))
+        chosen = [
+            str(name) for name in fields.data_vars
+            if str(name).endswith(suffix) and not str(name).endswith(longer)
+        ]  # fmt: skip
+        part = fields[chosen].rename({name: name.removesuffix(suffix) for name in chosen})
+        return part if "time" in part.dims else part.expand_dims(time=fields["time"].values)
 
 
 def _text(values: Any) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor
 from koopcast.assimilation.base import Analysis, AnalysisSpec, SmootherSpec
 from koopcast.assimilation.cycle import CycleState, Experiment, ModelNoise, cells_of, forecaster, through
 from koopcast.assimilation.initial import InitialSpec
-from koopcast.cycles.archive import FEEDBACK, FIELDS, FORECAST, RESTART
+from koopcast.cycles.archive import FEEDBACK, FIELDS, RESTART, SUFFIXES
 from koopcast.cycles.clock import Clock, later
 from koopcast.cycles.places import Places
 from koopcast.cycles.reports import Reason, counts
@@ -87,11 +87,12 @@ class Chain:
         write_tensors(folder / RESTART, replace(after, cycle=0, record=0).tensors())
         label = self.clock.label(number)
         is_observed = bool((~torch.isnan(observations.value)).any())
-        self._write_fields(folder, kept[-1], label)
+        fields = self._fields(kept[-1], label)
+        if self.leads:
+            fields = fields.assign(self._forecast(after, number, observations).variables)
+        write_fields(folder / FIELDS, fields)
         feedback = self._feedback(reports, times, kept)
         write_table(folder / FEEDBACK, feedback)
-        if self.leads:
-            write_fields(folder / FORECAST, self._forecast(after, number, observations))
         return {
             "begin": str(self.clock.bounds(number)[0]),
             "end": str(self.clock.bounds(number)[1]),
@@ -150,10 +151,14 @@ class Chain:
             variance[0, place, : len(rows)] = _tensor(rows["error"], np.float64).square()
         return ObservationSet(torch.tensor(records), index, value, variance), time_of
 
-    def _write_fields(self, folder: Path, last: "Kept", label: pd.Timestamp) -> None:
+    def _fields(self, last: "Kept", label: pd.Timestamp) -> xr.Dataset:
+        """Return analysis, background and their spreads at the label."""
         times = xr.DataArray(np.array([label], dtype="datetime64[ns]"), dims="time")
-        for group, values in last.fields(self.training.info.shape).items():
-            write_fields(folder / FIELDS, to_dataset(values, self.training, times), group=group)
+        parts = [
+            _suffixed(to_dataset(values, self.training, times).isel(sample=0), SUFFIXES[name])
+            for name, values in last.fields(self.training.info.shape).items()
+        ]
+        return xr.merge(parts, join="exact", compat="equals")
 
     def _feedback(self, reports: pd.DataFrame, time_of: np.ndarray, kept: "list[Kept]") -> pd.DataFrame:
         """Return the reports with background and analysis at their cells."""
@@ -187,12 +192,17 @@ class Chain:
                 mean, spread = moments(cells_of(self.dynamics, ensemble))
                 means.append(mean)
                 spreads.append(spread)
-        leads = np.array([later(self.clock.label(number), self.clock.step, lead) for lead in self.leads])
-        times = xr.DataArray(leads.astype("datetime64[ns]"), dims="time")
         shape = (1, len(self.leads), *self.training.info.shape, -1)
-        whole = to_dataset(torch.stack(means).reshape(shape).float(), self.training, times)
-        beside = to_dataset(torch.stack(spreads).reshape(shape).float(), self.training, times)
-        return whole.assign({f"{name}_spread": beside[name] for name in beside.data_vars})
+        leads = xr.DataArray(np.array(self.leads), dims="time")
+        parts = []
+        for suffix, values in (("_forecast", means), ("_forecast_spread", spreads)):
+            fields = to_dataset(torch.stack(values).reshape(shape).float(), self.training, leads)
+            parts.append(_suffixed(fields.isel(sample=0), suffix).rename(time="lead"))
+        return xr.merge(parts, join="exact", compat="equals")
+
+
+def _suffixed(fields: xr.Dataset, suffix: str) -> xr.Dataset:
+    return fields.rename({name: f"{name}{suffix}" for name in fields.data_vars})
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,111 @@
+"""The Prefect flow `cycle`: one tick of an assimilation cycle, the windows that are due in order."""
+
+import json
+import os
+from datetime import datetime
+from typing import Annotated, Any
+from urllib.request import Request as WebRequest
+from urllib.request import urlopen
+
+import pandas as pd
+from prefect import flow
+from prefect.artifacts import create_table_artifact
+from prefect.client.schemas.objects import State
+from prefect.events import emit_event
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+from pydantic import Field
+
+from flows.cycle import line, make, moment_of
+from koopcast.cycles.archive import Manifest
+from koopcast.cycles.tick import Work
+from koopcast.errors import KoopcastError
+from tasks.cycle import outcomes, tick
+
+WEBHOOK_SECONDS = 10.0
+
+
+def _run_name() -> str:
+    return str(flow_run.parameters["cycle"]).rsplit("/", 1)[-1].removesuffix(".yaml")
+
+
+@flow(name="cycle", flow_run_name=_run_name, persist_result=False, validate_parameters=True)
+def cycle(
+    cycle: Annotated[str, Field(description="Path of the YAML file")],
+    overrides: Annotated[list[str], Field(description="Options such as method.members=40")] = [],  # noqa: B006
+    store: Annotated[
+        str | None, Field(description="Root of the store; default KOOPCAST_STORE or ./runs")
+    ] = None,
+    until: Annotated[
+        str | None, Field(description="Moment up to which windows are due, UTC; default: as scheduled")
+    ] = None,
+    force: Annotated[str | None, Field(description="Label of a window to analyse again")] = None,
+) -> State[dict[str, Any]]:
+    """Analyse the windows that are due at the scheduled time of the run, oldest first.
+
+    What is due comes from the archive, so that windows missed by a server or a worker that was down are made
+    up for. A failed expectation is a failed flow run whose message holds the numbers.
+    """
+    logger = get_run_logger()
+    try:
+        prepared = make(cycle, overrides, store)
+        moment = moment_of(until) if until is not None else _scheduled()
+
+        def then(work: Work, manifest: Manifest) -> None:
+            logger.info(line(manifest, work))
+
+        ticked = tick(prepared, moment, force=force, then=then)
+    except KoopcastError as error:
+        _tell(cycle, "failed", str(error))
+        raise
+    for warning in [*ticked.warnings, *(f"not read: {path}: {why}" for path, why in ticked.faults.items())]:
+        logger.warning(warning)
+    rows = [_row(manifest) for manifest in ticked.done]
+    if rows:
+        create_table_artifact(table=rows, key="windows", description=f"Windows of {prepared.cycle.name}")
+    failed = [gate for gate in outcomes(prepared.cycle, ticked.done) if not gate.holds]
+    if failed:
+        told = "; ".join(f"{gate.text} does not hold (left side: {gate.value:.4g})" for gate in failed)
+        _tell(prepared.cycle.name, "expectation-failed", told)
+        return Failed(message=told)
+    gaps = [manifest.label for manifest in ticked.done if manifest.source == "forecast"]
+    if gaps:
+        _tell(prepared.cycle.name, "gap", f"nothing was observed in {', '.join(gaps)}")
+    done = [manifest.label for manifest in ticked.done]
+    return Completed(message=f"{len(done)} windows, {ticked.remaining} left", data={"done": done})
+
+
+def _scheduled() -> pd.Timestamp:
+    """Return when the run was to start: late or not, it looks at the same windows."""
+    moment = flow_run.scheduled_start_time
+    assert isinstance(moment, datetime)
+    return pd.Timestamp(moment).tz_convert("UTC").tz_localize(None)
+
+
+def _row(manifest: Manifest) -> dict[str, Any]:
+    monitors = manifest.values["monitors"]
+    seen = manifest.values["observations"]
+    return {"window": manifest.label, "source": manifest.source, "used": seen.get("used", 0), **monitors}
+
+
+def _tell(name: str, what: str, text: str) -> None:
+    """Raise an event of the server, for its automations, and call the webhook that the environment names.
+
+    The address of a webhook is a secret: it is taken from `KOOPCAST_WEBHOOK` and shown nowhere.
+    """
+    emit_event(
+        event=f"koopcast.cycle.{what}",
+        resource={"prefect.resource.id": f"koopcast.cycle.{name}", "prefect.resource.name": name},
+        payload={"text": text},
+    )
+    address = os.environ.get("KOOPCAST_WEBHOOK", "")
+    if not address.startswith(("http://", "https://")):
+        return
+    body = json.dumps({"cycle": name, "event": what, "text": f"{name}: {text}"}).encode()
+    request = WebRequest(address, data=body, headers={"Content-Type": "application/json"})
+    try:
+        with urlopen(request, timeout=WEBHOOK_SECONDS):
+            pass
+    except OSError as error:
+        get_run_logger().warning("the webhook could not be reached (%s)", type(error).__name__)

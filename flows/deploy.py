@@ -1,0 +1,107 @@
+"""`koopcast deploy`: a pipeline or a cycle as a deployment of the server, with its schedule."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from flows import environment
+from flows.earlier import lookup
+from flows.prepare import store_root
+from flows.server import find_server
+from koopcast.errors import EngineError, InvalidInput
+from schemas.cycle import load_cycle
+from schemas.load import read
+from schemas.pipeline import Deploy, Schedule, load
+
+DEPLOY_SECONDS = 300
+
+
+def deploy(file: Path, store: str | None) -> str:
+    """Register a file as a deployment, or bring the one that is there up to date; return what was done.
+
+    The file is checked whole first. Runs never overlap: a second waits for the first.
+
+    Raises:
+        PipelineInvalid: With every fault of the file.
+        EngineError: There is no server, or it refuses.
+    """
+    root = Path(store_root(store)).expanduser().absolute()
+    entry = deployment(file, root)
+    url = find_server()
+    if url is None:
+        raise EngineError(
+            "there is no Prefect server", "start one with `koopcast up`, or set PREFECT_API_URL"
+        )
+    environment.prepare()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "prefect.yaml"
+        whole = {"name": "koopcast", "pull": [_directory()], "deployments": [entry]}
+        path.write_text(yaml.safe_dump(whole, sort_keys=False), encoding="utf-8")
+        result = subprocess.run(
+            [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--prefect-file", str(path), "--name",
+             str(entry["name"])],
+            env={**os.environ, "PREFECT_API_URL": url},
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=DEPLOY_SECONDS, check=False,
+        )  # fmt: skip
+    if result.returncode != 0:
+        last = (result.stdout + result.stderr).strip().splitlines()[-1:]
+        raise EngineError(f"the deployment was refused ({' '.join(last)})", "see that the server is well")
+    flow = str(entry["entrypoint"]).rsplit(":", 1)[1]
+    schedules = entry.get("schedules", [])
+    when = f", scheduled {schedules[0]['cron']} ({schedules[0]['timezone']})" if schedules else ""
+    return f"deployed {flow}/{entry['name']}{when}; prefect deployment run '{flow}/{entry['name']}'"
+
+
+def deployment(file: Path, root: Path) -> dict[str, Any]:
+    """Return the deployment of a file, as `prefect.yaml` writes it."""
+    path = file.expanduser().absolute()
+    if is_cycle(path):
+        loaded = load_cycle(path, (), lookup(str(root)))
+        name, text = loaded.cycle.name, loaded.cycle.description
+        schedule, options, flow = loaded.cycle.schedule, loaded.cycle.deploy, "cycle"
+        parameters: dict[str, Any] = {"cycle": str(path)}
+        entrypoint = "flows.cycles:cycle"
+    else:
+        pipeline = load(path, (), lookup(str(root))).pipeline
+        name, text, schedule, options = (
+            pipeline.name,
+            pipeline.description,
+            pipeline.schedule,
+            pipeline.deploy,
+        )
+        parameters, entrypoint, flow = {"pipeline": str(path)}, "flows.pipeline:pipeline", "pipeline"
+    chosen = options or Deploy()
+    return {
+        "name": name,
+        "description": text or f"The {flow} in {path.name}.",
+        "entrypoint": entrypoint,
+        "tags": chosen.tags,
+        "parameters": {**parameters, "overrides": [], "store": str(root)},
+        "enforce_parameter_schema": True,
+        "concurrency_limit": {"limit": 1, "collision_strategy": "ENQUEUE"},
+        "schedules": _schedules(schedule),
+        "work_pool": {"name": chosen.work_pool, "work_queue_name": "default"},
+    }
+
+
+def is_cycle(file: Path) -> bool:
+    """Return whether a file holds a cycle: it has `cycle` where a pipeline has `steps`."""
+    entries = read(file).entries
+    if "cycle" in entries and "steps" in entries:
+        raise InvalidInput(f"'{file}' has both `cycle` and `steps`", "write a cycle or a pipeline")
+    return "cycle" in entries
+
+
+def _schedules(schedule: Schedule | None) -> list[dict[str, Any]]:
+    if schedule is None:
+        return []
+    return [{"slug": "schedule", "cron": schedule.cron, "timezone": schedule.timezone, "active": True}]
+
+
+def _directory() -> dict[str, Any]:
+    return {"prefect.deployments.steps.set_working_directory": {"directory": str(Path.cwd())}}
