@@ -16,6 +16,7 @@ from koopcast.cycles.tick import Ticked, Work
 from koopcast.stores import Store
 from schemas.cycle import LoadedCycle, load_cycle
 from tasks.cycle import Prepared, archive_of, outcomes, prepare, tick
+from tasks.status import PAGE, standing
 
 FAILED_EXPECTATION = 3
 
@@ -121,27 +122,24 @@ def show_work(work: list[Work], remaining: int, *, as_json: bool) -> None:
 def status(name: str, uri: str | None, *, as_json: bool) -> int:
     """Print how a cycle stands; return 1 where its archive is not whole."""
     archive = archive_of(Store.open(store_root(uri), create=False), name)
-    faults = archive.faults()
-    manifests = list(archive.manifests())
-    table = pd.DataFrame([manifest.values["monitors"] for manifest in manifests]).astype(float)
-    recent = table.tail(30).mean()
-    counts = pd.DataFrame([manifest.values["observations"] for manifest in manifests])
-    totals = counts.drop(columns="digest", errors="ignore").sum()
+    now = standing(archive)
+    labels = archive.labels()
     facts = {
         "cycle": name,
-        "windows": len(manifests),
-        "first": manifests[0].label if manifests else None,
-        "last": manifests[-1].label if manifests else None,
-        "without_observations": [m.label for m in manifests if m.source == "forecast"][-20:],
-        "reports": {str(key): int(value) for key, value in totals.items()},
-        "recent": {str(key): float(value) for key, value in recent.items() if pd.notna(value)},
-        "faults": faults,
+        "windows": len(labels),
+        "first": labels[0] if labels else None,
+        "last": labels[-1] if labels else None,
+        "without_reports": now.gaps,
+        "reports": now.reports(),
+        "recent": now.recent(),
+        "faults": now.faults,
+        "page": str(archive.root / PAGE),
     }
     if as_json:
         typer.echo(json.dumps(facts, indent=1))
     else:
         _print_status(facts)
-    return 1 if faults else 0
+    return 1 if now.faults else 0
 
 
 def _print_status(facts: dict[str, object]) -> None:
@@ -159,3 +157,4 @@ def _print_status(facts: dict[str, object]) -> None:
     for fault in faults:
         typer.echo(f"FAULT  {fault}")
     typer.echo("archive: whole" if not faults else f"archive: {len(faults)} faults")
+    typer.echo(f"page: {facts['page']}")

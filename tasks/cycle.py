@@ -23,6 +23,7 @@ from schemas.cycle import SUBJECT, Cycle, LoadedCycle
 from schemas.expect import Outcome, parse
 from schemas.stages import GenerateStep, TrainStep
 from schemas.stages.generate import SYSTEM
+from tasks.status import write_page
 from tasks.workspace import true_model
 
 CYCLES = "cycles"
@@ -40,6 +41,7 @@ class Prepared:
     archive: Archive
     inbox: Inbox
     identity: Mapping[str, str]
+    training: FieldData
 
 
 def prepare(loaded: LoadedCycle, store: Store) -> Prepared:
@@ -66,7 +68,8 @@ def prepare(loaded: LoadedCycle, store: Store) -> Prepared:
     archive = Archive(store.root / CYCLES / cycle.name)
     inbox = Inbox(cycle.observations, training.info, chain.clock, archive.inbox)
     identity = {"options": options_digest(cycle), "model": artefact.ref.digest}
-    return Prepared(cycle, Ticker(chain, inbox, archive, cycle.policy()), archive, inbox, identity)
+    ticker = Ticker(chain, inbox, archive, cycle.policy())
+    return Prepared(cycle, ticker, archive, inbox, identity, training)
 
 
 def tick(
@@ -91,7 +94,11 @@ def tick(
     lock.acquire(timeout=LOCK_SECONDS, on_wait=lambda holder, waited: None)
     try:
         archive.open(prepared.identity, fork=fork or prepared.cycle.clock == "near_real_time")
-        return prepared.ticker.run(moment, force, then)
+        ticked = prepared.ticker.run(moment, force, then)
+        cycle = prepared.cycle
+        notes = [*ticked.warnings, *(f"not read: {path}: {fault}" for path, fault in ticked.faults.items())]
+        write_page(archive, prepared.training, cycle.name, cycle.description, moment, notes)
+        return ticked
     finally:
         lock.release()
 

@@ -3,25 +3,29 @@
 from koopcast.report.clock import Clock
 from koopcast.report.content import (
     CyclePart,
+    CycleStatus,
     DataPart,
     EvaluationPart,
     ExpectationRow,
+    KeyFigure,
     ModelPart,
     ReportContent,
     StepRow,
 )
 from koopcast.report.gallery import Gallery, gallery
 from koopcast.report.graph import draw_graph
-from koopcast.report.page import render, write
+from koopcast.report.page import render, render_status, write
 from koopcast.report.style import Picture
 
 __all__ = [
     "Clock",
     "CyclePart",
+    "CycleStatus",
     "DataPart",
     "EvaluationPart",
     "ExpectationRow",
     "Gallery",
+    "KeyFigure",
     "ModelPart",
     "Picture",
     "ReportContent",
@@ -29,5 +33,6 @@ __all__ = [
     "draw_graph",
     "gallery",
     "render",
+    "render_status",
     "write",
 ]

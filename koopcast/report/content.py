@@ -8,6 +8,16 @@ import pandas as pd
 import xarray as xr
 
 from koopcast.grids import TimeAxis
+from koopcast.report.style import Picture
+
+
+@dataclass(frozen=True)
+class KeyFigure:
+    """One number of the header."""
+
+    label: str
+    value: str
+    note: str
 
 
 @dataclass(frozen=True)
@@ -112,3 +122,25 @@ class ReportContent:
     """The resolved pipeline."""
     reproduce: Sequence[str] = ()
     """Commands that make the run again."""
+
+
+@dataclass(frozen=True)
+class CycleStatus:
+    """How a cycle stands."""
+
+    name: str
+    summary: str
+    moment: str
+    """As of when."""
+    is_well: bool
+    state: str
+    key_figures: Sequence[KeyFigure]
+    pictures: Sequence[Picture]
+    tables: Sequence[tuple[str, str, Sequence[str], Sequence[Sequence[str]]]]
+    """Title, anchor, columns, rows."""
+    warnings: Sequence[str] = ()
+
+    @property
+    def forecasts(self) -> bool:
+        """Whether there is a table of forecasts."""
+        return any(anchor == "forecasts" for _, anchor, _, _ in self.tables)

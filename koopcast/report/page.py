@@ -1,7 +1,6 @@
 """The page: one file that opens from disk, asks for nothing, and follows light and dark."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from markupsafe import Markup
 
 from koopcast import __version__
 from koopcast.report.clock import Clock
-from koopcast.report.content import EvaluationPart, ReportContent, StepRow
+from koopcast.report.content import CycleStatus, EvaluationPart, KeyFigure, ReportContent, StepRow
 from koopcast.report.gallery import Gallery, gallery
 from koopcast.report.graph import draw_graph
 from koopcast.report.studies import study_tables
@@ -19,15 +18,6 @@ from koopcast.report.style import raised, with_units
 from koopcast.report.tables import TIE, ScoreTable, analysis_tables, forecast_tables, map_tables, number
 
 PAGE, FIGURES = "report.html", "figures"
-
-
-@dataclass(frozen=True)
-class KeyFigure:
-    """One number of the header."""
-
-    label: str
-    value: str
-    note: str
 
 
 def render(content: ReportContent, pictures: Gallery | None = None) -> str:
@@ -58,6 +48,19 @@ def render(content: ReportContent, pictures: Gallery | None = None) -> str:
             held=sum(row.holds for row in content.expectations),
             longest=max((step.seconds or 0.0 for step in content.steps), default=0.0),
             tie=f"{100 * TIE:.0f}\u00a0%",
+            version=__version__,
+        )
+    )
+
+
+def render_status(content: CycleStatus) -> str:
+    """Return the page that says how a cycle stands, as HTML."""
+    return (
+        _environment()
+        .get_template("cycle.html.j2")
+        .render(
+            content=content,
+            inline={picture.name: Markup(picture.inline()) for picture in content.pictures},
             version=__version__,
         )
     )

@@ -23,11 +23,13 @@ from flows.request import Request
 from flows.run import carry_out
 from koopcast.cycles.archive import FEEDBACK, Archive
 from koopcast.cycles.tick import Ticked
+from koopcast.cycles.verification import verify
 from koopcast.errors import InvalidInput, StoreLocked
 from koopcast.stores.arrays import open_fields
 from koopcast.stores.files import open_data, read_table
 from schemas.faults import PipelineInvalid
 from tasks.cycle import Prepared, tick
+from tasks.status import climatology_of, standing
 
 TRUTH = """
 name: ring
@@ -135,6 +137,22 @@ def test_windows_are_analysed_in_order_and_beat_the_climatology(place: Path) -> 
     assert np.sqrt(np.mean((forecast.values[1] - truth[22]) ** 2)) < 1.5
     assert ready.archive.faults() == []
     assert tick(cycle(place), at(39)).done == []
+    errors = (
+        verify(ready.archive, climatology_of(ready.training))
+        .set_index(["lead", "against", "subject"])
+        .sort_index()
+    )
+    assert set(errors["cases"]) == {39, 38}
+    for against in ("analyses", "reports"):
+        rmse = errors["rmse"].loc[1, against]
+        assert rmse["forecast"] < 0.5 * rmse["persistence"]
+        assert rmse["forecast"] < 0.5 * rmse["climatology"]
+    page = (ready.archive.root / "status.html").read_text()
+    assert "40" in page
+    assert "Forecasts" in page
+    now = standing(ready.archive)
+    assert now.reports() == {"used": 480}
+    assert now.gaps == []
 
 
 def test_ticks_of_any_size_leave_the_same_bytes(place: Path) -> None:

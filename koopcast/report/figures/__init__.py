@@ -13,6 +13,7 @@ from koopcast.report.figures.samples import sample_fields
 from koopcast.report.figures.sizes import value_against_size
 from koopcast.report.figures.spectrum import energy_spectra
 from koopcast.report.figures.training import training_curve
+from koopcast.report.figures.windows import monitor_series, report_counts, window_fields
 
 __all__ = [
     "cycle_series",
@@ -20,8 +21,10 @@ __all__ = [
     "error_against_lead",
     "field_maps",
     "mode_maps",
+    "monitor_series",
     "rank_histograms",
     "refinement_curve",
+    "report_counts",
     "residual_plane",
     "sample_fields",
     "space_time",
@@ -29,4 +32,5 @@ __all__ = [
     "training_curve",
     "unit_circle",
     "value_against_size",
+    "window_fields",
 ]
