@@ -27,6 +27,8 @@ from koopcast.spec import Problem
 from koopcast.subsets import SubsetSpec
 
 Constraint = Literal["none", "stable", "measure_preserving"]
+WELL_CONDITIONED = 1e3
+"""Condition number of the states up to which their Gram matrix serves."""
 
 
 class EDMDSpec(LiftedSpec):
@@ -204,12 +206,41 @@ class EDMDModel(KoopmanModel):
 def _compressed(
     states: Float[Tensor, "pair state"], following: Float[Tensor, "pair state"]
 ) -> tuple[Float[Tensor, "row state"], Float[Tensor, "row state"]]:
-    """Return fewer rows with the same mean products: the triangle of a QR factorisation of both.
+    """Return fewer rows with the same mean products: a triangle of the states, and what it leaves of the
+    following.
 
-    Every fit, residual and norm follows from these; with few pairs they are left as they are.
+    Every fit, residual and norm follows from these; with few pairs they are left as they are. The triangle is
+    the Cholesky factor of the Gram matrix of states where their condition number, with columns of one length,
+    is at most 1000: the coefficients of the map are then good to ten digits, and what is left is computed
+    as such, without a difference of squares. Else all of it is that of a QR factorisation of both.
     """
     pairs, size = states.shape
     if pairs <= 4 * size:
         return states, following
-    R = torch.linalg.qr(torch.cat([states, following], dim=1), mode="r").R * (2 * size / pairs) ** 0.5
+    found = _by_gram(states, following)
+    R = torch.linalg.qr(torch.cat([states, following], dim=1), mode="r").R if found is None else found
+    R = R * (2 * size / pairs) ** 0.5
     return R[:, :size], R[:, size:]
+
+
+def _by_gram(
+    states: Float[Tensor, "pair state"], following: Float[Tensor, "pair state"]
+) -> Float[Tensor, "row twice"] | None:
+    """Return R with RᵀR the products of both, or None where the Gram matrix of states is too near to singular."""
+    G = states.mT @ states
+    length = G.diagonal().sqrt()
+    if not bool((length > 0).all()):
+        return None
+    scaled = G / torch.outer(length, length)
+    extent = torch.linalg.eigvalsh(scaled)
+    if not float(extent[-1]) <= WELL_CONDITIONED**2 * float(extent[0]):
+        return None
+    L = torch.linalg.cholesky(scaled)
+    B = torch.cholesky_solve((states.mT @ following) / length[:, None], L)
+    left = torch.addmm(following, states, B / length[:, None], alpha=-1)
+    products = left.mT @ left
+    sizes = products.diagonal().sqrt().clamp_min(torch.finfo(G.dtype).tiny ** 0.5)
+    values, V = torch.linalg.eigh(products / torch.outer(sizes, sizes))
+    rest = values.clamp_min(0).sqrt()[:, None] * V.mT * sizes
+    upper = torch.cat([L.mT * length, L.mT @ B], dim=1)
+    return torch.cat([upper, torch.cat([torch.zeros_like(G), rest], dim=1)])

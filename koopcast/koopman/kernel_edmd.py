@@ -17,7 +17,7 @@ from koopcast.fields import FieldData
 from koopcast.grids import FieldsInfo
 from koopcast.kernels import AnyKernel
 from koopcast.koopman.certified import CertifiedSpec, Decomposition
-from koopcast.koopman.gram import Gram, combined
+from koopcast.koopman.gram import Gram, SeparateGram, SharedGram, distinct_points
 from koopcast.koopman.lifted import with_prefix, without_prefix
 from koopcast.koopman.modal import Eigenpairs, ModalModel
 from koopcast.koopman.spectrum import times
@@ -31,6 +31,8 @@ from koopcast.spec import Problem
 from koopcast.subsets import SubsetSpec
 
 MAX_LANDMARKS = 8000
+SEPARATE = 3
+"""Matrices of the states' size that separate states and images need."""
 
 
 class KernelEDMDSpec(CertifiedSpec):
@@ -112,14 +114,14 @@ class KernelEDMDSpec(CertifiedSpec):
         chosen = self.kernel.prepare(X)
         gram = self._gram(X, Y, chosen, generator)
         functions = self._functions(gram, root)
-        q, q_next = combined(gram.before, functions), combined(gram.after, functions)
-        before, after = root * q, root * q_next
+        found = gram.values(functions)
+        before, after = root * found.before, root * found.after
         galerkin = Galerkin.of(before, after, dependent=0.0)
         pairs = galerkin.pairs()
         vectors = times(galerkin.transform, pairs.vectors)
         residuals = pairs.residuals
         if self.residual == "dual":
-            residuals = gram.dual_residuals(pairs.values, vectors, functions, (q, q_next))
+            residuals = gram.dual_residuals(pairs.values, vectors, functions, found)
         order = _by_residual(pairs.values, residuals)
         eigenpairs = Eigenpairs(pairs.values[order], vectors[:, order], residuals[order])
         return KernelDecomposition(
@@ -174,15 +176,20 @@ class KernelEDMDSpec(CertifiedSpec):
         chosen: Mapping[str, Tensor],
         generator: torch.Generator,
     ) -> Gram:
-        """Evaluate the kernel, each matrix once."""
+        """Evaluate the kernel, each matrix once; where images are states again, one matrix for both."""
         index = self.choose(X, chosen, generator)
         is_whole = len(index) == len(X)
+        if is_whole and not self.kernel.is_measured():
+            points, following = distinct_points(X, Y)
+            if len(points) ** 2 < SEPARATE * len(X) ** 2:
+                whole = self.kernel.square(points, chosen)
+                return SharedGram(X, index, whole[: len(X), : len(X)], following, whole)
         Z, FZ = (X, Y) if is_whole else (X[index].contiguous(), Y[index].contiguous())
         square = self.kernel.square(Z, chosen)
         # As transposed views, in which `combined` reads along the rows.
         before = (square if is_whole else self.kernel.gram(Z, X, chosen)).mT
         after = self.kernel.gram(Z, Y, chosen).mT
-        return Gram(Z, index, before, after, square, self.kernel.square(FZ, chosen))
+        return SeparateGram(Z, index, square, before, after, self.kernel.square(FZ, chosen))
 
     def _functions(self, gram: Gram, root: Float[Tensor, "pair 1"]) -> Float[Tensor, "landmark function"]:
         """Return which combinations of k(·, z) are the functions of the map."""
