@@ -22,6 +22,7 @@ from koopcast.koopman.spectrum import eigenpairs
 from koopcast.mapping import MappingSpec
 from koopcast.models import Model
 from koopcast.numerics.galerkin import Galerkin
+from koopcast.numerics.products import gram
 from koopcast.numerics.ridge import Ridge, covariance_factor, reduced_rank_regression, ridge_regression
 from koopcast.spec import Problem
 from koopcast.subsets import SubsetSpec
@@ -227,7 +228,7 @@ def _by_gram(
     states: Float[Tensor, "pair state"], following: Float[Tensor, "pair state"]
 ) -> Float[Tensor, "row twice"] | None:
     """Return R with RᵀR the products of both, or None where the Gram matrix of states is too near to singular."""
-    G = states.mT @ states
+    G = gram(states)
     length = G.diagonal().sqrt()
     if not bool((length > 0).all()):
         return None
@@ -238,7 +239,7 @@ def _by_gram(
     L = torch.linalg.cholesky(scaled)
     B = torch.cholesky_solve((states.mT @ following) / length[:, None], L)
     left = torch.addmm(following, states, B / length[:, None], alpha=-1)
-    products = left.mT @ left
+    products = gram(left)
     sizes = products.diagonal().sqrt().clamp_min(torch.finfo(G.dtype).tiny ** 0.5)
     values, V = torch.linalg.eigh(products / torch.outer(sizes, sizes))
     rest = values.clamp_min(0).sqrt()[:, None] * V.mT * sizes
