@@ -227,7 +227,7 @@ def _compressed(
 def _by_gram(
     states: Float[Tensor, "pair state"], following: Float[Tensor, "pair state"]
 ) -> Float[Tensor, "row twice"] | None:
-    """Return R with RᵀR the products of both, or None where the Gram matrix of states is too near to singular."""
+    """Return R with RᵀR the products of both; None where the Gram matrix of states is too near to singular."""
     G = gram(states)
     length = G.diagonal().sqrt()
     if not bool((length > 0).all()):

@@ -163,7 +163,7 @@ class SharedGram(Gram):
 def distinct_points(
     X: Float[Tensor, "pair coordinate"], Y: Float[Tensor, "pair coordinate"]
 ) -> tuple[Float[Tensor, "point coordinate"], Int[Tensor, " pair"]]:
-    """Return states and those images that are not the next state, and which of these points the images are."""
+    """Return the states and the images that are not the next state, and which of these the images are."""
     is_new = torch.ones(len(Y), dtype=torch.bool)
     is_new[:-1] = (Y[:-1] != X[1:]).any(dim=1)
     following = torch.where(is_new, len(X) - 1 + is_new.cumsum(0), torch.arange(1, len(Y) + 1))

@@ -34,7 +34,7 @@ class PolynomialSpec(DictionarySpec):
         """Return 1 and the monomials of degree two and more."""
         # Each coordinate lies on its own in memory, and so does each product.
         axes = coordinates.mT.contiguous().unbind()
-        monomials = {(index,): axis for index, axis in enumerate(axes)}
+        monomials: dict[tuple[int, ...], Tensor] = {(index,): axis for index, axis in enumerate(axes)}
         for degree in range(2, self.degree + 1):
             for item in combinations_with_replacement(range(len(axes)), degree):
                 monomials[item] = monomials[item[:-1]] * axes[item[-1]]
