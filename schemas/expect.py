@@ -52,6 +52,8 @@ class Vocabulary:
     variables: Sequence[str] = ()
     key: Key = "lead"
     """How a condition names one of them."""
+    of_models: Sequence[str] = ()
+    """Metrics that have one score a subject, at no lead and of no variable."""
 
 
 @dataclass(frozen=True)
@@ -274,6 +276,11 @@ class _Parser:
     def _checked(self, score: Score) -> Score:
         if self.vocabulary is None:
             return score
+        if score.metric in self.vocabulary.of_models and (score.place or score.variable):
+            raise ExpectationError(
+                f"'{score.metric}' is of the model and has one score, at no lead and of no variable; "
+                f"write {score.metric}({score.subject})"
+            )
         self._check_place(score, self.vocabulary)
         if score.variable is not None and score.variable not in self.vocabulary.variables:
             known = hint(score.variable, self.vocabulary.variables, "variables")

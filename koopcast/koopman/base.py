@@ -14,6 +14,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor
 
 from koopcast.grids import FieldsInfo
+from koopcast.koopman.chosen import Chosen
 from koopcast.koopman.spectrum import to_complex
 from koopcast.models import FittedModelSpec, Model
 from koopcast.spec import Problem
@@ -86,6 +87,8 @@ class KoopmanModel(Model):
     dtype = torch.float64
     is_physical = False
     keeps_tensors = False
+    chosen: Chosen | None = None
+    """What was chosen among candidates."""
 
     def __init__(self, info: FieldsInfo, delays: int, tensors: Mapping[str, Tensor]) -> None:
         self.info = info
@@ -117,7 +120,7 @@ class KoopmanModel(Model):
         return dict(self._tensors)
 
     def card(self) -> dict[str, float | int | str]:
-        """Return rank, size of the state, spectral radius, and the figures of the fit."""
+        """Return rank, size of the state, spectral radius, the figures of the fit, and what was chosen."""
         explained, pairs, error = self._tensors["figures"].tolist()
         return {
             "rank": self._tensors["basis"].shape[1],
@@ -127,13 +130,15 @@ class KoopmanModel(Model):
             "explained_variance": explained,
             "relative_one_step_error": error,
             "spectral_radius": float(to_complex(self._tensors["eigenvalues"]).abs().max()),
+            **({} if self.chosen is None else self.chosen.card()),
         }
 
     def diagnostics(self) -> xr.Dataset:
         """Return eigenvalues, their periods and e-folding times in record steps, residuals, and mode fields.
 
         A mode field has the amplitude that the mode had in training (root mean square); its imaginary part
-        is the pattern a quarter of a period before.
+        is the pattern a quarter of a period before. Where there was a choice the errors of candidates
+        stand there too.
         """
         values = to_complex(self._tensors["eigenvalues"]).numpy()
         magnitude, angle = np.abs(values), np.abs(np.angle(values))
@@ -151,7 +156,8 @@ class KoopmanModel(Model):
             name: xr.DataArray(values, dims="mode", attrs={"units": units, "long_name": text})
             for name, (values, units, text) in figures.items()
         }
-        return xr.Dataset({**arrays, **self._mode_fields()})
+        choice = {} if self.chosen is None else {"held_out_error": self.chosen.table()}
+        return xr.Dataset({**arrays, **choice, **self._mode_fields()})
 
     def _normalised(
         self, frames: Float[Tensor, "batch time *space channel"]

@@ -1,18 +1,22 @@
 """What models share that measure the residual of every eigenpair: which pairs forecast, what is certified."""
 
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from pydantic import Field, NonNegativeFloat
 from torch import Tensor
 
 from koopcast.errors import DataError
 from koopcast.koopman.certificates import Certificate, ModulusSpec, PlaneSpec, knee
-from koopcast.koopman.lifted import CoordinatePairs, ProjectedSpec
+from koopcast.koopman.choice import Ahead, ChoosingSpec, Fits
+from koopcast.koopman.lifted import CoordinatePairs
 from koopcast.koopman.measures import AnyMeasure
-from koopcast.koopman.modal import MAX_STORED, Eigenpairs, modal_basis, modal_tensors, pair_tensors
+from koopcast.koopman.modal import MAX_STORED, Eigenpairs, Features, modal_basis, modal_tensors, pair_tensors
+from koopcast.koopman.snapshots import Snapshots
 from koopcast.numerics.galerkin import Galerkin
 
 ANGLES = 361
@@ -33,7 +37,11 @@ class Decomposition:
     eigenpairs: Eigenpairs
 
 
-class CertifiedSpec(ProjectedSpec):
+Decomposer: TypeAlias = Callable[[CoordinatePairs], tuple[Decomposition, Features]]
+"""A decomposition of pairs, and the observables that its vectors combine."""
+
+
+class CertifiedSpec(ChoosingSpec):
     """Options of models that measure the residual of every eigenpair."""
 
     modes: Literal["verified", "all", "knee"] = "verified"
@@ -81,6 +89,57 @@ class CertifiedSpec(ProjectedSpec):
             **self._plane(found.galerkin),
             **self._density(found),
         }
+
+    @abstractmethod
+    def decomposer(
+        self,
+        states: Float[Tensor, "sample state_time coordinate"],
+        is_state: Bool[Tensor, " state_time"],
+        generator: torch.Generator,
+    ) -> Decomposer:
+        """Return how pairs are decomposed; what it takes from all states it takes here."""
+
+    def fits(
+        self,
+        snapshots: Snapshots,
+        states: Float[Tensor, "sample state_time coordinate"],
+        is_state: Bool[Tensor, " state_time"],
+        ridges: Sequence[float],
+        generator: torch.Generator,
+    ) -> Fits:
+        """Return how forecasts are fitted to parts of the states, all penalties after one decomposition."""
+        decomposed, everything = (
+            self.decomposer(states, is_state, generator),
+            torch.ones((), dtype=torch.float64),
+        )
+        plain = {"algorithm": "pairs", "spectral_measure": None}
+        specs = [self.model_copy(update={"ridge": ridge, **plain}) for ridge in ridges]
+
+        def fitted(fit: Bool[Tensor, "sample state_time"]) -> list[Ahead | None]:
+            X, Y = states[:, :-1][fit[:, :-1]], states[:, 1:][fit[:, :-1]]
+            found, features = decomposed(CoordinatePairs(X, Y, snapshots, everything))
+            return [spec.ahead(found, features, states) for spec in specs]
+
+        return fitted
+
+    def ahead(
+        self, found: Decomposition, features: Features, states: Float[Tensor, "sample state_time coordinate"]
+    ) -> Ahead | None:
+        """Return the forecast of components; None where no pair is verified and `modes` asks for those."""
+        try:
+            tensors = self.assembled(found)
+        except DataError:
+            return None
+        encoder, K = tensors["encoder"], tensors["operator"]
+        readout = tensors["components"].mT @ tensors["basis"]
+
+        def forecast(start: Int[Tensor, "start 2"], lead: int) -> Float[Tensor, "start component"]:
+            z = features(states[start[:, 0], start[:, 1]]) @ encoder
+            for _ in range(lead):
+                z = z @ K.mT
+            return z @ readout.mT
+
+        return forecast
 
     def _kept(
         self, residuals: Float[Tensor, " mode"], is_verified: Bool[Tensor, " mode"], certificate: Certificate

@@ -44,6 +44,7 @@ class GEDMDSpec(LiftedSpec):
     order: Literal[2, 4, 6] = 4
     """Order of the differences in the record step: they need `order` + 1 records in a row."""
 
+    takes_subset = False
     reference = "Klus et al. 2020 (gEDMD), with differences of observables instead of a known vector field"
 
     def fit(self, data: FieldData, generator: torch.Generator, subset: SubsetSpec | None = None) -> Model:
@@ -53,7 +54,7 @@ class GEDMDSpec(LiftedSpec):
             DataError: No stretch is long enough, or pairs were to be chosen.
         """
         if subset is not None:
-            raise DataError("gedmd regresses differences, not pairs", "remove `subset`")
+            raise DataError("'gedmd' learns from whole trajectories, not from pairs", "remove `subset`")
         snapshots, explained = self.projected(read_snapshots(data, self), generator)
         states = delayed(snapshots.values, self.delays)
         is_state = snapshots.is_present.unfold(0, self.delays, 1).all(dim=1)

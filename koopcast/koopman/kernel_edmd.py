@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import torch
 import xarray as xr
-from jaxtyping import Complex, Float, Int
+from jaxtyping import Bool, Complex, Float, Int
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 from torch import Tensor
 
@@ -16,10 +16,11 @@ from koopcast.errors import DataError
 from koopcast.fields import FieldData
 from koopcast.grids import FieldsInfo
 from koopcast.kernels import AnyKernel
-from koopcast.koopman.certified import CertifiedSpec, Decomposition
-from koopcast.koopman.gram import Gram, combined
-from koopcast.koopman.lifted import with_prefix, without_prefix
-from koopcast.koopman.modal import Eigenpairs, ModalModel
+from koopcast.koopman.certified import CertifiedSpec, Decomposer, Decomposition
+from koopcast.koopman.choice import JudgedSpec, candidates, faulty_candidates, fit_best, selected, told
+from koopcast.koopman.gram import Gram, SeparateGram, SharedGram, distinct_points
+from koopcast.koopman.lifted import CoordinatePairs, with_prefix, without_prefix
+from koopcast.koopman.modal import Eigenpairs, Features, ModalModel
 from koopcast.koopman.spectrum import times
 from koopcast.mapping import MappingSpec
 from koopcast.models import Model
@@ -31,6 +32,27 @@ from koopcast.spec import Problem
 from koopcast.subsets import SubsetSpec
 
 MAX_LANDMARKS = 8000
+SEPARATE = 3
+"""Matrices of the states' size that separate states and images need."""
+
+
+class KernelChoiceSpec(JudgedSpec):
+    """Candidates for the kernel and what goes with it, and how they are judged."""
+
+    kernels: tuple[AnyKernel, ...] = ()
+    """Kernels to try, each with its parameters; none: the model's own."""
+    functions: tuple[PositiveInt, ...] = ()
+    """Ranks of the map to try; none: the model's own."""
+    regularisations: tuple[NonNegativeFloat, ...] = ()
+    """Shares of the largest eigenvalue to try; none: the model's own."""
+
+    options = {
+        "kernel": "kernels",
+        "rank": "ranks",
+        "functions": "functions",
+        "regularisation": "regularisations",
+        "ridge": "ridges",
+    }
 
 
 class KernelEDMDSpec(CertifiedSpec):
@@ -64,6 +86,9 @@ class KernelEDMDSpec(CertifiedSpec):
     modes: Literal["verified", "all", "knee"] = "all"
     """Pairs in forecasts: all, those within the tolerance, or those before the knee of the sorted
     residuals."""
+    choose: KernelChoiceSpec | None = None
+    """Candidates, chosen by errors on blocks left out; the table of errors stands in the diagnostics. null:
+    the options as they are."""
 
     reference = (
         "Williams, Rowley & Kevrekidis 2015; Kostic et al. 2022 (reduced rank); Meanti et al. 2023 (Nyström);"
@@ -72,14 +97,18 @@ class KernelEDMDSpec(CertifiedSpec):
 
     @model_validator(mode="after")
     def _centers_hold_the_functions(self) -> "KernelEDMDSpec":
-        if self.centers is not None and self.functions > self.centers:
-            raise ValueError(f"functions: {self.functions} are above {self.centers}, the centers; lower them")
-        if self.estimator == "reduced_rank" and self.regularisation == 0:
-            raise ValueError("regularisation: 0 with estimator: reduced_rank; give a penalty like 1e-6")
+        for spec in [self] if self.choose is None else candidates(self, self.choose):
+            if spec.centers is not None and spec.functions > spec.centers:
+                message = f"functions: {spec.functions} are above {spec.centers}, the centers; lower them"
+                raise ValueError(message)
+            if spec.estimator == "reduced_rank" and spec.regularisation == 0:
+                raise ValueError("regularisation: 0 with estimator: reduced_rank; give a penalty like 1e-6")
         return self
 
     def fit(self, data: FieldData, generator: torch.Generator, subset: SubsetSpec | None = None) -> Model:
         """Return the model of the training window."""
+        if self.choose is not None:
+            return fit_best(self, self.choose, data, generator, subset)
         found = self.coordinate_pairs(data, generator, subset)
         root = torch.ones(len(found.X), 1, dtype=torch.float64) if found.root is None else found.root
         root = root / root.square().mean().sqrt()
@@ -112,14 +141,14 @@ class KernelEDMDSpec(CertifiedSpec):
         chosen = self.kernel.prepare(X)
         gram = self._gram(X, Y, chosen, generator)
         functions = self._functions(gram, root)
-        q, q_next = combined(gram.before, functions), combined(gram.after, functions)
-        before, after = root * q, root * q_next
+        found = gram.values(functions)
+        before, after = root * found.before, root * found.after
         galerkin = Galerkin.of(before, after, dependent=0.0)
         pairs = galerkin.pairs()
         vectors = times(galerkin.transform, pairs.vectors)
         residuals = pairs.residuals
         if self.residual == "dual":
-            residuals = gram.dual_residuals(pairs.values, vectors, functions, (q, q_next))
+            residuals = gram.dual_residuals(pairs.values, vectors, functions, found)
         order = _by_residual(pairs.values, residuals)
         eigenpairs = Eigenpairs(pairs.values[order], vectors[:, order], residuals[order])
         return KernelDecomposition(
@@ -130,11 +159,35 @@ class KernelEDMDSpec(CertifiedSpec):
         self, info: FieldsInfo, tensors: Mapping[str, Tensor], mapping: MappingSpec | None = None
     ) -> Model:
         """Return the model that these tensors define."""
-        gram = partial(self.kernel.gram, y=tensors["landmarks"], tensors=without_prefix(tensors))
-        return KernelModel(info, self.delays, dict(tensors), gram)
+        spec = self if self.choose is None else selected(self, self.choose, tensors)
+        gram = partial(spec.kernel.gram, y=tensors["landmarks"], tensors=without_prefix(tensors))
+        return told(KernelModel(info, self.delays, dict(tensors), gram), self, self.choose, tensors)
+
+    def decomposer(
+        self,
+        states: Float[Tensor, "sample state_time coordinate"],
+        is_state: Bool[Tensor, " state_time"],
+        generator: torch.Generator,
+    ) -> Decomposer:
+        """Return how pairs are decomposed in the functions of the kernel; landmarks are among them."""
+
+        def decomposed(pairs: CoordinatePairs) -> tuple[Decomposition, Features]:
+            root = torch.ones_like(pairs.X[:, :1])
+            made = self.decompose(pairs.X, pairs.Y, root, generator)
+
+            def features(x: Float[Tensor, "batch coordinate"]) -> Float[Tensor, "batch function"]:
+                return self.kernel.gram(x, made.landmarks, made.chosen) @ made.functions
+
+            found = Decomposition(pairs, made.before, made.after, root, made.galerkin, made.eigenpairs)
+            return found, features
+
+        return decomposed
 
     def check(self, fields: FieldsInfo) -> Iterator[Problem]:
         """Yield what the shapes alone rule out."""
+        if self.choose is not None:
+            yield from faulty_candidates(self, self.choose, fields)
+            return
         yield from super().check(fields)
         train = fields.parts.get("train", fields.whole)
         num_pairs = train.num_samples * (train.num_times - self.delays)
@@ -147,7 +200,7 @@ class KernelEDMDSpec(CertifiedSpec):
         if (coordinates := self.num_coordinates(fields)) is not None:
             yield from (problem.below("kernel") for problem in self.kernel.faulty_dimension(coordinates))
 
-    def choose(
+    def _chosen_landmarks(
         self, X: Float[Tensor, "pair coordinate"], chosen: Mapping[str, Tensor], generator: torch.Generator
     ) -> Int[Tensor, " landmark"]:
         """Return which states are landmarks.
@@ -174,15 +227,20 @@ class KernelEDMDSpec(CertifiedSpec):
         chosen: Mapping[str, Tensor],
         generator: torch.Generator,
     ) -> Gram:
-        """Evaluate the kernel, each matrix once."""
-        index = self.choose(X, chosen, generator)
+        """Evaluate the kernel, each matrix once; where images are states again, one matrix for both."""
+        index = self._chosen_landmarks(X, chosen, generator)
         is_whole = len(index) == len(X)
+        if is_whole and not self.kernel.is_measured():
+            points, following = distinct_points(X, Y)
+            if len(points) ** 2 < SEPARATE * len(X) ** 2:
+                whole = self.kernel.square(points, chosen)
+                return SharedGram(X, index, whole[: len(X), : len(X)], following, whole)
         Z, FZ = (X, Y) if is_whole else (X[index].contiguous(), Y[index].contiguous())
         square = self.kernel.square(Z, chosen)
         # As transposed views, in which `combined` reads along the rows.
         before = (square if is_whole else self.kernel.gram(Z, X, chosen)).mT
         after = self.kernel.gram(Z, Y, chosen).mT
-        return Gram(Z, index, before, after, square, self.kernel.square(FZ, chosen))
+        return SeparateGram(Z, index, square, before, after, self.kernel.square(FZ, chosen))
 
     def _functions(self, gram: Gram, root: Float[Tensor, "pair 1"]) -> Float[Tensor, "landmark function"]:
         """Return which combinations of k(·, z) are the functions of the map."""

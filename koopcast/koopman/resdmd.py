@@ -1,31 +1,54 @@
 """Residual dynamic mode decomposition: EDMD whose pairs carry their residuals, and pseudospectra."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from jaxtyping import Bool, Float
+from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 from torch import Tensor
 
 from koopcast.errors import DataError
 from koopcast.fields import FieldData
 from koopcast.grids import FieldsInfo
-from koopcast.koopman.certified import CertifiedSpec, Decomposition
+from koopcast.koopman.certified import CertifiedSpec, Decomposer, Decomposition
+from koopcast.koopman.choice import ChoiceSpec, faulty_candidates, fit_best, selected, told
 from koopcast.koopman.dictionaries import AnyDictionary
-from koopcast.koopman.lifted import Lifted, LiftedSpec, observables, with_prefix, without_prefix
-from koopcast.koopman.modal import Eigenpairs, ModalModel
+from koopcast.koopman.lifted import (
+    CoordinatePairs,
+    Lifted,
+    LiftedSpec,
+    observables,
+    with_prefix,
+    without_prefix,
+)
+from koopcast.koopman.modal import Eigenpairs, Features, ModalModel
 from koopcast.koopman.snapshots import delayed, pairs
 from koopcast.mapping import MappingSpec
 from koopcast.models import Model
 from koopcast.numerics.galerkin import DEPENDENT, Galerkin
+from koopcast.spec import Problem
 from koopcast.subsets import SubsetSpec
 
 Quadrature = Literal["uniform", "trapezoid", "gauss_legendre", "given"]
 LEAST_RATIO = 2
 """Pairs per observable below which residuals say nothing: with as many observables as pairs all are 0."""
+
+
+class ResDMDChoiceSpec(ChoiceSpec):
+    """Candidates for dictionary, its leading directions, rank and penalty, and how they are judged."""
+
+    observables: tuple[PositiveInt | None, ...] = ()
+    """Numbers of leading directions to try; none: the model's own."""
+
+    options = {
+        "dictionary": "dictionaries",
+        "rank": "ranks",
+        "observables": "observables",
+        "ridge": "ridges",
+    }
 
 
 class ResDMDSpec(CertifiedSpec, LiftedSpec):
@@ -49,31 +72,76 @@ class ResDMDSpec(CertifiedSpec, LiftedSpec):
     observables: PositiveInt | None = None
     """Leading directions of the dictionary to keep; null: all above `regularisation`."""
 
+    choose: ResDMDChoiceSpec | None = None
+    """Candidates, chosen by errors on blocks left out; the table of errors stands in the diagnostics. null:
+    the options as they are."""
+
     reference = (
         "Colbrook & Townsend 2024 (residual DMD); Colbrook, Mezić & Stepanenko 2024, Limits and powers of "
         "Koopman learning; residuals by a QR factorisation instead of a difference of Gram matrices"
     )
 
+    @model_validator(mode="after")
+    def _choice_judges_alike(self) -> "ResDMDSpec":
+        if self.choose is not None and self.quadrature != "uniform":
+            raise ValueError(f"choose: judges all samples alike; remove quadrature: {self.quadrature}")
+        return self
+
     def fit(self, data: FieldData, generator: torch.Generator, subset: SubsetSpec | None = None) -> Model:
         """Return the model of the training window; projection and dictionary see all its frames."""
+        if self.choose is not None:
+            return fit_best(self, self.choose, data, generator, subset)
         lifted = self.lifted(data, generator, subset)
         if fault := self.faulty_size(lifted.before.shape[1], len(lifted.before)):
             raise DataError(fault)
         root = (self._weights(lifted, data) * len(lifted.before)).sqrt()[:, None]
-        before, after = root * lifted.before, root * lifted.after
-        galerkin = Galerkin.of(before, after, dependent=self.regularisation, most=self.observables)
-        found = galerkin.pairs()
-        vectors = galerkin.transform.to(found.vectors.dtype) @ found.vectors
-        eigenpairs = Eigenpairs(found.values, vectors, found.residuals)
-        tensors = self.assembled(Decomposition(lifted.pairs, before, after, root, galerkin, eigenpairs))
+        tensors = self.assembled(self._decomposition(lifted.pairs, lifted.before, lifted.after, root))
         return self.restore(data.info, tensors | with_prefix(lifted.chosen))
 
     def restore(
         self, info: FieldsInfo, tensors: Mapping[str, Tensor], mapping: MappingSpec | None = None
     ) -> Model:
         """Return the model that these tensors define."""
-        features = partial(observables, self.dictionary, chosen=without_prefix(tensors))
-        return ModalModel(info, self.delays, dict(tensors), features)
+        spec = self if self.choose is None else selected(self, self.choose, tensors)
+        features = partial(observables, spec.dictionary, chosen=without_prefix(tensors))
+        return told(ModalModel(info, self.delays, dict(tensors), features), self, self.choose, tensors)
+
+    def check(self, fields: FieldsInfo) -> Iterator[Problem]:
+        """Yield what the shapes alone rule out, for every candidate."""
+        if self.choose is None:
+            yield from super().check(fields)
+        else:
+            yield from faulty_candidates(self, self.choose, fields)
+
+    def decomposer(
+        self,
+        states: Float[Tensor, "sample state_time coordinate"],
+        is_state: Bool[Tensor, " state_time"],
+        generator: torch.Generator,
+    ) -> Decomposer:
+        """Return how pairs are decomposed in the dictionary."""
+        chosen = self.dictionary.prepare(states[:, is_state].flatten(0, 1), generator)
+        features = partial(observables, self.dictionary, chosen=chosen)
+
+        def decomposed(pairs: CoordinatePairs) -> tuple[Decomposition, Features]:
+            root = torch.ones_like(pairs.X[:, :1])
+            return self._decomposition(pairs, features(pairs.X), features(pairs.Y), root), features
+
+        return decomposed
+
+    def _decomposition(
+        self,
+        pairs: CoordinatePairs,
+        before: Float[Tensor, "pair observable"],
+        after: Float[Tensor, "pair observable"],
+        root: Float[Tensor, "pair 1"],
+    ) -> Decomposition:
+        before, after = root * before, root * after
+        galerkin = Galerkin.of(before, after, dependent=self.regularisation, most=self.observables)
+        found = galerkin.pairs()
+        vectors = galerkin.transform.to(found.vectors.dtype) @ found.vectors
+        eigenpairs = Eigenpairs(found.values, vectors, found.residuals)
+        return Decomposition(pairs, before, after, root, galerkin, eigenpairs)
 
     def faulty_size(self, size: int, num_pairs: int) -> str | None:
         """Refuse dictionaries that fit the pairs by their number."""

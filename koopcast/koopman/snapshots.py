@@ -54,7 +54,8 @@ def read_snapshots(data: FieldData, spec: LatentSpec) -> Snapshots:
     cells, is_present = usable(data)
     frames = data.tensor(dtype=torch.float64)
     background = _mean_where_valid(frames, data.valid())
-    values = frames[:, :, cells].flatten(2)
+    # `frames` are a copy of the data, and serve as they are where all cells take part.
+    values = frames.flatten(2) if bool(cells.all()) else frames[:, :, cells].flatten(2)
     lowest, highest = values.aminmax()
     offset = background[cells].flatten() if spec.center else torch.zeros_like(values[0, 0])
     # Where all times are present nothing is copied.

@@ -23,8 +23,8 @@ def eigenpairs(
     at hand.
     """
     values, V = torch.linalg.eig(K) if known is None else known
-    order = sorted(range(len(values)), key=lambda i: (-float(values[i].abs()), -float(values[i].imag)))
-    order = order[:NUM_STORED]
+    numbers = values.tolist()
+    order = sorted(range(len(numbers)), key=lambda i: (-abs(numbers[i]), -numbers[i].imag))[:NUM_STORED]
     # The pseudo-inverse also serves maps without a full set of eigenvectors (delays of a nilpotent map).
     W = torch.linalg.pinv(V)[order]
     values, V = values[order], V[:, order]

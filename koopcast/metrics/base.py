@@ -79,6 +79,11 @@ class MetricSpec(MethodSpec):
     sense: ClassVar[Sense] = "lower"
     """Which way is better: lower, higher, or nearer to `perfect`."""
 
+    @property
+    def is_of_model(self) -> bool:
+        """Whether it reads the model alone: a table then has one value, at no lead and of no variable."""
+        return self.needs_card is not None or self.needs_spectrum
+
     @abstractmethod
     def score(self, pair: Verification) -> Score:
         """Return the score of one variable of one subject; masked cells (NaN in truth) carry no weight.

@@ -12,7 +12,7 @@ class ModeResidualSpec(MetricSpec):
     """Relative residual, in training, of the mode whose frequency is nearest to that of a known period.
 
     It is ‖g(z') - λ g(z)‖ / ‖g(z)‖ over the pairs of states z, z', with g the eigenfunction of λ.
-    Of models with a spectrum alone; the same at every lead.
+    Of models with a spectrum alone; one value, at no lead.
     """
 
     kind: Literal["mode_residual"] = "mode_residual"

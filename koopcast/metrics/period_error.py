@@ -11,7 +11,7 @@ from koopcast.metrics.spectra import nearest_mode, of_model, periods
 class PeriodErrorSpec(MetricSpec):
     """Distance between a known period and that of the model's mode with the nearest frequency.
 
-    Of models with a spectrum alone; the same at every lead.
+    Of models with a spectrum alone; one value, at no lead.
     """
 
     kind: Literal["period_error"] = "period_error"

@@ -93,7 +93,9 @@ class ScoreTable:
 
 
 def forecast_tables(table: pd.DataFrame, clock: Clock) -> list[ScoreTable]:
-    """Return one table for each metric and variable of the forecasts: leads across."""
+    """Return one table for each metric and variable of the forecasts: leads across; and one for what is
+    read off the models: metrics across.
+    """
     tables = []
     rows = without_components(table[table["lead"].notna()])
     for _, own in rows.groupby(["metric", "variable"], sort=False):
@@ -107,6 +109,9 @@ def forecast_tables(table: pd.DataFrame, clock: Clock) -> list[ScoreTable]:
             f"{metric_title(str(first['metric']))} of {readable(str(first['variable']))}", units
         )
         tables.append(_table(sentence(title), sense, clock.axis_label("lead"), columns, own, "at {label}"))
+    models = table[table["pairs"] == "model"]
+    if tables and len(models):
+        tables.append(_table("Models", "", "subject", _metrics(models), models, "in {label}"))
     return tables
 
 
@@ -123,14 +128,19 @@ def map_tables(table: pd.DataFrame) -> list[ScoreTable]:
 def _tables(table: pd.DataFrame, pairs: str, title: str) -> list[ScoreTable]:
     tables = []
     whole = without_components(table[table["pairs"] == pairs])
+    models = table[(table["pairs"] == "model") & (table["role"] == pairs)]
     for variable, own in whole.groupby("variable", sort=False):
-        columns = [
-            _column(rows, metric_title(str(metric)), metric_title(str(metric)))
-            for metric, rows in own.groupby("metric", sort=False)
-        ]
-        heading = f"{title}: {readable(str(variable))}"
-        tables.append(_table(heading, "", "subject", columns, own, "in {label}"))
+        heading, rows = f"{title}: {readable(str(variable))}", pd.concat([own, models])
+        tables.append(_table(heading, "", "subject", _metrics(rows), rows, "in {label}"))
     return tables
+
+
+def _metrics(table: pd.DataFrame) -> list[Column]:
+    """Return a column for each metric."""
+    return [
+        _column(rows, metric_title(str(metric)), metric_title(str(metric)))
+        for metric, rows in table.groupby("metric", sort=False)
+    ]
 
 
 def without_components(table: pd.DataFrame) -> pd.DataFrame:

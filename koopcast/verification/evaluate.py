@@ -27,8 +27,9 @@ class Evaluation:
 
     table: pd.DataFrame
     """One row a score: metric, subject, role (`forecast`, `analysis`, `background`, `baseline`, `map`),
-    pairs (`forecast`, `analysis` or `map`: the records it was scored on), variable, lead (missing: all),
-    value, units, sense, perfect, cases (fields verified)."""
+    pairs (`forecast`, `analysis` or `map`: the records it was scored on; `model`: it reads the model alone,
+    without variable, lead and cases), variable, lead (missing: all), value, units, sense, perfect, cases
+    (fields verified)."""
     curves: xr.Dataset
     """One variable a metric that has curves, dims `(subject, variable, [source,] lead, wavenumber |
     rank)`."""

@@ -84,14 +84,13 @@ class Sheet:
 
     def add(self, setting: Setting, subject: Subject, role: str, *, leads: bool, pooled: bool) -> None:
         """Score one subject by every metric that applies: row by row of `leads`, and `pooled` over them."""
-        for variable, pair in setting.verifications(subject):
+        fields = {name: metric for name, metric in self.metrics.items() if not metric.is_of_model}
+        for place, (variable, pair) in enumerate(setting.verifications(subject)):
             sound, cases = _sound_leads(pair), _cases(pair)
-            for name, metric in self.metrics.items():
+            if place == 0:
+                self.rows += self._of_model(pair, subject, role)
+            for name, metric in fields.items():
                 if metric.needs_members and pair.members is None:
-                    continue
-                if metric.needs_card is not None and metric.needs_card not in pair.card:
-                    continue
-                if metric.needs_spectrum and pair.spectrum is None:
                     continue
                 score = metric.score(_at(pair, sound)) if sound else None
                 pairs = "map" if role == "map" else "forecast" if leads else "analysis"
@@ -100,6 +99,16 @@ class Sheet:
                 self.rows += [*(scored.by_lead() if leads else ()), *(scored.over_all() if pooled else ())]
                 if score is not None and score.curve is not None:
                     self.curves.setdefault(name, {}).setdefault((subject.name, variable), score.curve)
+
+    def _of_model(self, pair: Verification, subject: Subject, role: str) -> Iterator[tuple[object, ...]]:
+        """Yield the row of each metric that reads the model, where it holds what that needs."""
+        for name, metric in self.metrics.items():
+            has_card = metric.needs_card is None or metric.needs_card in pair.card
+            has_spectrum = not metric.needs_spectrum or pair.spectrum is not None
+            if metric.is_of_model and has_card and has_spectrum:
+                score = metric.score(pair)
+                head = (name, subject.name, role, "model", None, None)
+                yield (*head, score.pooled, score.units, metric.sense, metric.perfect, None)
 
     def table(self) -> pd.DataFrame:
         """Return the rows; `lead` is missing where a value is over all leads or analysis times."""

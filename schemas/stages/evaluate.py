@@ -62,7 +62,9 @@ class EvaluateStep(GatedStep):
                 subjects[f"{ref.label}.{name}"] = subjects[ref.label]
             if is_analysis:
                 subjects[f"{ref.label}.{BACKGROUND}"] = ()
-        return Vocabulary(tuple(metric.kind for metric in self.metrics), subjects, variables)
+        of_models = tuple(metric.kind for metric in self.metrics if metric.is_of_model)
+        metrics = tuple(metric.kind for metric in self.metrics)
+        return Vocabulary(metrics, subjects, variables, of_models=of_models)
 
     def rules(self, inputs: Inputs) -> Iterator[Problem]:
         """Refuse subjects, leads, metrics and conditions that cannot be scored."""

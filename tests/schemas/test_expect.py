@@ -143,3 +143,11 @@ def test_arithmetic_is_that_of_numbers(pair: tuple[str, float]) -> None:
     text, value = pair
     found = parse(f"{text} < 1").outcome({}).value
     assert found == pytest.approx(value, nan_ok=True)
+
+
+@pytest.mark.parametrize("place", ["lead=3", "variable=ice"])
+def test_a_metric_of_the_model_has_one_score(place: str) -> None:
+    words = Vocabulary(("period_error",), {"model": (1, 3)}, ("ice",), of_models=("period_error",))
+    assert parse("period_error(model) < 1", words).outcome({"period_error": {"model": {"all": 0.5}}}).holds
+    with pytest.raises(ExpectationError, match=r"has one score.*write period_error\(model\)"):
+        parse(f"period_error(model, {place}) < 1", words)

@@ -47,7 +47,7 @@ def test_a_subset_that_cannot_be_is_refused_with_its_place(
     assert words in fault
 
 
-@pytest.mark.parametrize("kind", ["opt_dmd", "mr_dmd"])
+@pytest.mark.parametrize("kind", ["opt_dmd", "mr_dmd", "gedmd"])
 def test_a_model_of_whole_trajectories_takes_no_subset(tmp_path: Path, kind: str) -> None:
     (fault,) = loaded(tmp_path, FITTED, f"model: {{kind: {kind}, rank: 8}}\n    subset: {{count: 50}}\n")
     assert fault.partition(": ")[0] == "14:5  steps.dynamics.subset"

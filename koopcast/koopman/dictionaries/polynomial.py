@@ -32,19 +32,14 @@ class PolynomialSpec(DictionarySpec):
         self, coordinates: Float[Tensor, "batch coordinate"], tensors: Mapping[str, Tensor]
     ) -> Float[Tensor, "batch observable"]:
         """Return 1 and the monomials of degree two and more."""
-        count = coordinates.shape[1]
-        columns = [torch.ones_like(coordinates[:, :1])]
-        place: dict[tuple[int, ...], int] = {(index,): index for index in range(count)}
-        monomials = coordinates
+        # Each coordinate lies on its own in memory, and so does each product.
+        axes = coordinates.mT.contiguous().unbind()
+        monomials: dict[tuple[int, ...], Tensor] = {(index,): axis for index, axis in enumerate(axes)}
         for degree in range(2, self.degree + 1):
-            # Each monomial is one of a degree less times its last factor.
-            factors = list(combinations_with_replacement(range(count), degree))
-            shorter = torch.tensor([place[item[:-1]] for item in factors])
-            last = torch.tensor([item[-1] for item in factors])
-            monomials = monomials.index_select(1, shorter) * coordinates.index_select(1, last)
-            place = {item: index for index, item in enumerate(factors)}
-            columns.append(monomials)
-        return torch.cat(columns, dim=1)
+            for item in combinations_with_replacement(range(len(axes)), degree):
+                monomials[item] = monomials[item[:-1]] * axes[item[-1]]
+        higher = list(monomials.values())[len(axes) :]
+        return torch.stack([torch.ones_like(axes[0]), *higher]).mT
 
     def num_observables(self, num_coordinates: int) -> int:
         """Return the number of monomials but for the coordinates."""

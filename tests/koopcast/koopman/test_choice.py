@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from koopcast.errors import DataError
 from koopcast.fields import FieldData
-from koopcast.koopman import EDMDSpec
+from koopcast.koopman import EDMDSpec, KernelEDMDSpec, ResDMDSpec
+from koopcast.koopman.dictionaries import PolynomialSpec
 
 MakeFields = Callable[..., FieldData]
 RNG = np.random.default_rng(7)
@@ -90,3 +91,71 @@ def test_a_choice_that_cannot_be_made_is_refused(make_fields: MakeFields, genera
     assert [(problem.path, problem.message[:14]) for problem in problems] == [
         (("choose", "ranks"), "50 is above 3,")
     ]
+
+
+def test_an_error_by_hand_is_that_of_resdmd_with_all_its_pairs(
+    make_fields: MakeFields, generator: torch.Generator
+) -> None:
+    # All eigenfunctions of a linear dictionary span what least squares does: the forecasts are the same.
+    values = RNG.normal(size=(4, 12, 2)).cumsum(axis=1)
+    shared = {"coordinates": "values", "center": False, "weights": "none", "ridge": 0.0}
+    choice = {"folds": 2, "lead": 2}
+    plain = EDMDSpec(**shared, choose=choice).fit(make_fields(values), generator)
+    residual = ResDMDSpec(**shared, dictionary="linear", modes="all", choose=choice)
+    found = residual.fit(make_fields(values), generator).card()["held_out_error"]
+    assert found == pytest.approx(plain.card()["held_out_error"], rel=1e-8)
+
+
+def test_resdmd_takes_the_dictionary_that_closes_and_no_candidate_without_a_verified_pair(
+    make_fields: MakeFields, generator: torch.Generator
+) -> None:
+    fields = make_fields(_slow_manifold(30, 8, 1e-4))
+    choice = {"dictionaries": ["linear", "polynomial"], "observables": [1, None], "ridges": [1e-8, 1.0]}
+    spec = ResDMDSpec(coordinates="values", center=False, tolerance=0.02, choose=choice)
+    model = spec.fit(fields, generator)
+    card = model.card()
+    assert (card["chosen_dictionary"], card["chosen_observables"]) == ("polynomial", "None")
+    assert card["chosen_ridge"] == 1e-8
+    table = model.diagnostics()["held_out_error"]
+    assert table.dims == ("dictionary", "rank", "observables", "ridge")
+    # One direction alone has no pair within the tolerance.
+    assert np.isinf(table.sel(observables="1").values).all()
+    plain = spec.model_copy(update={"choose": None, "dictionary": PolynomialSpec(), "ridge": 1e-8})
+    assert torch.equal(plain.fit(fields, generator).tensors()["operator"], model.tensors()["operator"])
+    again = spec.restore(fields.info, model.tensors())
+    frames = torch.from_numpy(fields.dataset["u0"].values[:3, :1, :, None])
+    assert torch.equal(again.forecast(frames, [2]), model.forecast(frames, [2]))
+    with pytest.raises(DataError, match="no candidate can forecast every block"):
+        ResDMDSpec(coordinates="values", center=False, tolerance=1e-9, dictionary="linear", choose={}).fit(
+            fields, generator
+        )
+
+
+def test_kernel_edmd_takes_width_and_rank_that_forecast_best(
+    make_fields: MakeFields, generator: torch.Generator
+) -> None:
+    angle = np.random.default_rng(2).uniform(0, 2 * np.pi, size=(60, 1)) + 0.7 * np.arange(3)
+    fields = make_fields(np.stack([np.cos(angle), np.sin(angle)], axis=2))
+    kernels = [{"kind": "gaussian", "width": width} for width in (0.01, 1.0)]
+    choice = {"kernels": kernels, "functions": [1, 9], "ridges": [1e-10], "lead": 2}
+    model = KernelEDMDSpec(coordinates="values", center=False, choose=choice).fit(fields, generator)
+    card = model.card()
+    assert card["chosen_functions"] == "9"
+    errors = model.diagnostics()["held_out_error"].squeeze()
+    assert errors.dims == ("kernel", "functions")
+    # Too narrow to reach from one sample to the next nothing is forecast; the other is a rotation.
+    assert errors.values[1, 1] == errors.values.min() < 1e-3
+    assert errors.values[0].min() > 0.5
+    assert float(model.tensors()["choice"][0]) == 1
+
+
+def test_candidates_that_cannot_be_are_refused_before_the_fit(make_fields: MakeFields) -> None:
+    with pytest.raises(ValidationError, match="functions: 40 are above 20, the centers"):
+        KernelEDMDSpec(centers=20, functions=4, choose={"functions": [4, 40]})
+    with pytest.raises(ValidationError, match="judges all samples alike; remove quadrature: trapezoid"):
+        ResDMDSpec(quadrature="trapezoid", choose={})
+    info = make_fields(RNG.normal(size=(1, 12, 3))).shape_info
+    spec = ResDMDSpec(coordinates="values", choose={"dictionaries": ["linear", {"kind": "polynomial"}]})
+    ((place, words),) = [(problem.path, problem.message) for problem in spec.check(info)]
+    assert place == ("choose", "dictionaries")
+    assert words.startswith("10 observables need 20 training pairs")

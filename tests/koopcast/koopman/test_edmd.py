@@ -9,6 +9,7 @@ from koopcast.errors import DataError
 from koopcast.fields import FieldData
 from koopcast.koopman import EDMDSpec
 from koopcast.koopman.dictionaries import AnyDictionary, PolynomialSpec, RBFSpec
+from koopcast.koopman.edmd import _by_gram, _compressed
 from koopcast.numerics.ridge import ridge_regression
 
 MakeFields = Callable[..., FieldData]
@@ -243,3 +244,25 @@ def test_a_map_of_limited_rank_is_the_best_of_that_rank(
 def test_a_constraint_and_a_limit_of_rank_exclude_one_another() -> None:
     with pytest.raises(ValidationError, match="map_rank: 2 with constraint: stable; remove one"):
         EDMDSpec(map_rank=2, constraint="stable")
+
+
+@pytest.mark.parametrize("spread", [1.0, 1e-6])
+def test_compressed_rows_have_the_products_of_all_rows(generator: torch.Generator, spread: float) -> None:
+    # Close to one another, columns are too dependent for their Gram matrix, and QR takes over.
+    common = torch.randn(400, 1, dtype=torch.float64, generator=generator)
+    states = common + spread * torch.randn(400, 5, dtype=torch.float64, generator=generator)
+    states[:, 0] = 1
+    K = torch.randn(5, 5, dtype=torch.float64, generator=generator)
+    following = states @ K + 1e-9 * torch.randn(400, 5, dtype=torch.float64, generator=generator)
+    following[:, 0] = 1
+    assert (_by_gram(states, following) is None) == (spread < 1)
+    fewer, fewer_following = _compressed(states, following)
+    assert len(fewer) == 10
+    whole, rows = torch.cat([states, following], dim=1), torch.cat([fewer, fewer_following], dim=1)
+    assert torch.allclose(rows.mT @ rows / 10, whole.mT @ whole / 400, rtol=1e-12)
+    # What a fit leaves is kept to its own digits, far below the rounding of products of the whole.
+    noise = following - states @ torch.linalg.lstsq(states, following).solution
+    left = fewer_following - fewer @ torch.linalg.lstsq(fewer, fewer_following).solution
+    squares = noise.square().mean(dim=0)
+    assert torch.allclose(left.square().mean(dim=0)[1:], squares[1:], rtol=1e-4)
+    assert float(left[:, 0].abs().max()) < 1e-13

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from koopcast.errors import DataError
 from koopcast.fields import FieldData
 from koopcast.koopman import EDMDSpec, KernelEDMDSpec
+from koopcast.koopman.gram import distinct_points
 from koopcast.models import Model
 
 MakeFields = Callable[..., FieldData]
@@ -52,6 +53,25 @@ def test_the_polynomial_kernel_is_edmd_with_all_monomials(
     assert np.allclose(_sorted(_values(model)), _sorted(_values(plain)), atol=1e-7)
     frames = torch.from_numpy(_curve())[:, :1, :, None]
     assert torch.allclose(model.forecast(frames, [1]), plain.forecast(frames, [1]), atol=1e-6)
+
+
+@pytest.mark.parametrize("estimator", ["projected", "reduced_rank"])
+def test_pairs_of_trajectories_and_pairs_without_order_are_decomposed_alike(
+    generator: torch.Generator, estimator: str
+) -> None:
+    states = torch.from_numpy(_curve(samples=5, times=12))
+    X, Y, one = states[:, :-1].flatten(0, 1), states[:, 1:].flatten(0, 1), torch.ones(55, 1).double()
+    points, following = distinct_points(X, Y)
+    assert len(points) == 60
+    assert torch.equal(points[following], Y)
+    spec = KernelEDMDSpec(functions=6, estimator=estimator, regularisation=1e-8)
+    mixed = torch.randperm(55, generator=generator)
+    # Out of order no image is the next state: all matrices are evaluated on their own.
+    assert len(distinct_points(X[mixed], Y[mixed])[0]) > 100
+    shared = spec.decompose(X, Y, one, generator).eigenpairs
+    separate = spec.decompose(X[mixed], Y[mixed], one, generator).eigenpairs
+    assert torch.allclose(shared.values, separate.values, atol=1e-8)
+    assert torch.allclose(shared.residuals, separate.residuals, atol=1e-6)
 
 
 @pytest.mark.parametrize("estimator", ["projected", "reduced_rank"])

@@ -5,7 +5,7 @@ import pytest
 
 from koopcast.grids import TimeAxis
 from koopcast.report.clock import Clock
-from koopcast.report.tables import Column, analysis_tables, forecast_tables, number
+from koopcast.report.tables import Column, analysis_tables, forecast_tables, map_tables, number
 from koopcast.verification.table import COLUMNS
 
 CLOCK = Clock.of(TimeAxis(54, "P1M", "", "standard"))
@@ -116,3 +116,17 @@ def test_numbers_have_three_figures(value, text):
 )
 def test_leads_are_told_in_the_units_of_the_record_step(axis, lead, text):
     assert Clock.of(axis).text(lead) == text
+
+
+def test_what_is_read_off_models_stands_once_beside_forecasts_and_with_each_output_of_maps():
+    period = ("period_error", "model", "forecast", "model", None, None, 0.02, "month", "lower", 0.0, None)
+    *_, models = forecast_tables(pd.concat([FORECASTS, table(period)]), CLOCK)
+    assert [head.label for head in models.columns] == ["period error (month)"]
+    assert [(line.subject, [cell.text for cell in line.cells]) for line in models.rows] == [
+        ("model", ["0.0200"])
+    ]
+    size = ("parameters", "fno", "map", "model", None, None, 800.0, "1", "lower", 0.0, None)
+    maps = table(row("rmse", "fno", "map", "map", None, 0.5), size)
+    (only,) = map_tables(maps)
+    assert [cell.text for cell in only.rows[0].cells] == ["0.500", "800"]
+    assert forecast_tables(maps, CLOCK) == []

@@ -12,10 +12,12 @@ from koopcast.dynamics import Dynamics
 from koopcast.errors import EmptySelection, ShapeMismatch
 from koopcast.fields import FieldData
 from koopcast.grids import Axis, FieldsInfo, TimeAxis, Window
+from koopcast.koopman import DMDSpec
 from koopcast.metrics import (
     ACCSpec,
     CRPSSpec,
     EnergySpectrumSpec,
+    PeriodErrorSpec,
     RankHistogramSpec,
     RMSESpec,
     SpreadSkillSpec,
@@ -243,3 +245,21 @@ def test_torch_results_leave_no_graph():
     data = fields().part("test")
     model = Scale(data.info, torch.nn.Parameter(torch.tensor(0.5)))
     assert math.isfinite(value(evaluate({"model": model}, data, [], [1], [RMSESpec()]), "rmse", "model"))
+
+
+def test_what_is_read_off_a_model_is_one_row_at_no_lead_and_of_no_variable():
+    data = fields(("u", "v"), ("K", "m"))
+    models = {
+        "dmd": DMDSpec(rank=4).fit(data.part("train"), torch.Generator().manual_seed(0)),
+        "scale": Scale(data.info, 0.9),
+    }
+    metrics = [RMSESpec(), PeriodErrorSpec(period=5)]
+    found = evaluate(models, data.part("test"), [PersistenceSpec()], [1, 3], metrics)
+    (row,) = found.table[found.table["metric"] == "period_error"].to_dict("records")
+    assert (row["subject"], row["role"], row["pairs"], row["units"]) == ("dmd", "forecast", "model", "step")
+    assert pd.isna(row["variable"])
+    assert pd.isna(row["lead"])
+    periods = models["dmd"].diagnostics()["period"].values
+    nearest = np.abs(1 / np.nan_to_num(periods, nan=np.inf) - 1 / 5).argmin()
+    assert found.scores()["period_error"] == {"dmd": {"all": pytest.approx(abs(periods[nearest] - 5))}}
+    assert {"rmse[u]", "rmse[v]"} <= set(found.scores())
