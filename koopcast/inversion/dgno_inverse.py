@@ -35,7 +35,7 @@ class DGNOInverseSpec(InversionSpec):
     """Weight of the equation's residuals."""
     prior_weight: NonNegativeFloat = 0.01
     """Weight of the prior, ½ (β - β̄)ᵀ C⁻¹ (β - β̄)."""
-    iterations: PositiveInt = 300
+    iterations: PositiveInt = 500
     """Steps of Adam."""
     learning_rate: PositiveFloat = 1e-2
     """At the start; halved after each tenth."""

@@ -1,7 +1,7 @@
 """Attention as an integral over the domain."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -10,9 +10,17 @@ from torch import Tensor, nn
 from koopcast.layers.domain_normalisation import DomainNormalisation
 from koopcast.layers.pointwise import Linear
 from koopcast.layers.quadrature import quadrature
-from koopcast.layers.rotary import rotated
+from koopcast.layers.rotary import rotated, rotated_at
 
 Form = Literal["softmax", "galerkin"]
+
+
+class Asked(NamedTuple):
+    """Places where an integral is asked for, and features of them that the queries are made of."""
+
+    features: Float[Tensor, "batch point channel"]
+    places: Float[Tensor, "point axis"]
+    """Coordinates from 0 to 1 along each axis."""
 
 
 class IntegralAttention(nn.Module):
@@ -54,30 +62,39 @@ class IntegralAttention(nn.Module):
             DomainNormalisation(inner, inner, periodic) for _ in range(2) if form == "galerkin"
         )
 
-    def forward(self, x: Float[Tensor, "batch *space channel"]) -> Float[Tensor, "batch *space channel"]:
-        """Return the integral at the points of `x`."""
+    def forward(
+        self, x: Float[Tensor, "batch *space channel"], asked: Asked | None = None
+    ) -> Float[Tensor, "batch *point channel"]:
+        """Return the integral over the grid of `x`, at its points or where it is asked for."""
         shape = x.shape[1:-1]
-        q, k, v = self.query(x), self.key(x), self.value(x)
+        source = x if asked is None else asked.features
+        q, k, v = self.query(source), self.key(x), self.value(x)
         if self.form == "galerkin":
             k, v = self.norms[0](k), self.norms[1](v)
         q, k, v = (self._heads(part) for part in (q, k, v))
         if self.rotary:
-            q, k = rotated(q, shape, self.periodic), rotated(k, shape, self.periodic)
+            k = rotated(k, shape, self.periodic)
+            q = (
+                rotated(q, shape, self.periodic)
+                if asked is None
+                else rotated_at(q, asked.places, self.periodic)
+            )
         weights = quadrature(shape, self.periodic, dtype=x.dtype, device=x.device).flatten()
         z = self._softmax(q, k, v, weights) if self.form == "softmax" else q @ ((k.mT * weights) @ v)
-        result: Tensor = self.out(z.movedim(1, 2).reshape(*x.shape[:-1], -1))
+        result: Tensor = self.out(z.movedim(1, 2).reshape(*source.shape[:-1], -1))
         return result
 
     def _heads(self, x: Float[Tensor, "batch *space channel"]) -> Float[Tensor, "batch head point each"]:
-        return x.reshape(len(x), -1, self.heads, x.shape[-1] // self.heads).movedim(2, 1)
+        heads: Tensor = x.flatten(1, -2).unflatten(-1, (self.heads, -1)).movedim(2, 1)
+        return heads
 
     def _softmax(
         self,
-        q: Float[Tensor, "batch head point each"],
+        q: Float[Tensor, "batch head asked each"],
         k: Float[Tensor, "batch head point each"],
         v: Float[Tensor, "batch head point each"],
         weights: Float[Tensor, " point"],
-    ) -> Float[Tensor, "batch head point each"]:
+    ) -> Float[Tensor, "batch head asked each"]:
         """Return the mean of v under w e^{q·k}, written as e^{q·k + log w}; equal weights drop out."""
-        mask = None if all(self.periodic) else weights.log().expand(1, 1, len(weights), -1)
+        mask = None if all(self.periodic) else weights.log().expand(1, 1, q.shape[-2], -1)
         return nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)

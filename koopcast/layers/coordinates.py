@@ -41,11 +41,20 @@ def angles(
 ) -> Float[Tensor, "*space feature"]:
     """Return θ = 2π m x on periodic axes and π m x on closed ones, axis by axis, for the waves m."""
     grid = grid_positions(shape, periodic, dtype=torch.float64, device=torch.device("cpu"))
-    turns = grid.new_tensor([2 * math.pi if is_periodic else math.pi for is_periodic in periodic])
-    return ((grid * turns)[..., None] * grid.new_tensor(list(waves))).flatten(-2)
+    return angles_at(grid, periodic, waves)
+
+
+def angles_at(
+    places: Float[Tensor, "*place axis"], periodic: Sequence[bool], waves: Sequence[int]
+) -> Float[Tensor, "*place feature"]:
+    """Return the same at any places, whose coordinates go from 0 to 1 along each axis."""
+    turns = [2 * math.pi if is_periodic else math.pi for is_periodic in periodic]
+    rates = torch.tensor(turns, dtype=places.dtype, device=places.device)
+    m = torch.tensor(list(waves), dtype=places.dtype, device=places.device)
+    return ((places * rates)[..., None] * m).flatten(-2)
 
 
 def _joined(
     x: Float[Tensor, "batch *space channel"], features: Float[Tensor, "*space feature"]
 ) -> Float[Tensor, "batch *space more"]:
-    return torch.cat([x, features.expand(len(x), *features.shape)], dim=-1)
+    return torch.cat([x, features.expand(x.shape[0], *features.shape)], dim=-1)

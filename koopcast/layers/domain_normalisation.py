@@ -45,5 +45,5 @@ class DomainNormalisation(nn.Module):
         """Return the mean over the channels of each group, at each channel."""
         if self.groups == values.shape[-1]:
             return values
-        grouped = values.reshape(len(values), self.groups, -1)
+        grouped: Tensor = values.unflatten(-1, (self.groups, -1))
         return grouped.mean(-1, keepdim=True).expand_as(grouped).flatten(-2)

@@ -1,5 +1,7 @@
 """Fixed matrices along one axis of a field."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -10,7 +12,7 @@ def along_axis(
 ) -> Float[Tensor, "*result"]:
     """Return the field with `matrix` applied along dim `axis`."""
     before, after = field.shape[:axis], field.shape[axis + 1 :]
-    rows = field.reshape(before.numel(), field.shape[axis], after.numel())
+    rows = field.reshape(math.prod(before), field.shape[axis], math.prod(after))
     return torch.matmul(matrix, rows).reshape(*before, len(matrix), *after)
 
 

@@ -36,7 +36,7 @@ class QueriedNetwork(nn.Module):
         """Return the output at any points of the domain, and any times.
 
         Args:
-            x: Input fields on the grid of the training.
+            x: Input fields, on the grid of the training where the network knows that grid alone.
             points: Coordinates in units of the domain: 0 to 1 along each axis.
             times: In units of the time of the last output frame; default: those of the frames.
 

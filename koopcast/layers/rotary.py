@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from koopcast.layers.coordinates import angles
+from koopcast.layers.coordinates import angles, angles_at
 from koopcast.layers.matrices import stored
 
 HIGHEST_WAVE = 8
@@ -24,7 +24,22 @@ def rotated(
     π m x on closed ones, with waves m from 1 to 8.
     """
     pairs = x.shape[-1] // (2 * len(shape))
-    cos, sin = _turns(tuple(shape), tuple(periodic), pairs, x.dtype, x.device)
+    return _turned(x, *_turns(tuple(shape), tuple(periodic), pairs, x.dtype, x.device))
+
+
+def rotated_at(
+    x: Float[Tensor, "batch head point each"], places: Float[Tensor, "point axis"], periodic: Sequence[bool]
+) -> Float[Tensor, "batch head point each"]:
+    """Return the same at any places, whose coordinates go from 0 to 1 along each axis."""
+    theta = angles_at(places, periodic, _waves(x.shape[-1] // (2 * places.shape[-1])))
+    return _turned(x, theta.cos(), theta.sin())
+
+
+def _turned(
+    x: Float[Tensor, "batch head point each"],
+    cos: Float[Tensor, "point pair"],
+    sin: Float[Tensor, "point pair"],
+) -> Float[Tensor, "batch head point each"]:
     a, b, rest = x.split([cos.shape[-1], cos.shape[-1], x.shape[-1] - 2 * cos.shape[-1]], dim=-1)
     return torch.cat([a * cos - b * sin, a * sin + b * cos, rest], dim=-1)
 
@@ -34,6 +49,9 @@ def _turns(
     shape: tuple[int, ...], periodic: tuple[bool, ...], pairs: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """Return cos θ and sin θ, (point, axis and pair)."""
-    chosen = [round(HIGHEST_WAVE ** (pair / max(1, pairs - 1))) for pair in range(pairs)]
-    theta = angles(shape, periodic, chosen).flatten(0, -2)
+    theta = angles(shape, periodic, _waves(pairs)).flatten(0, -2)
     return stored(theta.cos(), dtype, device), stored(theta.sin(), dtype, device)
+
+
+def _waves(pairs: int) -> list[int]:
+    return [round(HIGHEST_WAVE ** (pair / max(1, pairs - 1))) for pair in range(pairs)]

@@ -67,7 +67,8 @@ def _size(shape: Sequence[int]) -> str:
 
 
 class Coordinates(nn.Module):
-    """Features of coordinates y in [0, 1]: 2y - 1, or with Fourier features its waves as well.
+    """Features of coordinates y in [0, 1]: 2y - 1, or with Fourier features its waves as well; y itself where
+    there are to be none.
 
     `fourier` adds cos 2πky and sin 2πky for k = 1..frequencies of each coordinate; on a periodic axis they
     stand in place of 2y - 1, which would jump where the axis closes.
@@ -78,19 +79,23 @@ class Coordinates(nn.Module):
         frequencies: Waves of each coordinate.
     """
 
-    def __init__(self, periodic: Sequence[bool], features: CoordinateFeatures, frequencies: int = 4) -> None:
+    def __init__(
+        self, periodic: Sequence[bool], features: CoordinateFeatures | None, frequencies: int = 4
+    ) -> None:
         super().__init__()
         self.periodic, self.features, self.frequencies = tuple(periodic), features, frequencies
 
     @property
     def size(self) -> int:
         """Number of features."""
-        if self.features == "none":
+        if self.features != "fourier":
             return len(self.periodic)
         return sum(2 * self.frequencies + (not is_periodic) for is_periodic in self.periodic)
 
     def forward(self, y: Float[Tensor, "*batch axis"]) -> Float[Tensor, "*batch feature"]:
         """Return the features of points."""
+        if self.features is None:
+            return y
         if self.features == "none":
             return 2 * y - 1
         k = torch.arange(1, self.frequencies + 1, dtype=y.dtype, device=y.device)
@@ -107,7 +112,11 @@ class Queries(nn.Module):
     """
 
     def __init__(
-        self, periodic: Sequence[bool], frames: int, features: CoordinateFeatures, frequencies: int = 4
+        self,
+        periodic: Sequence[bool],
+        frames: int,
+        features: CoordinateFeatures | None,
+        frequencies: int = 4,
     ) -> None:
         super().__init__()
         self.periodic, self.frames = tuple(periodic), frames

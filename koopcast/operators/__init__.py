@@ -21,6 +21,7 @@ from koopcast.operators.sfno import SFNOSpec
 from koopcast.operators.tfno import TFNOSpec
 from koopcast.operators.trained import OperatorDynamics, OperatorMap
 from koopcast.operators.unet_no import UNetSpec
+from koopcast.operators.vit_no import ViTSpec
 from koopcast.spec import Family
 
 AnyOperator: TypeAlias = Annotated[
@@ -40,7 +41,8 @@ AnyOperator: TypeAlias = Annotated[
     | RandomFeaturesSpec
     | SFNOSpec
     | TFNOSpec
-    | UNetSpec,
+    | UNetSpec
+    | ViTSpec,
     Family("operators"),
 ]
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
+from koopcast.layers.coordinates import num_positions
 from koopcast.layers.factorised_weights import Factorization
 from koopcast.layers.multigrid_patches import MultigridPatches
 from koopcast.mapping import Signature
@@ -60,8 +61,8 @@ class MGTFNOSpec(FourierSpec):
     """Patches of the domain."""
 
     reference = (
-        "Kossaifi, Kovachki, Azizzadenesheli, Anandkumar 2024; coordinates are those of the whole domain, and"
-        " the loss is that of the joined field"
+        "Kossaifi, Kovachki, Azizzadenesheli, Anandkumar 2024; the network is given its place in the patch, "
+        "and in the whole domain by waves; the loss is that of the joined field"
     )
 
     def seen_shape(self, signature: Signature) -> tuple[int, ...]:
@@ -76,11 +77,10 @@ class MGTFNOSpec(FourierSpec):
     def build(self, signature: Signature, generator: torch.Generator) -> PatchedNetwork:
         """Return the untrained network for fields like these."""
         patches = self.decomposition.patches()
-        has_positions = self.positional == "grid"
-        positions = len(signature.axes) if has_positions else 0
+        has_positions = self.positional == "grid" and patches.levels > 0
+        positions = num_positions([True] * len(signature.axes)) if has_positions else 0
         chosen = replace(
             self.architecture(signature),
             channels_in=signature.channels_in * (1 + patches.levels) + positions,
-            positional="none",
         )
         return PatchedNetwork(FNO(chosen, generator), patches, has_positions=has_positions)

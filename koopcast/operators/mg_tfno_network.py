@@ -4,19 +4,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from koopcast.layers.coordinates import with_positions
 from koopcast.layers.multigrid_patches import MultigridPatches
-from koopcast.layers.positions import grid_positions
 
 
 class PatchedNetwork(nn.Module):
-    """u = join(network(patch, coarser views of its surroundings[, its coordinates in the whole domain])).
+    """u = join(network(patch, coarser views of its surroundings[, its place in the whole domain])).
 
-    The largest tensor inside has the points of one patch.
+    The place is told by sin 2πx and cos 2πx: x itself would jump within the patches that reach across the
+    seam of the domain. The largest tensor inside has the points of one patch.
 
     Args:
         network: Maps the channels of a patch to those of the result.
         patches: How the domain is cut.
-        has_positions: Whether the network is given coordinates.
+        has_positions: Whether the network is told the place.
     """
 
     def __init__(self, network: nn.Module, patches: MultigridPatches, *, has_positions: bool) -> None:
@@ -32,8 +33,7 @@ class PatchedNetwork(nn.Module):
         shape = x.shape[1:-1]
         parts = self.patches.split(x)
         if self.has_positions:
-            periodic = [True] * len(shape)
-            grid = grid_positions(shape, periodic, dtype=x.dtype, device=x.device)
-            places = self.patches.split(grid[None], levels=0)
-            parts = torch.cat([parts, places.expand(-1, len(x), *places.shape[2:])], dim=-1)
+            waves = with_positions(x[:1, ..., :0], [True] * len(shape))
+            places = self.patches.split(waves, levels=0)
+            parts = torch.cat([parts, places.expand(-1, x.shape[0], *places.shape[2:])], dim=-1)
         return self.patches.join(torch.stack([self.network(part) for part in parts]), shape)

@@ -37,6 +37,13 @@ class TransformerArchitecture:
     modes: tuple[int, ...] | None = None
     """Of the spectral layers beside the attention; None: no such layers."""
 
+    frames: int = 1
+    """Output frames."""
+    query_waves: int | None = None
+    """Random waves of a place that is asked for; None: the output is a map of the features at each point."""
+    query_scale: float = 2.0
+    """Standard deviation of their wave numbers, per length of an axis."""
+
     @property
     def num_positions(self) -> int:
         """Channels of the coordinates."""
@@ -46,7 +53,24 @@ class TransformerArchitecture:
 
 
 class Transformer(nn.Module):
-    """u = Q(norm(B_L(… B_1(P(a, x))))) with P and Q pointwise and blocks B_l of attention."""
+    """u = Q(E(a)) with an encoder E and a pointwise Q."""
+
+    def __init__(self, chosen: TransformerArchitecture, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        width = chosen.width
+        self.encoder = Encoder(chosen, generator)
+        self.project = ChannelMLP(width, 2 * width, chosen.channels_out, generator=generator)
+
+    def forward(
+        self, x: Float[Tensor, "batch *space channel_in"]
+    ) -> Float[Tensor, "batch *space channel_out"]:
+        """Return the output fields on the grid of `x`."""
+        result: Tensor = self.project(self.encoder(x))
+        return result
+
+
+class Encoder(nn.Module):
+    """E(a) = norm(B_L(… B_1(P(a, x)))) with P pointwise and blocks B_l of attention."""
 
     def __init__(self, chosen: TransformerArchitecture, generator: torch.Generator | None = None) -> None:
         super().__init__()
@@ -55,16 +79,13 @@ class Transformer(nn.Module):
         self.lift = Linear(chosen.channels_in + chosen.num_positions, width, generator=generator)
         self.blocks = nn.ModuleList(AttentionBlock(chosen, generator) for _ in range(chosen.layers))
         self.norm = normalisation(chosen.norm, width, chosen.periodic)
-        self.project = ChannelMLP(width, 2 * width, chosen.channels_out, generator=generator)
 
-    def forward(
-        self, x: Float[Tensor, "batch *space channel_in"]
-    ) -> Float[Tensor, "batch *space channel_out"]:
-        """Return the output fields on the grid of `x`."""
+    def forward(self, x: Float[Tensor, "batch *space channel_in"]) -> Float[Tensor, "batch *space channel"]:
+        """Return features on the grid of `x`."""
         h = self.lift(self._located(x))
         for block in self.blocks:
             h = block(h)
-        result: Tensor = self.project(self.norm(h))
+        result: Tensor = self.norm(h)
         return result
 
     def _located(self, x: Float[Tensor, "batch *space channel"]) -> Float[Tensor, "batch *space more"]:

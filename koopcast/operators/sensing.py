@@ -73,7 +73,7 @@ def predict_at(
 
     Args:
         model: A map whose network answers at any place.
-        given: Input fields on the grid of the training.
+        given: Input fields, on the grid of the training where the network knows that grid alone.
         coordinates: Distances from the first node of each axis, in the units of the axes.
         times: Times after the last given record, in units of the time from there to the last output record;
             default: those of the output records.
@@ -86,7 +86,7 @@ def predict_at(
     if not isinstance(network, QueriedNetwork) or model.outputs.is_cellwise:
         raise ShapeMismatch(
             f"'{model.spec.kind}' or its `pixel` normaliser gives outputs on its grid alone",
-            "choose deeponet or fnn, with normalize_output: channel",
+            "choose deeponet, fnn or oformer with decoder: query, and normalize_output: channel",
         )
     places = [_unit(axis, coordinates[:, i]) for i, axis in enumerate(model.signature.axes)]
     points = torch.stack(places, dim=-1).to(torch.float32)

@@ -7,6 +7,7 @@ from koopcast.random_fields.bumps import BumpsSpec
 from koopcast.random_fields.chebyshev_series import ChebyshevSeriesSpec
 from koopcast.random_fields.constant import ConstantSpec
 from koopcast.random_fields.cosine_gaussian import CosineGaussianSpec
+from koopcast.random_fields.matern import MaternFieldSpec
 from koopcast.random_fields.periodic import PeriodicGaussianSpec
 from koopcast.random_fields.power_series import PowerSeriesSpec
 from koopcast.random_fields.random_cosines import RandomCosinesSpec
@@ -22,6 +23,7 @@ AnyRandomField: TypeAlias = Annotated[
     | ConstantSpec
     | CosineGaussianSpec
     | GaussianSeriesSpec
+    | MaternFieldSpec
     | PeriodicGaussianSpec
     | PowerSeriesSpec
     | RandomCosinesSpec

@@ -15,6 +15,7 @@ from koopcast.systems.darcy import DarcySpec
 from koopcast.systems.diffusion_reaction import DiffusionReactionSpec
 from koopcast.systems.diffusion_sorption import DiffusionSorptionSpec
 from koopcast.systems.double_pendulum import DoublePendulumSpec
+from koopcast.systems.driven_advection import DrivenAdvectionSpec
 from koopcast.systems.duffing import DuffingSpec
 from koopcast.systems.dynamic_signal import DynamicSignalSpec
 from koopcast.systems.forced_ode import ForcedODESpec
@@ -48,6 +49,7 @@ AnySystem: TypeAlias = Annotated[
     | DiffusionReactionSpec
     | DiffusionSorptionSpec
     | DoublePendulumSpec
+    | DrivenAdvectionSpec
     | DuffingSpec
     | DynamicSignalSpec
     | ForcedODESpec

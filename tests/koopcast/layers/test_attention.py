@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from koopcast.layers.attention import IntegralAttention
+from koopcast.layers.attention import Asked, IntegralAttention
+from koopcast.layers.positions import grid_positions
 from koopcast.layers.rotary import rotated
 
 FORMS = ("softmax", "galerkin")
@@ -110,3 +111,29 @@ def test_channels_that_fill_no_pair_stay() -> None:
     x = torch.randn(1, 1, 12, 7, dtype=torch.float64, generator=seeded())
     # Two axes, seven channels: one pair an axis, three channels left.
     assert torch.equal(rotated(x, [3, 4], [True, True])[..., 4:], x[..., 4:])
+
+
+def test_elsewhere_it_is_the_weighted_mean_of_its_formula() -> None:
+    layer = attention("softmax", (False,), rotary=False)
+    x = torch.randn(1, 5, 3, dtype=torch.float64, generator=seeded(1))
+    asked = torch.randn(1, 2, 3, dtype=torch.float64, generator=seeded(2))
+    places = torch.tensor([[0.3], [0.9]], dtype=torch.float64)
+    w = torch.tensor([0.125, 0.25, 0.25, 0.25, 0.125], dtype=torch.float64)
+    q = layer.query(asked)[0].reshape(2, 2, 8)
+    k, v = (part(x)[0].reshape(5, 2, 8) for part in (layer.key, layer.value))
+    density = w * torch.exp(torch.einsum("ahc,phc->ahp", q, k) / math.sqrt(8))
+    expected = torch.einsum("ahp,phc->ahc", density / density.sum(-1, keepdim=True), v).reshape(1, 2, 16)
+    assert torch.allclose(layer(x, Asked(asked, places)), layer.out(expected), atol=1e-12)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("periodic", [(True, False), (False, True)])
+def test_asked_at_the_points_of_the_grid_it_is_the_integral_there(
+    form: str, periodic: tuple[bool, bool]
+) -> None:
+    layer = attention(form, periodic)
+    x = torch.randn(2, 5, 4, 3, dtype=torch.float64, generator=seeded(1))
+    places = grid_positions([5, 4], periodic, dtype=x.dtype, device=x.device).flatten(0, 1)
+    order = torch.randperm(20, generator=seeded(2))
+    asked = Asked(x.flatten(1, 2)[:, order], places[order])
+    assert torch.allclose(layer(x, asked), layer(x).flatten(1, 2)[:, order], atol=1e-12)

@@ -86,3 +86,6 @@ def test_unfit_options_are_refused() -> None:
     assert list(OFormerSpec(head_channels=3, rotary=False).faults(plane)) == []
     assert problem_of(OFormerSpec(position_waves=4, positional="grid"), plane)[0] == ("position_waves",)
     assert problem_of(OFormerSpec(spectral_modes=9), plane)[0] == ("spectral_modes",)
+    assert problem_of(OFormerSpec(query_waves=9), plane)[0] == ("query_waves",)
+    assert problem_of(OFormerSpec(query_scale=1.0), plane)[0] == ("query_scale",)
+    assert list(OFormerSpec(decoder="query", query_waves=9, query_scale=1.0).faults(plane)) == []

@@ -1,5 +1,6 @@
 """Tensorised and multi-grid Fourier neural operators: parameters, rules, patches, memory."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -120,3 +121,15 @@ def test_modes_are_held_against_the_points_of_a_patch() -> None:
     (problem,) = MGTFNOSpec(modes=16).faults(signature_of(32, 32))
     assert problem.message.startswith("16 is above 12")
     assert MGTFNOSpec().kept_modes(signature_of(32, 32)) == (12, 12)
+
+
+def test_patches_are_told_their_place_without_a_jump_at_the_seam() -> None:
+    network = network_of(MGTFNOSpec(width=6, layers=2), 32)
+    seen: list[Tensor] = []
+    network.network.register_forward_pre_hook(lambda _network, given: seen.append(given[0]))
+    network(torch.zeros(1, 32, 1))
+    # After the field and its coarser view. 16 points and 4 on each side: patch 0 begins at 28 of 32.
+    first, second = (part[0, :, 2:] for part in seen)
+    turn = 2 * math.pi * torch.arange(-4, 20) / 32
+    assert torch.allclose(first, torch.stack([turn.sin(), turn.cos()], dim=-1), atol=1e-6)
+    assert torch.allclose(second, -first, atol=1e-6)

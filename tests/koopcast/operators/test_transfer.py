@@ -25,6 +25,8 @@ SMALL: list[dict[str, object]] = [
     {"kind": "unet_no", "width": 2, "multipliers": [1, 2]},
     {"kind": "local_fno", "width": 3, "layers": 2, "modes": 3},
     {"kind": "oformer", "width": 6, "layers": 1, "heads": 1},
+    {"kind": "oformer", "width": 6, "layers": 1, "heads": 1, "decoder": "query"},
+    {"kind": "vit_no", "width": 6, "layers": 1, "heads": 1, "channels": 3},
 ]
 PLAIN = {"kind": "cnn_no", "conv": "plain", "width": 3, "layers": 1}
 
@@ -105,5 +107,5 @@ def test_weights_come_from_the_generator_alone(options: dict[str, object]) -> No
 
 def test_bare_kinds_are_models_with_defaults() -> None:
     info = replace(INFO, axes=(Axis("y", 17), Axis("x", 17)))
-    for kind in ("cnn_no", "unet_no", "local_fno", "oformer"):
+    for kind in ("cnn_no", "unet_no", "local_fno", "oformer", "vit_no"):
         assert list(TypeAdapter(AnyOperator).validate_python(kind).faults(MAPPING.signature(info))) == []
