@@ -7,11 +7,12 @@ from typing import Literal
 import numpy as np
 import torch
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from koopcast.koopman.encoders import AnyEncoder, Ends
 from koopcast.koopman.latent import LatentModel, LatentNetwork
+from koopcast.koopman.spectrum import times
 from koopcast.models import Compare, Context, NetworkModel
 from koopcast.numerics.information import (
     covariance,
@@ -172,16 +173,22 @@ class KoopmanAutoencoder(LatentNetwork):
         """Return the figures that are known, and the spectral radius."""
         figures = dict(zip(FIGURES, self.figures.tolist(), strict=True))
         known: dict[str, float | int | str] = {n: value for n, value in figures.items() if np.isfinite(value)}
-        return {**known, "spectral_radius": float(np.abs(self.eigenvalues()).max())}
+        return {**known, "spectral_radius": float(np.abs(self.eigenpairs()[0]).max())}
 
-    def eigenvalues(self) -> np.ndarray:
-        """Return the eigenvalues of K, largest modulus first."""
-        values = np.linalg.eigvals(self.operator.detach().cpu().double().numpy())
-        return np.asarray(values[np.lexsort((-values.imag, -np.abs(values)))])
+    def eigenpairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the eigenvalues of K, largest modulus first, and its eigenvectors as columns of norm 1."""
+        values, vectors = np.linalg.eig(self.operator.detach().cpu().double().numpy())
+        order = np.lexsort((-values.imag, -np.abs(values)))
+        return values[order], vectors[:, order]
+
+    def eigenfunctions(self, z: Float[Tensor, "batch latent"]) -> Complex[Tensor, "batch mode"]:
+        """Return z r for each eigenvector r of K: a step multiplies it by its eigenvalue."""
+        vectors = torch.from_numpy(self.eigenpairs()[1].astype(np.complex128)).to(z.device)
+        return times(z.double(), vectors)
 
     def diagnostics(self) -> xr.Dataset:
         """Return the operator and its eigenvalues."""
-        values = self.eigenvalues()
+        values = self.eigenpairs()[0]
         parts = {
             "eigenvalue_real": (values.real, "real part of the eigenvalue"),
             "eigenvalue_imag": (values.imag, "imaginary part of the eigenvalue"),
