@@ -7,7 +7,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from koopcast.dynamics import Dynamics
@@ -40,6 +40,15 @@ class Learned(ABC):
 
 class Model(Learned, Dynamics):
     """A `Dynamics` that was learned."""
+
+    def eigenfunctions(
+        self, frames: Float[Tensor, "batch history *space channel"]
+    ) -> Complex[Tensor, "batch mode"] | None:
+        """Return φ_j of the state that `history` frames make, in the order of the eigenvalues λ_j that
+        `diagnostics` holds, with φ_j(next state) = λ_j φ_j(state) as the model has it; None where it has
+        none.
+        """
+        return None
 
 
 class MapModel(Learned):

@@ -6,11 +6,12 @@ import pandas as pd
 
 from koopcast.baselines import BaselineSpec
 from koopcast.dynamics import Dynamics
+from koopcast.errors import InvalidInput
 from koopcast.fields import FieldData
 from koopcast.models import MapModel
 from koopcast.stores.arrays import open_fields, write_fields
 from koopcast.stores.files import open_data, read_json, write_table
-from koopcast.verification import AnalysisFields, Evaluation, evaluate_maps
+from koopcast.verification import AnalysisFields, Evaluation, eigenfunctions, evaluate_maps
 from koopcast.verification import evaluate as verify
 from schemas.references import Dataset, Ref
 from schemas.stages import EvaluateStep
@@ -18,6 +19,7 @@ from tasks.assimilate import ANALYSIS, OBSERVATIONS, SETTINGS
 from tasks.workspace import Workspace
 
 SCORES, CURVES, EXAMPLES = "scores.parquet", "curves.zarr", "examples.zarr"
+EIGENFUNCTIONS = "eigenfunctions.zarr"
 
 
 def evaluate(step: EvaluateStep, workspace: Workspace) -> None:
@@ -35,6 +37,28 @@ def evaluate(step: EvaluateStep, workspace: Workspace) -> None:
         write_fields(workspace.path / CURVES, result.curves)
     for subject, fields in result.examples.items():
         write_fields(workspace.path / EXAMPLES, fields, group=subject)
+    if step.eigenfunctions:
+        _write_eigenfunctions(first, workspace.data(step.data), workspace)
+
+
+def _write_eigenfunctions(
+    models: Mapping[str, Dynamics | MapModel], data: FieldData, workspace: Workspace
+) -> None:
+    """Write a group a model that has eigenfunctions.
+
+    Raises:
+        InvalidInput: None has.
+    """
+    steps = {name: model for name, model in models.items() if isinstance(model, Dynamics)}
+    found = {name: eigenfunctions(model, data, workspace.device) for name, model in steps.items()}
+    kept = {name: values for name, values in found.items() if values is not None}
+    if not kept:
+        raise InvalidInput(
+            f"eigenfunctions: {', '.join(steps)} step in time without a linear map of latent states",
+            "score a Koopman model too, or remove `eigenfunctions`",
+        )
+    for name, values in kept.items():
+        write_fields(workspace.path / EIGENFUNCTIONS, values, group=name)
 
 
 def _scored(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal
 
 import xarray as xr
@@ -19,7 +20,7 @@ from schemas.stages import EvaluateStep, InvertStep, RefineStep, StudyStep
 from tasks.assimilate import CYCLES
 from tasks.ending import Ending, StepFacts
 from tasks.environment import hardware, versions
-from tasks.evaluate import CURVES, EXAMPLES, SCORES
+from tasks.evaluate import CURVES, EIGENFUNCTIONS, EXAMPLES, SCORES
 from tasks.examples import data_part
 from tasks.refine import HISTORY as REFINEMENTS
 from tasks.study import FINDINGS
@@ -97,14 +98,18 @@ def _row(step: Planned, facts: StepFacts) -> StepRow:
 
 def _evaluation(step: Planned, artefact: Artefact) -> EvaluationPart:
     curves = artefact.path / CURVES
-    examples = artefact.path / EXAMPLES
-    groups = sorted(path.name for path in examples.iterdir() if path.is_dir()) if examples.is_dir() else []
+    examples, values = artefact.path / EXAMPLES, artefact.path / EIGENFUNCTIONS
     return EvaluationPart(
         table=read_table(artefact.file(SCORES)),
         curves=open_fields(curves).load() if curves.is_dir() else xr.Dataset(),
-        examples={group: open_fields(examples, group=group).load() for group in groups},
+        examples={group: open_fields(examples, group=group).load() for group in _groups(examples)},
+        eigenfunctions={group: open_fields(values, group=group) for group in _groups(values)},
         time=step.contract.fields.time if step.contract else None,
     )
+
+
+def _groups(store: Path) -> list[str]:
+    return sorted(path.name for path in store.iterdir() if path.is_dir()) if store.is_dir() else []
 
 
 def _model(step: Planned, artefact: Artefact) -> ModelPart:

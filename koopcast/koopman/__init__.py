@@ -8,6 +8,7 @@ from koopcast.koopman.edmd import EDMDSpec
 from koopcast.koopman.fb_dmd import FBDMDSpec
 from koopcast.koopman.gedmd import GEDMDSpec
 from koopcast.koopman.info_kae import InfoKAESpec
+from koopcast.koopman.info_kvae import InfoKVAESpec
 from koopcast.koopman.kernel_edmd import KernelEDMDSpec
 from koopcast.koopman.koopman_ae import KoopmanAESpec
 from koopcast.koopman.mr_dmd import MRDMDSpec
@@ -25,6 +26,7 @@ AnyKoopman: TypeAlias = Annotated[
     | FBDMDSpec
     | GEDMDSpec
     | InfoKAESpec
+    | InfoKVAESpec
     | KernelEDMDSpec
     | KoopmanAESpec
     | MRDMDSpec
@@ -44,6 +46,7 @@ __all__ = [
     "FBDMDSpec",
     "GEDMDSpec",
     "InfoKAESpec",
+    "InfoKVAESpec",
     "KernelEDMDSpec",
     "KoopmanAESpec",
     "MRDMDSpec",

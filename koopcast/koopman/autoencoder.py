@@ -1,20 +1,22 @@
 """The network of Koopman autoencoders, and what their training makes small."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import torch
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from koopcast.koopman.encoders import AnyEncoder, Ends
 from koopcast.koopman.latent import LatentModel, LatentNetwork
+from koopcast.koopman.spectrum import times
 from koopcast.models import Compare, Context, NetworkModel
 from koopcast.numerics.information import (
     covariance,
+    gaussian_divergence,
     gaussian_information,
     info_nce,
     von_neumann_entropy,
@@ -41,6 +43,8 @@ class Aims:
     neighbours: int = 3
     temperature: float = 0.07
     estimator: Estimator = "infonce"
+    is_variational: bool = False
+    """Whether latent vectors are drawn, and β weighs a divergence in place of the departures."""
 
 
 class KoopmanAutoencoder(LatentNetwork):
@@ -48,6 +52,9 @@ class KoopmanAutoencoder(LatentNetwork):
 
     A learned K is a parameter and begins as the identity. Otherwise K is the ridge regression of the latent
     windows at hand, through which no gradient flows, and after training that of all windows.
+
+    A variational one has latent vectors from N(μ(x), σ²(x)) in training, and μ(x) in use; z' from N(z K, Σ)
+    and the first vector of a window from N(0, 1) are the prior, Σ a parameter.
     """
 
     operator: Tensor
@@ -58,20 +65,26 @@ class KoopmanAutoencoder(LatentNetwork):
         self, encoder: AnyEncoder, ends: Ends, history: int, aims: Aims, generator: torch.Generator
     ) -> None:
         super().__init__()
-        self.encoder = encoder.encoder(ends, generator)
+        width = 2 * ends.latent if aims.is_variational else ends.latent
+        self.encoder = encoder.encoder(replace(ends, latent=width), generator)
         self.decoder = encoder.decoder(ends, generator)
         self.history, self.aims = history, aims
         if aims.is_learned:
             self.operator = nn.Parameter(torch.eye(ends.latent))
         else:
             self.register_buffer("operator", torch.eye(ends.latent, dtype=torch.float64))
+        if aims.is_variational:
+            self.log_noise = nn.Parameter(torch.zeros(ends.latent))
         self.register_buffer("noise_matrix", torch.zeros(ends.latent, ends.latent, dtype=torch.float64))
         self.register_buffer("figures", torch.full((len(FIGURES),), torch.nan, dtype=torch.float64))
 
     def encode(self, frames: Float[Tensor, "batch frame *space channel"]) -> Float[Tensor, "batch latent"]:
-        """Return the latent vector of `history` frames."""
-        z: Tensor = self.encoder(frames.movedim(1, -2).flatten(-2))
-        return z
+        """Return the latent vector of `history` frames, the mean of a variational one."""
+        return self._coded(frames)[:, : len(self.operator)]
+
+    def _coded(self, frames: Float[Tensor, "batch frame *space channel"]) -> Float[Tensor, "batch code"]:
+        code: Tensor = self.encoder(frames.movedim(1, -2).flatten(-2))
+        return code
 
     def step(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch latent"]:
         """Return z K."""
@@ -87,10 +100,15 @@ class KoopmanAutoencoder(LatentNetwork):
         self, frames: Float[Tensor, "batch frame *space channel"]
     ) -> Float[Tensor, "batch time latent"]:
         """Return the latent vectors that end at each frame from the `history`-th on."""
+        return self._codes(frames)[..., : len(self.operator)]
+
+    def _codes(
+        self, frames: Float[Tensor, "batch time *space channel"]
+    ) -> Float[Tensor, "batch state_time code"]:
         count = frames.shape[1] - self.history + 1
         stacked = torch.stack([frames[:, n : n + self.history] for n in range(count)], dim=1)
-        Z: Tensor = self.encode(stacked.flatten(0, 1)).unflatten(0, stacked.shape[:2])
-        return Z
+        codes: Tensor = self._coded(stacked.flatten(0, 1)).unflatten(0, stacked.shape[:2])
+        return codes
 
     def objective(
         self,
@@ -99,10 +117,14 @@ class KoopmanAutoencoder(LatentNetwork):
         compare: Compare,
         context: Context,
     ) -> Float[Tensor, ""]:
-        """Return reconstruction + forecasts + β latent forecasts - α I - γ S(P) of a batch of windows."""
+        """Return reconstruction + forecasts + β latent forecasts - α I - γ S(P) of a batch of windows.
+
+        A variational one has KL / (values of a frame) in place of the latent forecasts.
+        """
         assert isinstance(model, LatentModel)
         aims, truth = self.aims, run[:, self.history - 1 :]
-        Z = self.latents(model.features(run))
+        codes = self._codes(model.features(run))
+        Z = self._drawn(codes, context)
         K = self.operator if aims.is_learned else regression(Z.detach(), aims.ridge)
 
         def departure(latents: Tensor, first: int) -> Tensor:
@@ -114,12 +136,39 @@ class KoopmanAutoencoder(LatentNetwork):
             forecasts.append(departure(ahead, steps))
             drifts.append((Z[:, steps:] - ahead).square().mean())
         total = departure(Z, 0) + torch.stack(forecasts).mean()
-        total = total + aims.beta * torch.stack(drifts).mean()
+        if aims.is_variational:
+            total = total + aims.beta * self._divergence(codes, Z, K) / truth[0, 0].numel()
+        else:
+            total = total + aims.beta * torch.stack(drifts).mean()
         if aims.alpha > 0:
             total = total - aims.alpha * self._information(Z, K)
         if aims.gamma > 0:
             total = total - aims.gamma * von_neumann_entropy(covariance(Z.flatten(0, 1).double())).float()
         return total
+
+    def _drawn(
+        self, codes: Float[Tensor, "batch time code"], context: Context
+    ) -> Float[Tensor, "batch time latent"]:
+        """Return latent vectors, with their noise where a variational one is trained."""
+        mean = codes[..., : len(self.operator)]
+        if not (self.aims.is_variational and context.is_training):
+            return mean
+        noise = torch.randn(mean.shape, generator=context.generator).to(mean)
+        return mean + (codes[..., len(self.operator) :] / 2).exp() * noise
+
+    def _divergence(
+        self,
+        codes: Float[Tensor, "batch time code"],
+        Z: Float[Tensor, "batch time latent"],
+        K: Float[Tensor, "latent latent"],
+    ) -> Float[Tensor, ""]:
+        """Return the mean of KL(N(μ, σ²) ‖ prior) over the times of windows, the prior that of the vector
+        before.
+        """
+        mean, log_variance = codes.split(len(K), dim=-1)
+        first = gaussian_divergence(mean[:, :1], log_variance[:, :1], 0.0, 0.0)
+        others = gaussian_divergence(mean[:, 1:], log_variance[:, 1:], Z[:, :-1] @ K, self.log_noise)
+        return torch.cat([first, others], dim=1).mean()
 
     def _information(
         self, Z: Float[Tensor, "batch time latent"], K: Float[Tensor, "latent latent"]
@@ -172,16 +221,22 @@ class KoopmanAutoencoder(LatentNetwork):
         """Return the figures that are known, and the spectral radius."""
         figures = dict(zip(FIGURES, self.figures.tolist(), strict=True))
         known: dict[str, float | int | str] = {n: value for n, value in figures.items() if np.isfinite(value)}
-        return {**known, "spectral_radius": float(np.abs(self.eigenvalues()).max())}
+        return {**known, "spectral_radius": float(np.abs(self.eigenpairs()[0]).max())}
 
-    def eigenvalues(self) -> np.ndarray:
-        """Return the eigenvalues of K, largest modulus first."""
-        values = np.linalg.eigvals(self.operator.detach().cpu().double().numpy())
-        return np.asarray(values[np.lexsort((-values.imag, -np.abs(values)))])
+    def eigenpairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the eigenvalues of K, largest modulus first, and its eigenvectors as columns of norm 1."""
+        values, vectors = np.linalg.eig(self.operator.detach().cpu().double().numpy())
+        order = np.lexsort((-values.imag, -np.abs(values)))
+        return values[order], vectors[:, order]
+
+    def eigenfunctions(self, z: Float[Tensor, "batch latent"]) -> Complex[Tensor, "batch mode"]:
+        """Return z r for each eigenvector r of K: a step multiplies it by its eigenvalue."""
+        vectors = torch.from_numpy(self.eigenpairs()[1].astype(np.complex128)).to(z.device)
+        return times(z.double(), vectors)
 
     def diagnostics(self) -> xr.Dataset:
         """Return the operator and its eigenvalues."""
-        values = self.eigenvalues()
+        values = self.eigenpairs()[0]
         parts = {
             "eigenvalue_real": (values.real, "real part of the eigenvalue"),
             "eigenvalue_imag": (values.imag, "imaginary part of the eigenvalue"),

@@ -14,8 +14,9 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor
 
 from koopcast.grids import FieldsInfo
+from koopcast.koopman.certificates import WITHOUT_MODULUS
 from koopcast.koopman.chosen import Chosen
-from koopcast.koopman.spectrum import to_complex
+from koopcast.koopman.spectrum import times, to_complex
 from koopcast.models import FittedModelSpec, Model
 from koopcast.spec import Problem
 
@@ -81,7 +82,7 @@ class KoopmanModel(Model):
     Tensors, all float64 but `cells`: `operator` K `(state, state)`; `noise` `(state, rank)`; `cells`
     `(*space)` those that hold data at all times; `background` `(*space, channel)` what is shown elsewhere;
     `offset` and `factor` `(value)` that normalise the values of a frame (cells · channels); `basis` `(value,
-    direction)`; `eigenvalues`, `eigenvectors` and `eigen_residuals`; `figures`.
+    direction)`; `eigenvalues`, `eigenvectors`, `eigenfunctions` and `eigen_residuals`; `figures`.
     """
 
     dtype = torch.float64
@@ -106,6 +107,12 @@ class KoopmanModel(Model):
     def decode(self, state: Float[Tensor, "batch state"]) -> Float[Tensor, "batch *space channel"]:
         """Return the last frame; cells outside the model show their mean, those that never hold data 0."""
         return self._field(self._tensors["background"], self._tensors["offset"], state)
+
+    def eigenfunctions(
+        self, frames: Float[Tensor, "batch history *space channel"]
+    ) -> Complex[Tensor, "batch mode"]:
+        """Return the eigenfunctions of the pairs in `diagnostics`, of root mean square 1 in training."""
+        return times(self.encode(frames), to_complex(self._tensors["eigenfunctions"]).mT)
 
     def noise_factor(self) -> Float[Tensor, "state rank"]:
         """Return the factor of the covariance of the one-step residuals in training.
@@ -156,8 +163,9 @@ class KoopmanModel(Model):
             name: xr.DataArray(values, dims="mode", attrs={"units": units, "long_name": text})
             for name, (values, units, text) in figures.items()
         }
+        attributes = {"certificate": WITHOUT_MODULUS, "widening": 0.0}
         choice = {} if self.chosen is None else {"held_out_error": self.chosen.table()}
-        return xr.Dataset({**arrays, **choice, **self._mode_fields()})
+        return xr.Dataset({**arrays, **choice, **self._mode_fields()}, attrs=attributes)
 
     def _normalised(
         self, frames: Float[Tensor, "batch time *space channel"]

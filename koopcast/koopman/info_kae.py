@@ -1,6 +1,6 @@
-"""The Koopman autoencoder whose latent space is shaped by information."""
+"""The Koopman autoencoder whose latent space is shaped by information, and the options of its likes."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
@@ -10,15 +10,9 @@ from koopcast.koopman.koopman_ae import AutoencoderSpec
 MOST_GAUSSIAN = 64
 
 
-class InfoKAESpec(AutoencoderSpec):
-    """A Koopman autoencoder that also makes α I + γ S(P) large: I is the mutual information of latent vectors
-    that are near in time, which keeps them coherent, and S the von Neumann entropy of the normalised latent
-    covariance P, which keeps modes from collapsing; exp(S) is the effective dimension.
+class InformationSpec(AutoencoderSpec):
+    """Options of autoencoders whose latent space is shaped by information."""
 
-    `training.loss` measures reconstructions and forecasts.
-    """
-
-    kind: Literal["info_kae"] = "info_kae"
     operator: Literal["learned", "ridge"] = "ridge"
     """K: a parameter, or the ridge regression of the latent windows at hand."""
     alpha: NonNegativeFloat = 0.05
@@ -33,13 +27,10 @@ class InfoKAESpec(AutoencoderSpec):
     """I: contrastive, neighbours against other times of a window; or that of the linear Gaussian model at a
     distance of k steps, in closed form, for latent_dim up to 64."""
 
-    reference = (
-        "Cheng et al. 2026, Information shapes Koopman representation, ICLR; the entropy is made large, as "
-        "in the paper, where the authors' code makes it small; the regression is over all windows of a batch"
-    )
+    is_variational: ClassVar[bool] = False
 
     @model_validator(mode="after")
-    def _windows_hold_neighbours(self) -> "InfoKAESpec":
+    def _windows_hold_neighbours(self) -> "InformationSpec":
         least = 2 * self.neighbours + 2
         if self.window < least:
             raise ValueError(
@@ -65,4 +56,21 @@ class InfoKAESpec(AutoencoderSpec):
             self.neighbours,
             self.temperature,
             self.mi_estimator,
+            self.is_variational,
         )
+
+
+class InfoKAESpec(InformationSpec):
+    """A Koopman autoencoder that also makes α I + γ S(P) large: I is the mutual information of latent vectors
+    that are near in time, which keeps them coherent, and S the von Neumann entropy of the normalised latent
+    covariance P, which keeps modes from collapsing; exp(S) is the effective dimension.
+
+    `training.loss` measures reconstructions and forecasts.
+    """
+
+    kind: Literal["info_kae"] = "info_kae"
+
+    reference = (
+        "Cheng et al. 2026, Information shapes Koopman representation, ICLR; the entropy is made large, as "
+        "in the paper, where the authors' code makes it small; the regression is over all windows of a batch"
+    )

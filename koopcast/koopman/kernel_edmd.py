@@ -117,7 +117,13 @@ class KernelEDMDSpec(CertifiedSpec):
             Decomposition(found, made.before, made.after, root, made.galerkin, made.eigenpairs)
         )
         encoder = made.functions @ tensors["encoder"]
-        tensors |= with_prefix(made.chosen) | {"encoder": encoder, "landmarks": made.landmarks}
+        # As real columns: the parts of each mode side by side.
+        parts = made.functions @ tensors["eigenfunctions"].movedim(1, 0).flatten(1)
+        tensors |= with_prefix(made.chosen) | {
+            "encoder": encoder,
+            "eigenfunctions": parts.unflatten(1, (-1, 2)).movedim(1, 0).contiguous(),
+            "landmarks": made.landmarks,
+        }
         if self.kernel.is_measured():
             Z = made.landmarks
             tensors |= {"gram": made.square, "gram_exact": self.kernel.exact(Z, Z, made.chosen)}

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import torch
 import xarray as xr
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Complex, Float
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
@@ -53,6 +53,12 @@ class LatentNetwork(nn.Module):
     def diagnostics(self) -> xr.Dataset:
         """Return what a report draws."""
         return xr.Dataset()
+
+    def eigenfunctions(self, z: Float[Tensor, "batch latent"]) -> Complex[Tensor, "batch mode"] | None:
+        """Return the eigenfunctions of a linear step, in the order of `diagnostics`; None where it is not
+        linear.
+        """
+        return None
 
     def noise(self) -> Float[Tensor, "latent rank"] | None:
         """Return a factor of the covariance of one step's error; None where it is not known."""
@@ -190,6 +196,12 @@ class LatentModel(NetworkModel, Model):
     def decode(self, state: Float[Tensor, "batch state"]) -> Float[Tensor, "batch *space channel"]:
         """Return the last frame in physical units."""
         return self.fields(self.network.decode(state))
+
+    def eigenfunctions(
+        self, frames: Float[Tensor, "batch history *space channel"]
+    ) -> Complex[Tensor, "batch mode"] | None:
+        """Return the eigenfunctions of the network's step, where it is linear."""
+        return self.network.eigenfunctions(self.encode(frames))
 
     def noise_factor(self) -> Float[Tensor, "state rank"] | None:
         """Return the factor of the covariance of a latent step's error in training."""

@@ -12,7 +12,7 @@ from koopcast.grids import FieldsInfo
 from koopcast.koopman.base import KoopmanModel
 from koopcast.koopman.certificates import certificate_text
 from koopcast.koopman.snapshots import delayed
-from koopcast.koopman.spectrum import times, to_complex
+from koopcast.koopman.spectrum import scaled_rows, times, to_complex
 from koopcast.numerics.ridge import covariance_factor, ridge_regression
 
 Features = Callable[[Float[Tensor, "batch coordinate"]], Float[Tensor, "batch observable"]]
@@ -100,13 +100,15 @@ def pair_tensors(
     """Return what the diagnostics show of the first pairs.
 
     The pattern of a pair is that of the frames that go with its eigenfunction, <φ, frames> / ‖φ‖² times the
-    root mean square of φ: it needs no other pair.
+    root mean square of φ: it needs no other pair. `eigenfunctions` leads from observables to φ of root mean
+    square 1.
     """
     values, vectors = pairs.values[:MAX_STORED], pairs.vectors[:, :MAX_STORED]
     phi = times(before, vectors)
     size = torch.linalg.vector_norm(phi, dim=0).clamp_min(torch.finfo(phi.real.dtype).tiny)
     patterns = (phi.mH @ frames.to(phi.dtype)) / size[:, None] / len(before) ** 0.5
     return {
+        "eigenfunctions": scaled_rows(vectors.mT, size / len(before) ** 0.5),
         "eigenvalues": torch.view_as_real(values).contiguous(),
         "eigenvectors": torch.view_as_real(patterns.contiguous()).contiguous(),
         "eigen_residuals": pairs.residuals[:MAX_STORED].contiguous(),
@@ -129,8 +131,13 @@ class ModalModel(KoopmanModel):
 
     def encode(self, frames: Float[Tensor, "batch history *space channel"]) -> Float[Tensor, "batch state"]:
         """Return the coordinates of the frames' observables."""
-        components = self._normalised(frames) @ self._tensors["components"]
-        return self._features(delayed(components, self.history)[:, -1]) @ self._tensors["encoder"]
+        return self._observables(frames) @ self._tensors["encoder"]
+
+    def eigenfunctions(
+        self, frames: Float[Tensor, "batch history *space channel"]
+    ) -> Complex[Tensor, "batch mode"]:
+        """Return the eigenfunctions of all stored pairs, whether forecasts use them or not."""
+        return times(self._observables(frames), to_complex(self._tensors["eigenfunctions"]).mT)
 
     def card(self) -> dict[str, float | int | str]:
         """Return the figures of the fit, and what the residuals certify."""
@@ -163,8 +170,15 @@ class ModalModel(KoopmanModel):
             result["atom_weight"] = ("mode", self._tensors["atoms"].numpy(), attrs)
         return result.assign_attrs(
             certificate=certificate_text(self._tensors),
+            widening=float(self._tensors["certificate"][0]),
             norm="residuals are in the mean square over the training pairs, weighted",
         )
+
+    def _observables(
+        self, frames: Float[Tensor, "batch history *space channel"]
+    ) -> Float[Tensor, "batch observable"]:
+        components = self._normalised(frames) @ self._tensors["components"]
+        return self._features(delayed(components, self.history)[:, -1])
 
     def _mode_values(self) -> Complex[Tensor, "mode value"]:
         patterns = to_complex(self._tensors["eigenvectors"])

@@ -19,8 +19,8 @@ def eigenpairs(
 
     With K v = λ v and w the matching left eigenvector, g(z) = wᵀ z is the eigenfunction and its residual
     ‖g(z') - λ g(z)‖ / ‖g(z)‖ over the pairs. `eigenvectors` holds v, scaled by the root mean square of g, on
-    the first `num_directions` entries of the state. `known` are eigenvalues and eigenvectors, where they are
-    at hand.
+    the first `num_directions` entries of the state, and `eigenfunctions` w over the same number: their
+    products add up to the state. `known` are eigenvalues and eigenvectors, where they are at hand.
     """
     values, V = torch.linalg.eig(K) if known is None else known
     numbers = values.tolist()
@@ -35,10 +35,19 @@ def eigenpairs(
     residual = torch.linalg.vector_norm(g_next - values * g, dim=0) / size.clamp_min(1e-300)
     amplitude = size / len(states) ** 0.5
     return {
+        "eigenfunctions": scaled_rows(W, amplitude),
         "eigenvalues": torch.view_as_real(values).contiguous(),
         "eigenvectors": torch.view_as_real((V[:num_directions] * amplitude).mT.contiguous()).contiguous(),
         "eigen_residuals": residual,
     }
+
+
+def scaled_rows(
+    rows: Complex[Tensor, "mode entry"], size: Float[Tensor, " mode"]
+) -> Float[Tensor, "mode entry 2"]:
+    """Return rows over their sizes, where these are not 0, as real and imaginary parts."""
+    scaled = rows / torch.where(size > torch.finfo(size.dtype).tiny, size, 1.0)[:, None]
+    return torch.view_as_real(scaled.resolve_conj()).contiguous()
 
 
 def times(A: Float[Tensor, "row column"], B: Num[Tensor, "column target"]) -> Num[Tensor, "row target"]:

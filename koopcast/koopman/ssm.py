@@ -75,7 +75,10 @@ class SSMSpec(LatentSpec):
     """How training computes a window: all times at once by Fourier transforms, or one after another. Results
     agree to rounding."""
     window: PositiveInt = 32
-    """Frames that a training window predicts."""
+    """Frames that a training window predicts, each from the records before it."""
+    rollout_steps: PositiveInt = 1
+    """Steps of a forecast from the end of each window, made as in use: from `history` records, then from its
+    own frames. 1: none; with more the loss is that of the window plus the mean over these steps."""
 
     reference = (
         "Yu, Nigmetov, Morozov, Mahoney and Erichson 2024, Robustifying state-space models, ICLR; S4: Gu et "
@@ -101,7 +104,7 @@ class SSMSpec(LatentSpec):
 
     def num_frames(self, signature: Signature, rollout: int) -> int:
         """Return the records of a window."""
-        return self.window + 1
+        return self.window + self.rollout_steps
 
     def faults(self, signature: Signature) -> Iterator[Problem]:
         """Refuse windows that are shorter than the past of a forecast."""
@@ -132,4 +135,6 @@ class SSMSpec(LatentSpec):
         steps = (self.dt_min, self.dt_max)
         recurrence = Recurrence(self.init, self.state_dim, steps, chosen.options(), chosen.seed, known)
         shape = (*signature.shape, len(signature.outputs))
-        return SSMNetwork(shape, self.model_dim, self.layers, recurrence, self.mode, generator)
+        network = SSMNetwork(shape, self.model_dim, self.layers, recurrence, self.mode, generator)
+        network.history, network.rollout_steps = self.history, self.rollout_steps
+        return network

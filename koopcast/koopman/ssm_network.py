@@ -113,6 +113,11 @@ class SSMNetwork(LatentNetwork):
     frame yet: a model that is stopped goes on from it.
     """
 
+    history: int = 1
+    """Frames from which the forecasts of training begin."""
+    rollout_steps: int = 1
+    """Their steps; 1: training makes none."""
+
     def __init__(
         self,
         shape: tuple[int, ...],
@@ -184,11 +189,20 @@ class SSMNetwork(LatentNetwork):
         compare: Compare,
         context: Context,
     ) -> Float[Tensor, ""]:
-        """Return the loss of the frame after each of a window."""
+        """Return the loss of the frame after each of a window, and of the forecast from its end."""
         assert isinstance(model, LatentModel)
-        frames = model.features(run)[:, :-1].flatten(2)
-        following = self.sequence(frames).flatten(0, 1).reshape(-1, *self.shape)
-        return compare(model.fields(following), run[:, 1:].flatten(0, 1))
+        frames, steps = model.features(run), self.rollout_steps
+        window = frames[:, : frames.shape[1] - steps]
+        following = self.sequence(window.flatten(2)).flatten(0, 1).reshape(-1, *self.shape)
+        loss = compare(model.fields(following), run[:, 1 : window.shape[1] + 1].flatten(0, 1))
+        if steps == 1:
+            return loss
+        z, ahead = self.encode(window[:, -self.history :]), []
+        for _ in range(steps):
+            z = self.step(z)
+            ahead.append(self.decode(z))
+        forecast = model.fields(torch.stack(ahead, dim=1).flatten(0, 1))
+        return loss + compare(forecast, run[:, -steps:].flatten(0, 1))
 
     def facts(self) -> dict[str, float | int | str]:
         """Return the size of the hidden states."""

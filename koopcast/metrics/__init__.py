@@ -8,6 +8,7 @@ from koopcast.metrics.crps import CRPSSpec
 from koopcast.metrics.effective_dim import EffectiveDimSpec
 from koopcast.metrics.energy_spectrum import EnergySpectrumSpec
 from koopcast.metrics.info_nce import InfoNCESpec
+from koopcast.metrics.koopman_certificate import KoopmanCertificateSpec
 from koopcast.metrics.mode_residual import ModeResidualSpec
 from koopcast.metrics.nrmse import NRMSESpec
 from koopcast.metrics.parameters import ParametersSpec
@@ -25,6 +26,7 @@ AnyMetric: TypeAlias = Annotated[
     | EffectiveDimSpec
     | EnergySpectrumSpec
     | InfoNCESpec
+    | KoopmanCertificateSpec
     | ModeResidualSpec
     | NRMSESpec
     | ParametersSpec
@@ -42,6 +44,7 @@ __all__ = [
     "AnyMetric",
     "CRPSSpec",
     "EnergySpectrumSpec",
+    "KoopmanCertificateSpec",
     "MetricSpec",
     "ModeResidualSpec",
     "ParametersSpec",

@@ -38,7 +38,8 @@ class Verification:
     """Numbers that the model's card holds: `parameters`, `effective_dim`."""
     spectrum: xr.Dataset | None = None
     """`eigenvalue_real`, `eigenvalue_imag` and `residual` `(mode)` of one step of the model, where it has
-    them."""
+    them; `data_residual`, that over the scored records, for metrics that need eigenfunctions. Attributes:
+    `certificate`, what the residuals are worth, and `widening`, what a modulus of continuity adds to them."""
 
     @property
     def space(self) -> tuple[str, ...]:
@@ -74,6 +75,8 @@ class MetricSpec(MethodSpec):
     needs_card: ClassVar[str | None] = None
     """Entry of the model's card without which a subject has no score."""
     needs_spectrum: ClassVar[bool] = False
+    needs_eigenfunctions: ClassVar[bool] = False
+    """Whether the spectrum must hold residuals over the scored data."""
     perfect: ClassVar[float] = 0.0
     """Value of a perfect forecast."""
     sense: ClassVar[Sense] = "lower"

@@ -72,6 +72,21 @@ def gaussian_information(
     return (both - alone) / 2
 
 
+def gaussian_divergence(
+    mean: Float[Tensor, "*batch latent"],
+    log_variance: Float[Tensor, "*batch latent"],
+    prior_mean: Float[Tensor, "*batch latent"] | float,
+    prior_log_variance: Float[Tensor, " latent"] | float,
+) -> Float[Tensor, "*batch"]:
+    """Return KL(q ‖ p) = -E log p - H(q) of Gaussians with independent entries, in nats.
+
+    It is ½ Σ (σ²/Σ + (μ - m)²/Σ - 1 - log σ²/Σ) with q = N(μ, σ²) and p = N(m, Σ).
+    """
+    excess = log_variance - prior_log_variance
+    p_precision = torch.exp(-torch.as_tensor(prior_log_variance, dtype=mean.dtype, device=mean.device))
+    return (excess.exp() + (mean - prior_mean).square() * p_precision - 1 - excess).sum(-1) / 2
+
+
 def _pairs(
     times: int, neighbours: int, device: torch.device
 ) -> tuple[Bool[Tensor, "anchor time"], Bool[Tensor, "anchor time"]]:

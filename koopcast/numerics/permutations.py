@@ -87,3 +87,48 @@ def directed_distance(one: Complex[np.ndarray, " n"], other: Complex[np.ndarray,
     `other`.
     """
     return float(np.abs(one[:, None] - other).min(axis=1).max())
+
+
+def hamiltonian(sigma: Int[np.ndarray, " n"]) -> Complex[np.ndarray, "n n"]:
+    """Return the Hermitian H = i log S, S = e^{-iH}: energies 2πk/l in (-π, π] for a cycle of length l.
+
+    On a cycle c_0, c_1, ... it is Σ_k E_k |k><k| with <c_j|k> = e^{i E_k j} / √l, which S multiplies by
+    e^{-i E_k}.
+    """
+    H = np.zeros((len(sigma), len(sigma)), dtype=complex)
+    for cycle in cycles(sigma):
+        length = len(cycle)
+        k = np.arange(length)
+        energies = energies_of(length)
+        # Exponents modulo the length, as in `eigenfunctions`.
+        modes = roots_of_unity(length)[np.outer(np.arange(length), k) % length] / np.sqrt(length)
+        H[np.ix_(cycle, cycle)] = (modes * energies) @ modes.conj().T
+    return H
+
+
+def energies_of(length: int) -> Float[np.ndarray, " length"]:
+    """Return 2πk / length, k = 0, 1, ..., moved into (-π, π]."""
+    k = np.arange(length)
+    return np.asarray(2 * np.pi * np.where(2 * k > length, k - length, k) / length)
+
+
+def complex_structure(
+    sigma: Int[np.ndarray, " n"], involution: Int[np.ndarray, " n"]
+) -> tuple[sparse.csr_array, Int[np.ndarray, " half"]]:
+    """Return J with J² = -1 and S J = J S, and the half of the configurations on which ψ(s) = q(s) + i q(θs).
+
+    The involution θ commutes with σ. Of two cycles that it exchanges the one with the smallest member is in
+    the half; i ψ belongs to J q, (J q)(s) = -q(θs) and (J q)(θs) = q(s), and one step permutes the ψ(s).
+    J is 0 on cycles that θ maps to themselves: there the mode of the eigenvalue 1 is alone, and a real
+    space of odd dimension has no J.
+    """
+    half = np.concatenate(
+        [
+            cycle if cycle[0] < involution[cycle].min() else cycle[:0]
+            for cycle in cycles(sigma)
+        ]
+    )  # fmt: skip
+    other, size = involution[half], len(sigma)
+    rows, columns = np.concatenate([half, other]), np.concatenate([other, half])
+    signs = np.repeat([-1.0, 1.0], len(half))
+    return sparse.csr_array((signs, (rows, columns)), shape=(size, size)), half

@@ -8,6 +8,7 @@ from koopcast.operators.deeponet import DeepONetSpec
 from koopcast.operators.dgno import DGNOSpec
 from koopcast.operators.fnn import FNNSpec
 from koopcast.operators.fno import FNOSpec
+from koopcast.operators.kernel_ridge import KernelRidgeSpec
 from koopcast.operators.linear_map import LinearMapSpec
 from koopcast.operators.local_fno import LocalFNOSpec
 from koopcast.operators.lsm import LSMSpec
@@ -30,6 +31,7 @@ AnyOperator: TypeAlias = Annotated[
     | DGNOSpec
     | FNNSpec
     | FNOSpec
+    | KernelRidgeSpec
     | LinearMapSpec
     | LocalFNOSpec
     | LSMSpec

@@ -54,6 +54,8 @@ class EvaluationPart:
     table: pd.DataFrame
     curves: xr.Dataset = field(default_factory=xr.Dataset)
     examples: Mapping[str, xr.Dataset] = field(default_factory=dict)
+    eigenfunctions: Mapping[str, xr.Dataset] = field(default_factory=dict)
+    """Model -> `eigenfunction (sample, time, mode)` with `eigenvalue` and `data_residual`; may be lazy."""
     time: TimeAxis | None = None
     """Gives leads their unit."""
 

@@ -75,6 +75,10 @@ def _forecasts(step: str, part: EvaluationPart) -> Iterator[Picture]:
     for subject, example in part.examples.items():
         if "forecast" in example["source"].values:
             yield from _fields(step, subject, example, clock)
+    for subject, values in part.eigenfunctions.items():
+        name = _slug(step, subject, "eigenfunctions")
+        if picture := figures.eigenfunction_series(values, clock, subject, name):
+            yield picture
 
 
 def _maps(step: str, part: EvaluationPart) -> Iterator[Picture]:

@@ -11,6 +11,7 @@ from koopcast.studies.doubling_spectrum import DoublingSpectrumSpec
 from koopcast.studies.exact_transfer import ExactTransferSpec
 from koopcast.studies.feature_space_classification import FeatureSpaceClassificationSpec
 from koopcast.studies.least_squares import LeastSquaresSpec
+from koopcast.studies.one_mover import OneMoverSpec
 from koopcast.studies.rational_kernel import RationalKernelSpec
 from koopcast.studies.relaxation import RelaxationSpec
 from koopcast.studies.residual_estimator import ResidualEstimatorSpec
@@ -27,6 +28,7 @@ AnyStudy: TypeAlias = Annotated[
     | ExactTransferSpec
     | FeatureSpaceClassificationSpec
     | LeastSquaresSpec
+    | OneMoverSpec
     | RationalKernelSpec
     | RelaxationSpec
     | ResidualEstimatorSpec

@@ -5,18 +5,24 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Complex, Float, Int
 from pydantic import PositiveInt, model_validator
+from scipy import sparse
+from scipy.linalg import expm
 
 from koopcast.dynamics import Flow
 from koopcast.numerics.permutations import (
+    complex_structure,
     configurations,
     cycles,
     directed_distance,
     eigenfunctions,
+    hamiltonian,
     matched_distance,
     numbered,
     spectrum,
+    transfer_matrix,
 )
 from koopcast.rng import numpy_generator, torch_generator
 from koopcast.studies.base import ALL, Findings, StudySpec
@@ -31,7 +37,8 @@ class ExactTransferSpec(StudySpec):
     """Compares operators on all configurations of an automaton with what theory and samples say of them.
 
     `update` is the automaton without flips: an orthogonal S, p(t+1) = S p(t), q(t+1) = S q(t) with p = q²,
-    eigenvalues that are roots of unity, and the residuals ‖g∘σ - λg‖ / ‖g‖ of its exact pairs (λ, g).
+    eigenvalues that are roots of unity, the residuals ‖g∘σ - λg‖ / ‖g‖ of its exact pairs (λ, g), S = e^{-iH}
+    with a Hermitian H, and a complex structure J from the exchange of movers and holes, where that commutes.
     `flips` are the flips alone, with the eigenvalue (1-2f)ᵏ of each parity of k bits. `samples` are
     trajectories of update and flips together, with a regression on the indicators of all configurations.
     """
@@ -67,13 +74,18 @@ class ExactTransferSpec(StudySpec):
 
         `orthogonality` max|SᵀS - 1|; `unit_circle` max||λ| - 1| and `roots` the distance of the eigenvalues
         of the matrix from roots of unity; `count` of the cycles of each length; `expectation` max|qᵀOq - p·O|
-        and `movers` the change of their number, both after `steps`; `residual` of the exact pairs; `parities`
+        and `movers` the change of their number, both after `steps`; `occupation` the difference of movers at
+        a site and in half of the chain, as Sᵀ makes them of observables and as trajectories show them, over
+        all configurations; `residual` of the exact pairs; `hamiltonian` max|e^{-iH} - S|; `complex_structure`
+        max of |J² + 1|, |SJ - JS| and the change of ψ beyond a permutation, `paired` the share of
+        configurations that J acts on, 0 where the exchange does not commute with the update; `parities`
         the distance of eigenvalues of the flips from (1-2f)ᵏ; `recovered` the distance of each true
         eigenvalue from the nearest one of the regression, and `spurious` the reverse, both times the root of
         the number of pairs.
         """
-        names = ("orthogonality", "unit_circle", "roots", "count", "expectation", "movers", "residual")
-        return dict.fromkeys((*names, "parities", "recovered", "spurious"), "1")
+        names = ("orthogonality", "unit_circle", "roots", "count", "expectation", "movers", "occupation")
+        quantum = ("residual", "hamiltonian", "complex_structure", "paired")
+        return dict.fromkeys((*names, *quantum, "parities", "recovered", "spurious"), "1")
 
     def subjects(self) -> Mapping[str, Sequence[int]]:
         """Return what is compared, and the lengths of the cycles."""
@@ -94,7 +106,12 @@ class ExactTransferSpec(StudySpec):
             "roots": matched_distance(np.asarray(found, dtype=complex), exact),
             "expectation": self.expectation(seed),
             "movers": self.movers(seed),
+            "occupation": self.occupation(),
             "residual": largest_residual(sigma),
+            "hamiltonian": float(
+                np.abs(expm(-1j * hamiltonian(sigma)) - self.update.transfer().toarray()).max()
+            ),
+            **exchange(sigma),
         }
         scores: dict[str, dict[str, dict[str, float]]] = {
             name: {UPDATE: {ALL: value}} for name, value in departures.items()
@@ -136,6 +153,21 @@ class ExactTransferSpec(StudySpec):
         last = problem.advance(first, float(self.steps))
         return float((last.sum(1) - first.sum(1)).abs().max())
 
+    def occupation(self) -> float:
+        """Return how far (Sᵀ)ᵗ O is from O of the configuration t steps later, for counts O of movers."""
+        K, update = self.update.transfer().T.tocsr(), self.update
+        problem = update.problem()
+        assert isinstance(problem, Flow)
+        states = torch.from_numpy(configurations(update.num_bits).astype(float))
+        later = problem.advance(states, float(self.steps)).unflatten(1, (update.sites, -1)).sum(dim=2)
+        gaps = []
+        for stop in (1, max(1, update.sites // 2)):
+            counts = update.block_counts(0, stop).astype(float)
+            for _ in range(self.steps):
+                counts = K @ counts
+            gaps.append(float(np.abs(counts - later[:, :stop].sum(dim=1).numpy()).max()))
+        return max(gaps)
+
     def parities(self) -> float:
         """Return the distance of the eigenvalues of the flips from (1-2f)ᵏ, one for each set of k bits."""
         alone = PCAAutomatonSpec(
@@ -171,6 +203,24 @@ def indicator_regression(numbers: Int[np.ndarray, "case time"]) -> Float[np.ndar
     np.add.at(A, (places[:, :-1].ravel(), places[:, 1:].ravel()), 1.0)
     G = A.sum(1)
     return A / np.where(G > 0, G, 1.0)[:, None]
+
+
+def exchange(sigma: Int[np.ndarray, " configuration"]) -> dict[str, float]:
+    """Return `complex_structure` and `paired` of the exchange of movers and holes, s -> 1 - s."""
+    theta = len(sigma) - 1 - np.arange(len(sigma))
+    if bool((sigma[theta] != theta[sigma]).any()):
+        return {"complex_structure": 0.0, "paired": 0.0}
+    J, half = complex_structure(sigma, theta)
+    S = transfer_matrix(sigma)
+    acted = np.zeros(len(sigma))
+    acted[np.concatenate([half, theta[half]])] = 1.0
+    q = np.random.default_rng(0).standard_normal(len(sigma))
+    psi = np.zeros(len(sigma), dtype=complex)
+    psi[half] = q[half] + 1j * q[theta[half]]
+    after = S @ q
+    stepped = after[half] + 1j * after[theta[half]] - (S @ psi)[half]
+    gaps = (np.abs(part).max() for part in (J @ J + sparse.diags_array(acted), S @ J - J @ S, stepped))
+    return {"complex_structure": float(max(gaps)), "paired": float(acted.mean())}
 
 
 def largest_residual(sigma: Int[np.ndarray, " configuration"]) -> float:

@@ -238,6 +238,38 @@ class PCAAutomatonSpec(MapSpec):
             return spectrum(self.permutation())
         return np.asarray(np.linalg.eigvals(self.transfer().toarray()), dtype=complex)
 
+    def block_counts(self, first: int, stop: int) -> Int[np.ndarray, " configuration"]:
+        """Return the movers on the sites `first` to `stop - 1` of each configuration: the diagonal of an
+        observable, an occupation where the block is one site.
+
+        Raises:
+            InvalidInput: There are more than 2^14 configurations, or the block is not on the circle.
+        """
+        self._refuse_above(MOST_EXACT_BITS)
+        if not 0 <= first < stop <= self.sites:
+            raise InvalidInput(
+                f"the block [{first}, {stop}) is no part of {self.sites} sites",
+                "give 0 <= first < stop <= sites",
+            )
+        bits = configurations(self.num_bits).reshape(-1, self.sites, self.num_species)
+        return np.asarray(bits[:, first:stop].sum(axis=(1, 2)))
+
+    def one_mover(self) -> Int[np.ndarray, " place"]:
+        """Return where a lone mover goes from each place `site · species + species`, without flips; of any
+        number of sites.
+
+        Raises:
+            InvalidInput: The rule makes none or several of one.
+        """
+        places = self.num_bits
+        moved = self.problem().advance(torch.eye(places, dtype=torch.float64), 1.0)
+        if not bool((moved.sum(dim=1) == 1).all()):
+            raise InvalidInput(
+                f"rule: {self.rule} changes the number of movers, and one does not stay one",
+                "choose reflect, colour_swap or a table that keeps it",
+            )
+        return moved.argmax(dim=1).numpy()
+
     def _refuse_above(self, most: int) -> None:
         if self.num_bits > most:
             raise InvalidInput(

@@ -15,6 +15,7 @@ from koopcast.metrics import MetricSpec
 from koopcast.models import MapModel, Model
 from koopcast.verification import analyses, maps
 from koopcast.verification.analyses import AnalysisFields
+from koopcast.verification.eigenfunctions import eigenfunctions
 from koopcast.verification.examples import analysis_example, forecast_example
 from koopcast.verification.fields import Setting, Subject, area_weights, numbers
 from koopcast.verification.pairs import Pairs, Starts, expected, forecast, longest_history
@@ -68,7 +69,7 @@ def evaluate(
         setting = _forecast_setting(pairs, climatology)
         for name, model in models.items():
             frames = forecast(model, pairs, device or torch.device("cpu"))
-            spectrum = _spectrum(model) if any(metric.needs_spectrum for metric in metrics) else None
+            spectrum = _spectrum(model, data, metrics, device)
             subject = Subject(name, frames, card=numbers(model), spectrum=spectrum)
             sheet.add(setting, subject, "forecast", leads=True, pooled=True)
             examples[name] = forecast_example(setting, subject, data)
@@ -125,12 +126,22 @@ def _forecast_setting(pairs: Pairs, climatology: BaselineSpec) -> Setting:
     )
 
 
-def _spectrum(model: Dynamics) -> xr.Dataset | None:
-    if not isinstance(model, Model):
+def _spectrum(
+    model: Dynamics, data: FieldData, metrics: Sequence[MetricSpec], device: torch.device | None
+) -> xr.Dataset | None:
+    """Return what the metrics need of the spectrum."""
+    if not isinstance(model, Model) or not any(metric.needs_spectrum for metric in metrics):
         return None
     names = ["eigenvalue_real", "eigenvalue_imag", "residual"]
     diagnostics = model.diagnostics()
-    return diagnostics[names] if set(names) <= set(diagnostics) else None
+    if not set(names) <= set(diagnostics):
+        return None
+    spectrum = diagnostics[names]
+    if any(metric.needs_eigenfunctions for metric in metrics):
+        found = eigenfunctions(model, data, device)
+        assert found is not None
+        spectrum["data_residual"] = ("mode", found["data_residual"].values)
+    return spectrum
 
 
 def _timeless(baseline: BaselineSpec, fields: AnalysisFields, truth: FieldData) -> Subject:

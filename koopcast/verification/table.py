@@ -132,7 +132,10 @@ def _stacked(curves: Mapping[tuple[str, str], xr.DataArray]) -> xr.DataArray:
 
 
 def _outer(arrays: list[xr.DataArray], dim: str) -> xr.DataArray:
-    return xr.concat(arrays, dim, join="outer", combine_attrs="drop_conflicts")
+    # A coordinate that differs from subject to subject becomes one of the subjects.
+    return xr.concat(
+        arrays, dim, join="outer", coords="different", compat="equals", combine_attrs="drop_conflicts"
+    )
 
 
 def metric_names(metrics: Sequence[MetricSpec]) -> dict[str, MetricSpec]:

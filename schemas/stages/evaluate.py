@@ -35,6 +35,10 @@ class EvaluateStep(GatedStep):
     """Forecast lengths in record steps."""
     metrics: list[AnyMetric] = Field(default=["rmse"], validate_default=True, min_length=1)
     """What is measured."""
+    eigenfunctions: bool = False
+    """Whether the eigenfunctions of Koopman models, and their latent states, are kept at every record of
+    `data`: `eigenfunctions.zarr`, a group a model, `eigenfunction(sample, time, mode)` with the eigenvalue
+    and the residuals of each mode."""
 
     def modules(self) -> tuple[str, ...]:
         """Return the verification."""
@@ -73,6 +77,7 @@ class EvaluateStep(GatedStep):
         yield from self._truth_fits(inputs)
         yield from self._beside_fits(inputs)
         yield from self._metrics_apply(inputs)
+        yield from self._eigenfunctions_exist(inputs)
         yield from self._baselines_apply(inputs)
         yield from self.faulty_conditions(inputs)
 
@@ -151,6 +156,13 @@ class EvaluateStep(GatedStep):
                     f"'{metric.kind}' needs an ensemble, and none of {', '.join(map(str, self.of))} has one; "
                     "score an analysis with `keep: members` and two members or more, or remove the metric",
                 )
+
+    def _eigenfunctions_exist(self, inputs: Inputs) -> Iterator[Problem]:
+        if self.eigenfunctions and not any(_forecasts(inputs[str(ref)]) for ref in self.of):
+            yield Problem(
+                ("eigenfunctions",),
+                "`of` holds no model that steps in time; add a Koopman model, or remove it",
+            )
 
     def _baselines_apply(self, inputs: Inputs) -> Iterator[Problem]:
         if any(inputs[str(ref)].kind is Model for ref in self.of):

@@ -2,6 +2,7 @@
 
 from koopcast.report.figures.certificates import residual_plane, spectral_density
 from koopcast.report.figures.cycles import cycle_series
+from koopcast.report.figures.eigenfunctions import eigenfunction_series
 from koopcast.report.figures.eigenvalues import unit_circle
 from koopcast.report.figures.hovmoller import space_time
 from koopcast.report.figures.leads import error_against_lead
@@ -17,6 +18,7 @@ from koopcast.report.figures.windows import monitor_series, report_counts, windo
 
 __all__ = [
     "cycle_series",
+    "eigenfunction_series",
     "energy_spectra",
     "error_against_lead",
     "field_maps",

@@ -31,7 +31,9 @@ def mode_maps(diagnostics: xr.Dataset, clock: Clock, model: str, name: str) -> P
     chosen = [
         place for place in range(fields.sizes["mode"]) if place >= value.size or value[place].imag >= 0
     ][:SHOWN]
-    titles = [_title(value[place], clock) if place < value.size else f"mode {place + 1}" for place in chosen]
+    titles = [
+        mode_title(value[place], clock) if place < value.size else f"mode {place + 1}" for place in chosen
+    ]
     is_line = fields.ndim == 2
     aspect = 0.3 if is_line else fields.shape[-2] / fields.shape[-1]
     columns = 1 if aspect * BAND < 1 else 2
@@ -73,7 +75,7 @@ def _mode(axes: Axes, field: xr.DataArray) -> None:
     )
 
 
-def _title(value: complex, clock: Clock) -> str:
+def mode_title(value: complex, clock: Clock) -> str:
     """Return period and decay time of an eigenvalue in words."""
     modulus, angle = abs(value), abs(np.angle(value))
     period = f"period {clock.text(2 * np.pi / angle)}" if angle > 1e-9 else "no oscillation"

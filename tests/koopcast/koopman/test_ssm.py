@@ -15,6 +15,7 @@ from koopcast.koopman import SSMSpec
 from koopcast.koopman.latent import LatentModel
 from koopcast.koopman.ssm_network import SSMNetwork
 from koopcast.mapping import Signature
+from koopcast.models import Context
 from koopcast.training import train
 from koopcast.training_spec import TrainingSpec
 
@@ -91,6 +92,31 @@ def test_it_learns_what_one_frame_does_not_tell_and_is_restored_to_the_bit(
     assert bool((noise[:5] > 0).all())
     assert float(noise[5:].abs().max()) == 0
     assert other.card()["hidden_numbers"] == other.encode(start).shape[1] - 5
+
+
+def test_a_rollout_is_the_forecast_of_use_from_the_end_of_the_window(
+    make_fields: MakeFields, tmp_path: Path
+) -> None:
+    data = make_fields(turning())
+    training = TrainingSpec.model_validate({"epochs": 1, "batch_size": 64, "loss": "mse"})
+    options = {**SMALL, "rollout_steps": 3}
+    spec = SSMSpec.model_validate(options)
+    assert spec.num_frames(Signature.of_dynamics(data.info, 6), 1) == 15
+    model = train(spec, training, data, seed=0, device=torch.device("cpu"), scratch=tmp_path).model
+    assert isinstance(model, LatentModel)
+    network, run = model.network, data.tensor()[:, :15]
+
+    def mse(one: Tensor, other: Tensor, given: Tensor | None = None) -> Tensor:
+        return (one - other).square().mean()
+
+    context = Context(1, False, 0.0, torch.Generator(), True)
+    found = network.objective(run, model, mse, context)
+    plain = SSMSpec.model_validate(SMALL).restore(data.info, model.tensors())
+    alone = plain.network.objective(run[:, :13], plain, mse, context)
+    # Records 6 to 11 make the state; 12, 13 and 14 are forecast from it.
+    ahead = mse(model.forecast(run[:, 6:12], [1, 2, 3]), run[:, 12:])
+    torch.testing.assert_close(found, alone + ahead)
+    assert float(ahead) > 0
 
 
 def test_a_stored_model_needs_no_search(monkeypatch: pytest.MonkeyPatch) -> None:

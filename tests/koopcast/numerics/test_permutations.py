@@ -2,13 +2,16 @@
 
 import numpy as np
 import pytest
+from scipy.linalg import expm
 
 from koopcast.numerics.permutations import (
+    complex_structure,
     configurations,
     cycles,
     directed_distance,
     eigenfunctions,
     flip_matrix,
+    hamiltonian,
     matched_distance,
     numbered,
     spectrum,
@@ -74,3 +77,31 @@ def test_distances_of_spectra_count_multiplicity_or_not() -> None:
     assert directed_distance(one, other) == directed_distance(other, one) == 0
     assert directed_distance(np.array([0, 3j]), np.array([0, 1j])) == 2
     assert directed_distance(np.array([0, 1j]), np.array([0, 3j])) == 1
+
+
+def test_the_hamiltonian_generates_the_permutation() -> None:
+    sigma = np.array([1, 2, 0, 4, 3, 5])
+    H = hamiltonian(sigma)
+    assert np.abs(H - H.conj().T).max() < 1e-15
+    assert np.abs(expm(-1j * H) - transfer_matrix(sigma).toarray()).max() < 1e-14
+    # Cycles of length 3, 2 and 1: energies 2πk/l in (-π, π].
+    energies = [0, 2 * np.pi / 3, -2 * np.pi / 3, 0, np.pi, 0]
+    assert np.allclose(np.linalg.eigvalsh(H), np.sort(energies))
+
+
+def test_the_complex_structure_squares_to_minus_one_and_commutes() -> None:
+    # The cycles (0 1 2) and (3 5 4) are exchanged, and (6 7) is mapped to itself.
+    sigma = np.array([1, 2, 0, 5, 3, 4, 7, 6])
+    theta = np.array([3, 5, 4, 0, 2, 1, 7, 6])
+    assert (sigma[theta] == theta[sigma]).all()
+    J, half = complex_structure(sigma, theta)
+    assert half.tolist() == [0, 1, 2]
+    S, dense = transfer_matrix(sigma).toarray(), J.toarray()
+    assert (dense @ dense == -np.diag([1, 1, 1, 1, 1, 1, 0, 0])).all()
+    assert (S @ dense == dense @ S).all()
+    q = np.arange(8.0)
+    psi, turned = (u[half] + 1j * u[theta[half]] for u in (q, J @ q))
+    assert (turned == 1j * psi).all()
+    # One step moves ψ along the cycle.
+    after = S @ q
+    assert (after[half] + 1j * after[theta[half]] == psi[[2, 0, 1]]).all()

@@ -54,6 +54,15 @@ CERTIFIED = EIGENVALUES.assign(
     pseudospectrum=(("re", "im"), RNG.random((6, 5))),
     spectral_density=("angle", np.exp(-((np.linspace(-3, 3, 61) - 0.5) ** 2))),
 ).assign_coords(re=np.linspace(-1, 1, 6), im=np.linspace(-1, 1, 5), angle=np.linspace(-3, 3, 61))
+VALUES = np.array([np.exp(0.5j), np.exp(-0.5j), 0.9])
+EIGENFUNCTIONS = xr.Dataset(
+    {"eigenfunction": (("sample", "time", "mode"), VALUES ** np.arange(30.0)[None, :, None])},
+    coords={
+        "time": np.arange(30.0),
+        "eigenvalue": ("mode", VALUES),
+        "data_residual": ("mode", [0.0, 0.0, 0.1]),
+    },
+)
 CERTIFIED.attrs["certificate"] = "residual only"
 SPECTRUM = xr.DataArray(
     RNG.random((1, 2, 2, 9)) + 0.1,
@@ -106,6 +115,7 @@ PICTURES = {
     "residuals": lambda: figures.residual_plane(CERTIFIED, "m", "p"),
     "residuals_alone": lambda: figures.residual_plane(CERTIFIED.drop_vars("pseudospectrum"), "m", "p"),
     "density": lambda: figures.spectral_density(CERTIFIED, "m", "p"),
+    "eigenfunctions": lambda: figures.eigenfunction_series(EIGENFUNCTIONS, CLOCK, "m", "p"),
     "modes": lambda: figures.mode_maps(EIGENVALUES, CLOCK, "m", "p"),
     "cycles": lambda: figures.cycle_series(CYCLES, {"climatology": 1.0}, "K", "a", "p"),
     "samples_of_maps": lambda: figures.sample_fields(samples(sample=3, y=6, x=8), "darcy", "p"),

@@ -14,12 +14,25 @@ from koopcast.studies.torus_kernels import TorusKernelsSpec
 
 
 def test_the_circuits_own_kernel_separates_what_gaussians_do_not() -> None:
-    scores = FeatureSpaceClassificationSpec(repetitions=3).run(0).scores
+    study = FeatureSpaceClassificationSpec(repetitions=3, variational={"steps": 2, "restarts": 1})
+    scores = study.run(0).scores
     accuracy = {name: value["all"] for name, value in scores["accuracy"].items()}
     assert accuracy["quantum"] >= 0.95
     assert accuracy["quantum"] >= accuracy["gaussian"] + 0.1
+    assert accuracy["ridge"] >= 0.95
     assert scores["least_eigenvalue"]["quantum"]["all"] >= -1e-10
-    assert scores == FeatureSpaceClassificationSpec(repetitions=3).run(0).scores
+    # Circuits have no Gram matrix.
+    assert set(study.subjects()) - set(scores["least_eigenvalue"]) == {"variational", "variational_counted"}
+    assert scores == study.run(0).scores
+
+
+def test_a_trained_circuit_finds_the_labels_with_and_without_counts() -> None:
+    study = FeatureSpaceClassificationSpec(repetitions=2, variational={"steps": 60, "restarts": 2})
+    assert study.variational.training(None).gradient == "exact"
+    assert study.variational.training(100).gradient == "parameter_shift"
+    accuracy = {name: value["all"] for name, value in study.run(0).scores["accuracy"].items()}
+    assert accuracy["variational"] >= 0.95
+    assert accuracy["variational_counted"] >= 0.9
 
 
 def test_labels_are_signs_of_the_parity_after_a_unitary() -> None:
