@@ -13,9 +13,9 @@ from flows import environment
 from flows.earlier import lookup
 from flows.prepare import store_root
 from flows.server import find_server
-from koopcast.errors import EngineError, InvalidInput
+from koopcast.errors import EngineError
 from schemas.cycle import load_cycle
-from schemas.load import read
+from schemas.load import is_cycle
 from schemas.pipeline import Deploy, Schedule, load
 
 DEPLOY_SECONDS = 300
@@ -87,14 +87,6 @@ def deployment(file: Path, root: Path) -> dict[str, Any]:
         "schedules": _schedules(schedule),
         "work_pool": {"name": chosen.work_pool, "work_queue_name": "default"},
     }
-
-
-def is_cycle(file: Path) -> bool:
-    """Return whether a file holds a cycle: it has `cycle` where a pipeline has `steps`."""
-    entries = read(file).entries
-    if "cycle" in entries and "steps" in entries:
-        raise InvalidInput(f"'{file}' has both `cycle` and `steps`", "write a cycle or a pipeline")
-    return "cycle" in entries
 
 
 def _schedules(schedule: Schedule | None) -> list[dict[str, Any]]:

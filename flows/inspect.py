@@ -21,6 +21,7 @@ from koopcast.stores import Store
 from koopcast.stores import doctor as check_store
 from koopcast.stores import gc as collect_garbage
 from schemas.faults import PipelineInvalid
+from schemas.load import is_cycle
 from schemas.pipeline import load
 from schemas.plan import Plan, explain
 from tasks.environment import hardware, versions
@@ -31,13 +32,22 @@ def validate_all(files: Sequence[Path], overrides: Sequence[str]) -> int:
     faulty = 0
     for file in files:
         try:
-            loaded = load(file, overrides, lookup(store_root(None)))
+            print(f"{file}: valid, {_checked(file, overrides)}")
         except PipelineInvalid as error:
             faulty += 1
             print(error)
-        else:
-            print(f"{file}: valid, {len(loaded.pipeline.steps)} steps")
     return 2 if faulty else 0
+
+
+def _checked(file: Path, overrides: Sequence[str]) -> str:
+    """Return what a valid file holds, in words."""
+    known = lookup(store_root(None))
+    if is_cycle(file):
+        from schemas.cycle import load_cycle
+
+        loaded = load_cycle(file, overrides, known).cycle
+        return f"a cycle of {loaded.cycle.step} from {loaded.cycle.start}"
+    return f"{len(load(file, overrides, known).pipeline.steps)} steps"
 
 
 def draw(file: Path, overrides: Sequence[str], form: Literal["text", "mermaid", "svg"]) -> str:

@@ -12,8 +12,9 @@ from pydantic_core import PydanticUndefined
 
 from koopcast.errors import InvalidInput
 from koopcast.spec import Family, MethodSpec, Spec, kind_of, members
+from schemas.cycle import Cycle
 from schemas.faults import hint, shown
-from schemas.jsonschema import to_text
+from schemas.jsonschema import cycle_schema, to_text
 from schemas.pipeline import Pipeline
 from schemas.references import Ref, kinds_of, wanted
 from schemas.stages import AnyStep, Step
@@ -21,6 +22,7 @@ from schemas.walk import TAGS, alternatives, annotation_of
 
 FILE = Path(__file__).parent / "CATALOG.md"
 SCHEMA_FILE = Path(__file__).parent / "pipeline.schema.json"
+CYCLE_SCHEMA_FILE = Path(__file__).parent / "cycle.schema.json"
 HEADER = """# Catalog
 
 Written by `python -m schemas.catalog` from the options themselves; do not edit.
@@ -30,7 +32,7 @@ SIMPLE = {int: "whole number", float: "number", str: "text", bool: "true or fals
 
 
 def families() -> dict[str, tuple[type[MethodSpec], ...]]:
-    """Return the families that a pipeline can reach, by name, each with its methods."""
+    """Return the families that a pipeline or a cycle can reach, by name, each with its methods."""
     found: dict[str, tuple[type[MethodSpec], ...]] = {}
     seen: set[type[Spec]] = set()
 
@@ -47,6 +49,7 @@ def families() -> dict[str, tuple[type[MethodSpec], ...]]:
             visit(argument)
 
     visit(Pipeline)
+    visit(Cycle)
     for methods in list(found.values()):
         for method in methods:
             visit(method)
@@ -216,9 +219,10 @@ def to_markdown() -> str:
 
 
 def write() -> None:
-    """Write the catalog, and the JSON Schema that the pipelines of this repository name."""
+    """Write the catalog, and the JSON Schemas that the files of this repository name."""
     FILE.write_text(to_markdown(), encoding="utf-8")
     SCHEMA_FILE.write_text(to_text(), encoding="utf-8")
+    CYCLE_SCHEMA_FILE.write_text(to_text(cycle_schema()), encoding="utf-8")
 
 
 if __name__ == "__main__":

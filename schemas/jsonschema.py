@@ -1,8 +1,9 @@
-"""The grammar as JSON Schema, for completion in editors and for other programs."""
+"""The grammars as JSON Schema, for completion in editors and for other programs."""
 
 import json
 from typing import Any
 
+from schemas.cycle import Cycle
 from schemas.pipeline import LONGEST_NAME, Pipeline, baseline_names
 from schemas.references import NAME
 
@@ -40,9 +41,27 @@ def json_schema() -> dict[str, Any]:
     }
 
 
-def to_text() -> str:
-    """Return the JSON Schema as a text that is the same every time."""
-    return json.dumps(json_schema(), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+def cycle_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a cycle file; one with `extends` may leave anything out."""
+    written = Cycle.model_json_schema(mode="validation")
+    definitions: dict[str, Any] = {name: _tidied(value) for name, value in written.pop("$defs").items()}
+    for definition in definitions.values():
+        _require_tag(definition)
+    complete = _tidied(written)
+    required = {"required": complete.pop("required")}
+    return {
+        "$schema": DIALECT,
+        "title": "Koopcast cycle",
+        "$defs": definitions,
+        **complete,
+        "anyOf": [required, {"required": ["extends"]}],
+    }
+
+
+def to_text(schema: dict[str, Any] | None = None) -> str:
+    """Return a JSON Schema, by default that of pipelines, as a text that is the same every time."""
+    whole = json_schema() if schema is None else schema
+    return json.dumps(whole, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def _tidied(value: Any, *, names_are_data: bool = False) -> Any:

@@ -73,3 +73,13 @@ def _decoded(content: bytes, file: str) -> str:
         line, column = before.count(b"\n") + 1, error.start - before.rfind(b"\n")
         message = f"byte 0x{content[error.start]:02x} is not UTF-8; save the file as UTF-8"
         raise PipelineInvalid([Fault(file, line, column, "", message)]) from None
+
+
+def is_cycle(file: FilePath) -> bool:
+    """Return whether a file holds a cycle: it has `cycle` where a pipeline has `steps`.
+
+    Raises:
+        PipelineInvalid: The file cannot be read.
+    """
+    entries = read(file).entries
+    return "cycle" in entries and "steps" not in entries

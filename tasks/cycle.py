@@ -97,7 +97,8 @@ def tick(
         ticked = prepared.ticker.run(moment, force, then)
         cycle = prepared.cycle
         notes = [*ticked.warnings, *(f"not read: {path}: {fault}" for path, fault in ticked.faults.items())]
-        write_page(archive, prepared.training, cycle.name, cycle.description, moment, notes)
+        known = None if cycle.clock == "reanalysis" else moment
+        write_page(archive, prepared.training, cycle.name, cycle.description, known, notes)
         return ticked
     finally:
         lock.release()

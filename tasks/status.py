@@ -71,9 +71,17 @@ def _row(manifest: Manifest) -> dict[str, Any]:
 
 
 def write_page(
-    archive: Archive, training: FieldData, name: str, summary: str, moment: pd.Timestamp, warnings: list[str]
+    archive: Archive,
+    training: FieldData,
+    name: str,
+    summary: str,
+    moment: pd.Timestamp | None,
+    warnings: list[str],
 ) -> Path:
-    """Write the page of a cycle beside its archive, in place of the one before."""
+    """Write the page of a cycle beside its archive, in place of the one before.
+
+    `moment` is up to when windows were due; None for a reanalysis, which the clock does not drive.
+    """
     now = standing(archive, deep=False)
     page = archive.root / PAGE
     write_whole(page, render_status(_content(archive, now, training, name, summary, moment, warnings)))
@@ -86,19 +94,19 @@ def _content(
     training: FieldData,
     name: str,
     summary: str,
-    moment: pd.Timestamp,
+    moment: pd.Timestamp | None,
     warnings: list[str],
 ) -> CycleStatus:
     table, recent = now.table, now.recent()
     last = archive.last()
     reports = now.reports()
     total = sum(reports.values())
-    lag = "" if last is None else _lag(moment - table["label"].iloc[-1])
+    lag = "" if last is None or moment is None else _lag(moment - table["label"].iloc[-1])
     share = "–" if not total else f"{1 - reports['used'] / total:.1%}"
     chi = number(recent.get("chi_square_per_observation", float("nan")))
     figures = [
         KeyFigure("Windows", str(len(table)), f"last: {last.label}" if last else "none yet"),
-        KeyFigure("Behind", lag or "–", "from the last label to now"),
+        *([KeyFigure("Behind", lag, "from the last label to now")] if lag else []),
         KeyFigure("Without reports", str(len(now.gaps)), "the forecast was carried on"),
         KeyFigure("Rejected", share, f"of {total} reports"),
         KeyFigure("χ² per report", chi, f"last {RECENT} windows; 1 is right"),
@@ -106,7 +114,7 @@ def _content(
     return CycleStatus(
         name=name,
         summary=" ".join(summary.split()),
-        moment=f"{moment:%Y-%m-%d %H:%M} UTC",
+        moment="reanalysis" if moment is None else f"as of {moment:%Y-%m-%d %H:%M} UTC",
         is_well=not warnings,
         state="well" if not warnings else "look",
         key_figures=figures,
