@@ -64,6 +64,7 @@ def prepare(loaded: LoadedCycle, store: Store) -> Prepared:
         seed=cycle.seed,
         noise=cycle.model_noise,
         leads=tuple(cycle.forecast.leads) if cycle.forecast else (),
+        thinning=cycle.observations.thinning,
     )
     archive = Archive(store.root / CYCLES / cycle.name)
     inbox = Inbox(cycle.observations, training.info, chain.clock, archive.inbox)

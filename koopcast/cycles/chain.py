@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from koopcast.assimilation.base import Analysis, AnalysisSpec, SmootherSpec
@@ -17,6 +17,7 @@ from koopcast.assimilation.cycle import CycleState, Experiment, ModelNoise, cell
 from koopcast.assimilation.initial import InitialSpec
 from koopcast.cycles.archive import FEEDBACK, FIELDS, RESTART, SUFFIXES
 from koopcast.cycles.clock import Clock, later
+from koopcast.cycles.inbox import Thinning
 from koopcast.cycles.places import Places
 from koopcast.cycles.reports import Reason, counts
 from koopcast.dynamics import Dynamics
@@ -51,6 +52,8 @@ class Chain:
     noise: ModelNoise = field(default_factory=ModelNoise)
     leads: tuple[int, ...] = ()
     """Forecasts from each analysis, in windows ahead."""
+    thinning: Thinning = "none"
+    """What stands for several reports on one cell at one record."""
 
     def places(self) -> Places:
         """Return what finds the cells of reports."""
@@ -82,6 +85,8 @@ class Chain:
             Diverged: The ensemble is not finite; the message names the window.
         """
         begun = replace(state, cycle=0, record=0)
+        delivered = digest(reports)
+        reports = thinned(reports, self._record(number, reports), self.thinning)
         observations, times = self._observations(number, reports)
         after, kept = self._analysed(number, begun, observations)
         write_tensors(folder / RESTART, replace(after, cycle=0, record=0).tensors())
@@ -97,7 +102,7 @@ class Chain:
             "begin": str(self.clock.bounds(number)[0]),
             "end": str(self.clock.bounds(number)[1]),
             "source": "analysis" if is_observed else "forecast",
-            "observations": {"digest": digest(reports), **counts(reports["reason"].to_numpy())},
+            "observations": {"digest": delivered, **counts(reports["reason"].to_numpy())},
             "monitors": monitors(feedback, kept),
         }
 
@@ -130,13 +135,8 @@ class Chain:
 
         The last record is always an observation time, be it without reports.
         """
-        before = later(self.clock.label(number), self.clock.step, -1)
-        start = np.datetime64(before, "ns")
-        span = np.datetime64(self.clock.label(number), "ns") - start
-        share = (reports["time"].to_numpy().astype("datetime64[ns]") - start) / span
         used = (reports["reason"] == Reason.USED).to_numpy()
-        share = np.where(used, share, 1.0)
-        record = np.clip(np.rint(share * self.records), 1, self.records).astype(np.int64)
+        record = self._record(number, reports)
         records = sorted({*record[used].tolist(), self.records})
         time_of = np.where(used, np.searchsorted(records, record), -1)
         widest = max(1, max((int((time_of == place).sum()) for place in range(len(records))), default=1))
@@ -150,6 +150,14 @@ class Chain:
             value[0, place, : len(rows)] = _tensor(rows["value"], np.float64)
             variance[0, place, : len(rows)] = _tensor(rows["error"], np.float64).square()
         return ObservationSet(torch.tensor(records), index, value, variance), time_of
+
+    def _record(self, number: int, reports: pd.DataFrame) -> Int[np.ndarray, " report"]:
+        """Return the record of the window at which each report is analysed: the nearest, from 1 on."""
+        start = np.datetime64(later(self.clock.label(number), self.clock.step, -1), "ns")
+        span = np.datetime64(self.clock.label(number), "ns") - start
+        share = (reports["time"].to_numpy().astype("datetime64[ns]") - start) / span
+        share = np.where((reports["reason"] == Reason.USED).to_numpy(), share, 1.0)
+        return np.clip(np.rint(share * self.records), 1, self.records).astype(np.int64)
 
     def _fields(self, last: "Kept", label: pd.Timestamp) -> xr.Dataset:
         """Return analysis, background and their spreads at the label."""
@@ -244,6 +252,27 @@ def moments(cells: Float[Tensor, "1 member cell"]) -> tuple[Float[Tensor, " cell
     mean = cells[0].mean(dim=0)
     spread = cells[0].std(dim=0) if cells.shape[1] > 1 else torch.zeros_like(mean)
     return mean, spread
+
+
+def thinned(reports: pd.DataFrame, record: Int[np.ndarray, " report"], thinning: Thinning) -> pd.DataFrame:
+    """Return the reports with one used for each cell and record: the first, or one with their mean, each
+    weighted by one over its error variance, and the error of that mean.
+    """
+    if thinning == "none":
+        return reports
+    used = reports[reports["reason"] == Reason.USED]
+    groups = [used["cell"], pd.Series(record[used.index], index=used.index)]
+    others = used.duplicated(["cell"]) if len(set(record)) == 1 else used.groupby(groups).cumcount() > 0
+    reports = reports.copy()
+    if thinning == "mean":
+        weight = used["error"] ** -2
+        total = weight.groupby(groups).transform("sum")
+        mean = (weight * used["value"]).groupby(groups).transform("sum") / total
+        kept = used.index[~others]
+        reports.loc[kept, "value"] = mean[kept]
+        reports.loc[kept, "error"] = total[kept] ** -0.5
+    reports.loc[used.index[others], "reason"] = np.int8(Reason.THINNED)
+    return reports
 
 
 def monitors(feedback: pd.DataFrame, kept: list[Kept]) -> dict[str, float | None]:

@@ -33,6 +33,9 @@ READERS = {
 """End of a file's name -> format."""
 
 
+Thinning = Literal["none", "first", "mean"]
+
+
 class ReportError(Spec):
     """Size of the error of reports that do not state their own."""
 
@@ -82,6 +85,9 @@ class TableInboxSpec(MethodSpec):
     duplicates: Literal["first", "last", "mean", "none"] = "first"
     """Which of several values for one variable, time and place is used: the first or last received, their
     mean, or none."""
+    thinning: Thinning = "none"
+    """What is used of several reports on one cell at one record: all, the first, or one with their mean,
+    whose error is that of the mean (a superobservation)."""
     accept_qc: list[str | int] | None = None
     """Flags of the provider's `qc` column that are accepted; default: it is not looked at."""
     settle: NonNegativeFloat = 5.0

@@ -1,0 +1,200 @@
+"""What a cycle costs: a window of many dirty reports, and a year of windows.
+
+python benchmarks/cycle.py reports [--count 1000000] [--shape 180 360]
+python benchmarks/cycle.py year [--windows 1460]
+"""
+
+import argparse
+import json
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+
+from koopcast.assimilation.etkf import ETKFSpec
+from koopcast.assimilation.inflation import MultiplicativeSpec
+from koopcast.assimilation.initial import ClimatologySpec
+from koopcast.assimilation.letkf import LETKFSpec
+from koopcast.assimilation.optimal_interpolation import OptimalInterpolationSpec
+from koopcast.cycles.archive import Archive
+from koopcast.cycles.chain import Chain
+from koopcast.cycles.clock import Clock, negative
+from koopcast.cycles.inbox import Inbox, TableInboxSpec
+from koopcast.cycles.tick import Policy, Ticker
+from koopcast.dynamics import Dynamics
+from koopcast.fields import FieldData
+from koopcast.generation import Run, SystemDynamics, evolve
+from koopcast.grids import Axis, FieldsInfo, TimeAxis
+from koopcast.integrators.rk4 import RK4Spec
+from koopcast.systems.lorenz96 import Lorenz96Spec
+from koopcast.times import parse_duration
+
+START = pd.Timestamp("2020-01-01T06:00")
+STEP = parse_duration("PT6H")
+
+
+class Persistence(Dynamics):
+    """The field stays as it is."""
+
+    def __init__(self, info: FieldsInfo) -> None:
+        self.info, self.dtype = info, torch.float64
+
+    def step(self, state: torch.Tensor) -> torch.Tensor:
+        """Return the state."""
+        return state
+
+
+def globe(shape: tuple[int, int]) -> FieldData:
+    """Return smooth random fields on a latitude-longitude grid."""
+    rng = np.random.default_rng(0)
+    latitude = -90 + (np.arange(shape[0]) + 0.5) * 180 / shape[0]
+    longitude = np.arange(shape[1]) * 360 / shape[1]
+    north, east = np.deg2rad(latitude)[:, None], np.deg2rad(longitude)[None]
+    values = np.stack(
+        [
+            280 + 15 * np.cos(3 * north) + rng.standard_normal() * np.sin(east * (1 + k % 3) + k)
+            for k in range(20)
+        ]
+    )
+    axes = (
+        Axis("latitude", shape[0], "latitude", units="degrees_north"),
+        Axis("longitude", shape[1], "longitude", periodic=True, length=360.0, units="degrees_east"),
+    )
+    dataset = xr.Dataset(
+        {"t": (("time", "latitude", "longitude"), values.astype("float32"))},
+        {
+            "time": pd.date_range("2019-01-01", periods=20, freq="6h"),
+            "latitude": latitude,
+            "longitude": longitude,
+        },
+    )
+    return FieldData(dataset, FieldsInfo({"t": "K"}, axes, TimeAxis(20, "PT6H", calendar="standard")))
+
+
+def delivery(count: int, folder: Path) -> None:
+    """Write reports of one window as they come: a quarter without a position, sentinels, repeats, others'."""
+    rng = np.random.default_rng(1)
+    base = int(count * 0.8)
+    table = pd.DataFrame(
+        {
+            "time": START - pd.to_timedelta(rng.integers(0, 6 * 3600, base), unit="s"),
+            "latitude": np.round(rng.uniform(-90, 90, base), 3),
+            "longitude": np.round(rng.uniform(-180, 180, base), 3),
+            "station": [f"S{number}" for number in rng.integers(0, base, base)],
+            "value": np.round(280 + 10 * rng.standard_normal(base), 2),
+        }
+    )
+    table.loc[rng.random(base) < 0.25, "latitude"] = np.nan
+    table.loc[rng.random(base) < 0.02, "longitude"] = -790.0
+    table.loc[rng.random(base) < 0.03, "value"] = 9999.0
+    table.loc[rng.random(base) < 0.01, "value"] = 400.0
+    early = rng.random(base) < 0.05
+    table.loc[early, "time"] = table.loc[early, "time"] - pd.Timedelta(hours=6)
+    whole = pd.concat([table, table.sample(count - base, random_state=2)], ignore_index=True)
+    for number, part in enumerate(np.array_split(np.arange(count), 8)):
+        whole.iloc[part].to_csv(folder / f"{number}.csv", index=False)
+
+
+def ticker(chain: Chain, fields: FieldData, folder: Path) -> tuple[Ticker, Inbox, Archive]:
+    """Return a cycle in a folder."""
+    spec = TableInboxSpec.model_validate(
+        {"kind": "table", "path": str(folder / "inbox/*.csv"), "settle": 0,
+         "variables": {name: {"bounds": [-1000, 350]} for name in fields.info.variables}}
+    )  # fmt: skip
+    archive = Archive(folder / "archive")
+    archive.open({})
+    inbox = Inbox(spec, fields.info, chain.clock, archive.inbox)
+    return Ticker(chain, inbox, archive, Policy(max_catchup=10**6)), inbox, archive
+
+
+def clock() -> Clock:
+    """Return six-hourly windows."""
+    return Clock(START, STEP, negative(STEP), STEP, parse_duration("PT0S"))
+
+
+def reports(count: int, shape: tuple[int, int]) -> dict[str, float]:
+    """Return the time and memory of a window of many reports."""
+    fields = globe(shape)
+    method = OptimalInterpolationSpec() if count <= 5000 else LETKFSpec(members=10)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "inbox").mkdir()
+        delivery(count, folder / "inbox")
+        chain = Chain(
+            Persistence(fields.info), method, ClimatologySpec(), fields, clock(), 1, STEP, 0, ModelNoise()
+        )
+        tick, inbox, _ = ticker(chain, fields, folder)
+        begin = time.perf_counter()
+        inbox.scan()
+        read = time.perf_counter() - begin
+        placed = chain.places().place(inbox.reports(0))
+        judged = time.perf_counter() - begin - read
+        seen = placed["reason"].value_counts().to_dict()
+        delivered = sum(item.rows for item in inbox.deliveries.values())
+        total = sum(inbox.totals().values())
+        assert delivered == count == total, (delivered, count, total)
+        assert tick is not None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return {
+        "reports": count, "of this window": len(placed), "used": seen.get(0, 0),
+        "seconds to read": read, "seconds to judge": judged, "peak GB": peak,
+    }  # fmt: skip
+
+
+def year(windows: int) -> dict[str, float]:
+    """Return the time of a year of windows of a twin."""
+    setup = Run(Lorenz96Spec(), RK4Spec(), samples=1, steps=windows + 1, burn_in=400)
+    truth = evolve(setup, seed=1, dtype="float64")
+    values = truth.tensor(dtype=torch.float64)[0, :, :, 0].numpy()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "inbox").mkdir()
+        rng = np.random.default_rng(3)
+        for month in range(0, windows, 120):
+            numbers = np.arange(month, min(month + 120, windows))
+            moments = np.repeat(START + pd.to_timedelta(6 * numbers, unit="h"), 40)
+            noisy = values[numbers + 1] + rng.standard_normal((len(numbers), 40))
+            table = pd.DataFrame(
+                {"time": moments, "state": np.tile(np.arange(40), len(numbers)), "value": noisy.ravel()}
+            )
+            table.to_csv(folder / f"inbox/{month}.csv", index=False)
+        method = ETKFSpec(members=24, inflation=MultiplicativeSpec(factor=1.02), rotation=True)
+        chain = Chain(SystemDynamics(setup), method, ClimatologySpec(), truth, clock(), 1, STEP, 0)
+        tick, _, archive = ticker(chain, truth, folder)
+        begin = time.perf_counter()
+        done = tick.run(chain.clock.label(windows - 1)).done
+        seconds = time.perf_counter() - begin
+        analysis = archive.fields("analysis")["X"].values.squeeze()
+        error = np.sqrt(np.mean((analysis - values[1 : windows + 1]) ** 2, axis=1))
+        faults = len(archive.faults())
+    return {
+        "windows": len(done), "seconds a window": seconds / len(done), "faults": faults,
+        "mean error after 100 windows": float(error[100:].mean()),
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Run one of the two."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    many = commands.add_parser("reports")
+    many.add_argument("--count", type=int, default=10**6)
+    many.add_argument("--shape", type=int, nargs=2, default=(180, 360))
+    long = commands.add_parser("year")
+    long.add_argument("--windows", type=int, default=1460)
+    options = parser.parse_args()
+    found = (
+        reports(options.count, tuple(options.shape))
+        if options.command == "reports"
+        else year(options.windows)
+    )
+    print(json.dumps({name: round(float(value), 4) for name, value in found.items()}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

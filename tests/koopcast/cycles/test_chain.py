@@ -1,0 +1,40 @@
+import numpy as np
+import pandas as pd
+
+from koopcast.cycles.chain import thinned
+from koopcast.cycles.reports import Reason, deduplicate
+
+
+def table(**columns):
+    base = {"reason": np.int8(Reason.USED), "error": 1.0}
+    return pd.DataFrame({**base, **columns})
+
+
+def test_a_superobservation_is_the_best_mean_of_its_reports():
+    reports = table(cell=[3, 3, 4, 3], value=[1.0, 4.0, 9.0, 5.0], error=[1.0, 2.0, 1.0, 1.0])
+    mean = thinned(reports, np.array([1, 1, 1, 2]), "mean")
+    # Weights 1 and 1/4: (1 + 1) / 1.25, with the error 1 / sqrt(1.25).
+    assert np.allclose(mean["value"], [1.6, 4.0, 9.0, 5.0])
+    assert np.allclose(mean["error"][0], 1.25**-0.5)
+    assert mean["reason"].tolist() == [Reason.USED, Reason.THINNED, Reason.USED, Reason.USED]
+    first = thinned(reports, np.array([1, 1, 1, 1]), "first")
+    assert first["value"].tolist() == [1.0, 4.0, 9.0, 5.0]
+    assert first["reason"].tolist() == [Reason.USED, Reason.THINNED, Reason.USED, Reason.THINNED]
+    assert reports["reason"].eq(Reason.USED).all()
+    assert thinned(reports, np.array([1, 1, 1, 1]), "none") is reports
+
+
+def test_repeats_are_known_by_their_station_or_their_place():
+    reports = table(
+        variable="t", time=pd.Timestamp(2020, 1, 1), station=["a", "a", "", "", "b"],
+        latitude=[1.0, 1.5, 1.0, 1.0, 1.0], value=[5.0, 5.0, 5.0, 6.0, 5.0], qc="",
+        received_at=pd.to_datetime(["2020-01-03", "2020-01-02", None, None, None]),
+    )  # fmt: skip
+    for policy, kept in (("first", {5.0: 3}), ("last", {5.0: 2, 6.0: 1}), ("none", {5.0: 2}), ("mean", None)):
+        judged = deduplicate(reports, ["latitude"], policy)
+        used = judged[judged["reason"] == Reason.USED]
+        assert (judged["reason"] == Reason.DUPLICATE).sum() == 1
+        if kept is None:
+            assert sorted(used["value"]) == [5.0, 5.0, 5.5]
+        else:
+            assert used["value"].value_counts().to_dict() == kept
