@@ -85,7 +85,8 @@ class MetricSpec(MethodSpec):
     @property
     def is_of_model(self) -> bool:
         """Whether it reads the model alone: a table then has one value, at no lead and of no variable."""
-        return self.needs_card is not None or self.needs_spectrum
+        reads_model = self.needs_card is not None or self.needs_spectrum
+        return reads_model and not self.needs_eigenfunctions
 
     @abstractmethod
     def score(self, pair: Verification) -> Score:

@@ -92,6 +92,8 @@ class Sheet:
             for name, metric in fields.items():
                 if metric.needs_members and pair.members is None:
                     continue
+                if metric.needs_spectrum and pair.spectrum is None:
+                    continue
                 score = metric.score(_at(pair, sound)) if sound else None
                 pairs = "map" if role == "map" else "forecast" if leads else "analysis"
                 head = (name, subject.name, role, pairs, variable)

@@ -47,7 +47,7 @@ def monitor_series(table: pd.DataFrame, units: str) -> Picture:
             label="spread of the background",
         )  # fmt: skip
         axes.set_ylim(bottom=0.0)
-        _dates(axes)
+        _dates(axes, shown["label"])
         axes.set_ylabel(with_units("root-mean-square", units))
         figure.legend(loc="outside upper left", ncols=2)
 
@@ -80,7 +80,7 @@ def report_counts(table: pd.DataFrame, reasons: list[str]) -> Picture:
             )  # fmt: skip
             below = below + values
         axes.set_ylim(bottom=0.0)
-        _dates(axes)
+        _dates(axes, shown["label"])
         axes.set_ylabel("reports")
         figure.legend(loc="outside upper left", ncols=3)
 
@@ -145,7 +145,10 @@ def _coordinate(values: xr.DataArray, axis: int) -> np.ndarray:
     return np.asarray(values[dim].values if dim in values.coords else np.arange(values.sizes[dim]))
 
 
-def _dates(axes: Axes) -> None:
+def _dates(axes: Axes, labels: pd.Series) -> None:
+    if labels.nunique() < 2:
+        axes.set_xticks(labels.unique(), [f"{label:%Y-%m-%d %H:%M}" for label in labels.unique()])
+        return
     locator = AutoDateLocator(maxticks=8)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
