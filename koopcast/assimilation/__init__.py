@@ -2,6 +2,7 @@
 
 from typing import Annotated, TypeAlias
 
+from koopcast.assimilation.backgrounds import AnyBackground as AnyBackground
 from koopcast.assimilation.base import AnalysisSpec as AnalysisSpec
 from koopcast.assimilation.enkf import EnKFSpec
 from koopcast.assimilation.etkf import ETKFSpec
@@ -14,6 +15,8 @@ from koopcast.assimilation.localization import AnyLocalization as AnyLocalizatio
 from koopcast.assimilation.noda import NODASpec
 from koopcast.assimilation.nudging import NudgingSpec
 from koopcast.assimilation.optimal_interpolation import OptimalInterpolationSpec
+from koopcast.assimilation.var3d import Var3DSpec
+from koopcast.assimilation.var4d import Var4DSpec
 from koopcast.spec import Family
 
 AnyAnalysis: TypeAlias = Annotated[
@@ -24,6 +27,8 @@ AnyAnalysis: TypeAlias = Annotated[
     | LETKFSpec
     | NODASpec
     | NudgingSpec
-    | OptimalInterpolationSpec,
+    | OptimalInterpolationSpec
+    | Var3DSpec
+    | Var4DSpec,
     Family("assimilation"),
 ]

@@ -34,6 +34,9 @@ class Observed(NamedTuple):
     """The observation operator applied to each member of the background."""
     cell: Int[Tensor, "batch obs"] | None = None
     """Cell at which each observation stands: for localisation. The same tensor again means the same sites."""
+    see: Callable[[Tensor], Tensor] | None = None
+    """The observation operator, (ensemble "batch member state") -> predicted, differentiable; None: what is
+    observed are entries `cell` of the state."""
 
     @classmethod
     def of(
@@ -42,10 +45,11 @@ class Observed(NamedTuple):
         variance: Float[Tensor, "batch obs"],
         predicted: Float[Tensor, "batch member obs"],
         cell: Int[Tensor, "batch obs"] | None = None,
+        see: Callable[[Tensor], Tensor] | None = None,
     ) -> "Observed":
         """Return observations with NaN for missing ones in the form that an analysis takes."""
         value, scale = standardised(value, variance)
-        return cls(value, scale, predicted, cell)
+        return cls(value, scale, predicted, cell, see)
 
 
 def standardised(value: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,6 +66,9 @@ class Analysis(NamedTuple):
     """`degrees_of_freedom`, the trace of HK; `chi_square`, dᵀ(HPHᵀ + R)⁻¹d of the innovation d."""
     std: Float[Tensor, "batch cell"] | None = None
     """Standard deviation of each cell that a method without an ensemble states for its analysis."""
+    path: tuple[Float[Tensor, "batch member state"], ...] | None = None
+    """Of a smoother that corrects the model within a window: the analysis at its observation times. None:
+    where the model takes the ensemble."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,8 @@ class Setting:
     climatology: Climatology | None = None
     correction: Correction | None = None
     """How the forecast model itself draws a state to measurements, where it learned to."""
+    step: Callable[[Tensor], Tensor] | None = None
+    """The forecast model: (ensemble "batch member state") -> ensemble one record later, without noise."""
     noise: Float[Tensor, "state rank"] | None = None
     """F with F Fᵀ the covariance of the model's error over one record; None where it has none, or where it
     is independent from entry to entry (`noise_std`)."""

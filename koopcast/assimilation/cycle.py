@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -119,6 +120,7 @@ class Experiment:
             active=active if dynamics.is_physical else None,
             climatology=self._climatology(device) if self.method.needs_climatology() else None,
             correction=dynamics.correction(),
+            step=lambda states: _stepped(dynamics, states),
             noise=factor,
             noise_std=std,
         )
@@ -183,6 +185,7 @@ class _Cycling:
         self._sees_all = self._fixed is not None and _sees_state(
             self.observations, self._fixed, self.dynamics
         )
+        self._sees_entries = self.observations.operator is None and self.dynamics.is_physical
         self._reported = 0.0
         self._memory = memory
         self._method: object = None
@@ -201,10 +204,14 @@ class _Cycling:
     def observed(self, ensemble: Float[Tensor, "batch member state"], cycle: int) -> Observed:
         """Return what an analysis sees at an observation time."""
         index = self.observations.index[:, cycle] if self._fixed is None else self._fixed
-        predicted = ensemble
-        if not self._sees_all:
-            predicted = self.observations.seen(cells_of(self.dynamics, ensemble), cycle)
-        return Observed(self._values[cycle], self._scales[cycle], predicted, index)
+        predicted = self._seen(cycle, ensemble)
+        see = None if self._sees_entries else partial(self._seen, cycle)
+        return Observed(self._values[cycle], self._scales[cycle], predicted, index, see)
+
+    def _seen(self, cycle: int, ensemble: Float[Tensor, "batch member state"]) -> Tensor:
+        if self._sees_all:
+            return ensemble
+        return self.observations.seen(cells_of(self.dynamics, ensemble), cycle)
 
     def report(self, done: int) -> None:
         """Report progress once in a while."""
@@ -269,7 +276,8 @@ class _Smoothing(_Cycling):
                 analysis = self._analysis(ensemble, window, times, generator)
             except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
                 raise diverged(background[-1], times[-1], self.total) from error
-            after = list(window.trajectory(analysis.ensemble))
+            path = analysis.path
+            after = list(window.trajectory(analysis.ensemble) if path is None else path)
             for time_of, before, then in zip(times, background, after, strict=True):
                 recorder.add(before, Analysis(then, self._share(analysis, time_of, times)))
             cycle = times.stop
