@@ -1,69 +1,30 @@
 """Three-dimensional variational analysis."""
 
-from collections.abc import Iterator
 from typing import Literal
 
 import torch
-from jaxtyping import Float
-from pydantic import Field, field_validator
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from koopcast.assimilation.backgrounds import AnyBackground
 from koopcast.assimilation.backgrounds.base import Background, Covariance
 from koopcast.assimilation.base import Analyse, Analysis, FilterSpec, Observed, Setting
 from koopcast.assimilation.variational import Minimiser, Minimum, Misfit, Normal, minimise
-from koopcast.grids import FieldsInfo
-from koopcast.spec import Problem
+from koopcast.assimilation.variational_options import SingleStateSpec
 
 
-class Var3DSpec(FilterSpec):
+class Var3DSpec(SingleStateSpec, FilterSpec):
     """The minimum of ½ |x - x_b|² in B⁻¹ plus ½ |y - H(x)|² in R⁻¹, for a single state and a static B.
 
     Where observations are entries of the state it is one solve.
     """
 
     kind: Literal["var3d"] = "var3d"
-    background: AnyBackground = Field(default="climatological", validate_default=True)
-    """The covariance B of the error of a forecast."""
-    minimiser: Minimiser = Minimiser()
-    """How the cost is minimised where the observation operator is not linear."""
 
     reference = "Lorenc 1986; Parrish and Derber 1992"
-
-    @field_validator("background")
-    @classmethod
-    def _is_static(cls, background: AnyBackground) -> AnyBackground:
-        return static(background)
-
-    def num_members(self) -> int:
-        """Return 1."""
-        return 1
-
-    def needs_climatology(self) -> bool:
-        """Return whether B does."""
-        return self.background.needs_climatology()
-
-    def needs_physical_state(self) -> bool:
-        """Return whether B does."""
-        return self.background.needs_physical_state()
-
-    def check(self, fields: FieldsInfo) -> Iterator[Problem]:
-        """Pass on what B refuses."""
-        yield from (problem.below("background") for problem in self.background.check(fields))
 
     def build(self, setting: Setting) -> Analyse:
         """Return the analysis."""
         return Var3D(self.background.build(setting), setting, self.minimiser)
-
-
-def static(background: AnyBackground) -> AnyBackground:
-    """Return a covariance that needs no ensemble; refuse others."""
-    if background.needs_ensemble():
-        raise ValueError(
-            f"background: '{background.kind}' is estimated from an ensemble, and this method has a single "
-            "state; choose another, or method `envar`"
-        )
-    return background
 
 
 class Observing(Misfit):
@@ -79,6 +40,24 @@ class Observing(Misfit):
         """Return (y - H(x_b + B^{1/2} v)) / σ."""
         state = self._origin + self._covariance.root(v)
         return (self._observed.value[:, None] - seen(self._observed, state)) * self._observed.scale[:, None]
+
+    def linearised(
+        self, v: Float[Tensor, "batch 1 rank"]
+    ) -> tuple[Float[Tensor, "batch obs"], Float[Tensor, "batch rank obs"]]:
+        """Return d(v) and L, which is a selection of columns where observations are entries of the state."""
+        observed = self._observed
+        if observed.see is not None or observed.cell is None:
+            return super().linearised(v)
+        return self(v)[:, 0], selected(self._covariance.columns(), observed.cell, observed.scale)
+
+
+def selected(
+    columns: Float[Tensor, "_ rank state"], cell: Int[Tensor, "batch obs"], scale: Float[Tensor, "batch obs"]
+) -> Float[Tensor, "_ rank obs"]:
+    """Return whitened entries of the columns of B^{1/2}."""
+    batch = max(len(cell), len(columns))
+    index = cell[:, None].expand(batch, columns.shape[1], -1)
+    return columns.expand(batch, -1, -1).gather(2, index) * scale[:, None]
 
 
 def seen(observed: Observed, ensemble: Float[Tensor, "batch member state"]) -> Tensor:
@@ -107,10 +86,9 @@ class Var3D:
             d = Observing(ensemble, covariance, observed)(
                 ensemble.new_zeros(len(ensemble), 1, covariance.rank)
             )
-            found = Minimum(normal.solve(d[:, 0]), normal.figures(d[:, 0]), normal)
+            found = Minimum(normal.solve(d[:, 0]), normal.figures(d[:, 0]), normal.solve, normal)
         else:
-            start = ensemble.new_zeros(len(ensemble), covariance.rank)
-            found = minimise(Observing(ensemble, covariance, observed), start, self._spec)
+            found = minimise(Observing(ensemble, covariance, observed), ensemble, self._spec)
         std = None
         if found.normal is not None and self._states_are_cells:
             std = found.normal.reduced(covariance.columns()).sqrt().expand(len(ensemble), -1)
@@ -124,9 +102,5 @@ class Var3D:
             return self._kept[2]
         is_shared = bool((cell == cell[:1]).all()) and bool((scale == scale[:1]).all())
         rows, scales = (cell[:1], scale[:1]) if is_shared else (cell, scale)
-        columns = covariance.columns()
-        batch = max(len(rows), len(columns))
-        index = rows[:, None].expand(batch, columns.shape[1], -1)
-        L = columns.expand(batch, -1, -1).gather(2, index) * scales[:, None]
-        self._kept = cell, scale, Normal(L)
+        self._kept = cell, scale, Normal(selected(covariance.columns(), rows, scales))
         return self._kept[2]

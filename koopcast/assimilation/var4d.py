@@ -1,25 +1,21 @@
 """Strong-constraint four-dimensional variational analysis."""
 
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import Tensor
 
-from koopcast.assimilation.backgrounds import AnyBackground
 from koopcast.assimilation.backgrounds.base import Background, Covariance
 from koopcast.assimilation.base import Analysis, Setting, Smooth, SmootherSpec, Window
-from koopcast.assimilation.var3d import static
 from koopcast.assimilation.variational import Minimiser, Misfit, minimise
+from koopcast.assimilation.variational_options import SingleStateSpec
 from koopcast.gradients import AnyGradient, Chain, GradientSpec
-from koopcast.grids import FieldsInfo
-from koopcast.spec import Problem
 
 
-class Var4DSpec(SmootherSpec):
+class Var4DSpec(SingleStateSpec, SmootherSpec):
     """The state at the start of a window whose forecast fits all observations in it, and a background.
 
     Incremental: each outer loop linearises the model about its own forecast, and the quadratic cost is
@@ -28,35 +24,10 @@ class Var4DSpec(SmootherSpec):
     """
 
     kind: Literal["var4d"] = "var4d"
-    background: AnyBackground = Field(default="climatological", validate_default=True)
-    """The covariance B of the error of the state at the start of a window."""
-    minimiser: Minimiser = Minimiser()
-    """Outer and inner loops."""
     gradient: AnyGradient = Field(default="store", validate_default=True)
     """What conjugate gradients keep of the forecast for its adjoint."""
 
     reference = "Courtier, Thepaut and Hollingsworth 1994; Lorenc 2003 for the control"
-
-    @field_validator("background")
-    @classmethod
-    def _is_static(cls, background: AnyBackground) -> AnyBackground:
-        return static(background)
-
-    def num_members(self) -> int:
-        """Return 1."""
-        return 1
-
-    def needs_climatology(self) -> bool:
-        """Return whether B does."""
-        return self.background.needs_climatology()
-
-    def needs_physical_state(self) -> bool:
-        """Return whether B does."""
-        return self.background.needs_physical_state()
-
-    def check(self, fields: FieldsInfo) -> Iterator[Problem]:
-        """Pass on what B refuses."""
-        yield from (problem.below("background") for problem in self.background.check(fields))
 
     def build(self, setting: Setting) -> Smooth:
         """Return the analysis of a window."""
@@ -75,7 +46,7 @@ class Var4D:
         """Return the analysis at the start of the window."""
         covariance = self._background(ensemble)
         misfit = Forecasting(ensemble, covariance, window, self._gradient)
-        found = minimise(misfit, ensemble.new_zeros(len(ensemble), covariance.rank), self._minimiser)
+        found = minimise(misfit, ensemble, self._minimiser)
         return Analysis(ensemble + covariance.root(found.v[:, None]), found.figures)
 
 
@@ -96,9 +67,10 @@ class Forecasting(Misfit):
     def __call__(self, v: Float[Tensor, "batch member rank"]) -> Float[Tensor, "batch member obs"]:
         """Return the misfits of all times side by side."""
         states = self._window.trajectory(self._origin + self._covariance.root(v))
-        return torch.cat([self._misfit(state, place) for place, state in enumerate(states)], dim=2)
+        parts = [misfit_at(self._window, state, place) for place, state in enumerate(states)]
+        return torch.cat(parts, dim=2)
 
-    def adjoint(self, v: Float[Tensor, "batch 1 rank"], u: Float[Tensor, "batch 1 obs"]) -> Tensor:
+    def adjoint(self, v: Float[Tensor, "batch member rank"], u: Float[Tensor, "batch member obs"]) -> Tensor:
         """Return Lᵀ u by the adjoint model, with the policy that was asked for."""
         parts = self._parts(u)
 
@@ -108,19 +80,23 @@ class Forecasting(Misfit):
                 return None
             with torch.enable_grad():
                 start = state.detach().requires_grad_()
-                d = self._misfit(start, place)
+                d = misfit_at(self._window, start, place)
                 return -torch.autograd.grad(d, start, parts[place], materialize_grads=True)[0]
 
         chain = Chain(lambda state, k: self._window.step(state), seeds, self._window.steps[-1])
         start = self._origin + self._covariance.root(v)
         return self._covariance.transposed(self._gradient.gradient(chain, start).value)
 
-    def _misfit(self, state: Float[Tensor, "batch member state"], place: int) -> Tensor:
-        seen = self._window.observe(state, place)
-        return (seen.value[:, None] - seen.predicted) * seen.scale[:, None]
-
-    def _parts(self, u: Float[Tensor, "batch 1 obs"]) -> list[Tensor]:
+    def _parts(self, u: Float[Tensor, "batch member obs"]) -> list[Tensor]:
         """Split what stands side by side into observation times."""
         sizes = [self._window.observe(self._origin, place).value.shape[1] for place in self._places.values()]
         ends = [0, *torch.tensor(sizes).cumsum(0).tolist()]
         return [u[..., first:last] for first, last in pairwise(ends)]
+
+
+def misfit_at(
+    window: Window, state: Float[Tensor, "batch member state"], place: int
+) -> Float[Tensor, "batch member obs"]:
+    """Return the misfit of states at one observation time of a window."""
+    seen = window.observe(state, place)
+    return (seen.value[:, None] - seen.predicted) * seen.scale[:, None]

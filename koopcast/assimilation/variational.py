@@ -5,6 +5,7 @@ L the derivative of what it makes: d(v + w) ≈ d(v) - L w. Here L is held trans
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
@@ -58,12 +59,12 @@ class Misfit(ABC):
         d, tangent = pushed(self, v.repeat(1, self.rank, 1), identity)
         return d[:, 0], -tangent
 
-    def tangent(self, v: Float[Tensor, "batch 1 rank"], w: Float[Tensor, "batch 1 rank"]) -> Tensor:
-        """Return L w at v: `(batch, 1, obs)`."""
+    def tangent(self, v: Float[Tensor, "batch member rank"], w: Float[Tensor, "batch member rank"]) -> Tensor:
+        """Return L w at v: `(batch, member, obs)`."""
         return -pushed(self, v, w)[1]
 
-    def adjoint(self, v: Float[Tensor, "batch 1 rank"], u: Float[Tensor, "batch 1 obs"]) -> Tensor:
-        """Return Lᵀ u at v: `(batch, 1, rank)`."""
+    def adjoint(self, v: Float[Tensor, "batch member rank"], u: Float[Tensor, "batch member obs"]) -> Tensor:
+        """Return Lᵀ u at v: `(batch, member, rank)`."""
         with torch.enable_grad():
             start = v.detach().requires_grad_()
             return -torch.autograd.grad(self(start), start, u, materialize_grads=True)[0]
@@ -79,11 +80,14 @@ class Normal:
         gram.diagonal(dim1=1, dim2=2).add_(1.0)
         self._root = torch.linalg.cholesky(gram)
 
-    def solve(self, d: Float[Tensor, "batch obs"]) -> Float[Tensor, "batch rank"]:
-        """Return (I + L Lᵀ)⁻¹ L d, by Lᵀ instead L (I + Lᵀ L)⁻¹ d where observations are fewer."""
+    def solve(self, d: Float[Tensor, "batch *member obs"]) -> Float[Tensor, "batch *member rank"]:
+        """Return (I + L Lᵀ)⁻¹ L d, or L (I + Lᵀ L)⁻¹ d where observations are fewer."""
+        rows = d if d.dim() == 3 else d[:, None]
         if self._is_dual:
-            return (self.L @ torch.cholesky_solve(d[..., None], self._root))[..., 0]
-        return torch.cholesky_solve(self.L @ d[..., None], self._root)[..., 0]
+            solved = (self.L @ torch.cholesky_solve(rows.mT, self._root)).mT
+        else:
+            solved = torch.cholesky_solve(self.L @ rows.mT, self._root).mT
+        return solved if d.dim() == 3 else solved[:, 0]
 
     def reduced(self, columns: Float[Tensor, "_ rank state"]) -> Float[Tensor, "_ state"]:
         """Return the diagonal of Cᵀ (I + L Lᵀ)⁻¹ C: variances after the analysis."""
@@ -108,17 +112,20 @@ class Minimum(NamedTuple):
     v: Float[Tensor, "batch rank"]
     figures: dict[str, Float[Tensor, " batch"]]
     """Of the background: `degrees_of_freedom` (where L is held) and `chi_square`."""
-    normal: Normal | None
+    gain: Callable[[Tensor], Tensor]
+    """D "batch member obs" -> (I + L Lᵀ)⁻¹ L D, with L where it was last formed."""
+    normal: Normal | None = None
     """The last Hessian, where L is held."""
 
 
-def minimise(misfit: Misfit, start: Float[Tensor, "batch rank"], spec: Minimiser) -> Minimum:
-    """Minimise ½ |v|² + ½ |d(v)|² of each experiment, from `start`, which stands for the background.
+def minimise(misfit: Misfit, background: Float[Tensor, "batch member state"], spec: Minimiser) -> Minimum:
+    """Minimise ½ |v|² + ½ |d(v)|² of each experiment, from v = 0, which stands for the background.
 
     A step that raises the cost is halved and tried again as the next iteration. An experiment that has met
     the tolerance stays as it is, so that its answer does not depend on the others of the batch.
     """
     descent = _Direct(misfit) if spec.is_direct(misfit.rank) else _Inner(misfit, spec)
+    start = background.new_zeros(len(background), misfit.rank)
     best, trial, least, step = start, start, torch.full_like(start[:, 0], torch.inf), torch.zeros_like(start)
     first, is_done = least, torch.zeros_like(least, dtype=torch.bool)
     for iteration in range(spec.iterations):
@@ -136,7 +143,7 @@ def minimise(misfit: Misfit, start: Float[Tensor, "batch rank"], spec: Minimiser
         d = misfit(trial[:, None])[:, 0]
         is_lower = (trial.square().sum(dim=1) + d.square().sum(dim=1)) / 2 <= least
         best = torch.where(is_lower[:, None] & ~is_done[:, None], trial, best)
-    return Minimum(best, descent.figures, descent.normal)
+    return Minimum(best, descent.figures, descent.gain, descent.normal)
 
 
 class _Direct:
@@ -157,6 +164,11 @@ class _Direct:
         target = self.normal.solve(d + (L.mT @ v[..., None])[..., 0])
         return (v.square().sum(dim=1) + d.square().sum(dim=1)) / 2, gradient, target - v
 
+    def gain(self, d: Float[Tensor, "batch member obs"]) -> Float[Tensor, "batch member rank"]:
+        """Return (I + L Lᵀ)⁻¹ L d."""
+        assert self.normal is not None
+        return self.normal.solve(d)
+
 
 class _Inner:
     """Newton steps by conjugate gradients; the control is preconditioned by B^{1/2} as it stands."""
@@ -165,23 +177,31 @@ class _Inner:
 
     def __init__(self, misfit: Misfit, spec: Minimiser) -> None:
         self._misfit, self._spec = misfit, spec
+        self._point = torch.empty(0)
         self.figures: dict[str, Tensor] = {}
 
     def at(self, v: Float[Tensor, "batch rank"]) -> tuple[Tensor, Tensor, Tensor]:
         """Return cost, gradient and Newton step."""
-        point = v[:, None]
-        d = self._misfit(point)
-        gradient = v - self._misfit.adjoint(point, d)[:, 0]
-
-        def hessian(w: Float[Tensor, "batch rank"]) -> Float[Tensor, "batch rank"]:
-            return w + self._misfit.adjoint(point, self._misfit.tangent(point, w[:, None]))[:, 0]
-
-        spec = self._spec
-        newton = conjugate_gradients(
-            hessian, -gradient, tolerance=spec.inner_tolerance, iterations=spec.inner_iterations
-        )
+        self._point = v[:, None]
+        d = self._misfit(self._point)
+        gradient = self._point - self._misfit.adjoint(self._point, d)
+        newton = self._solved(-gradient)
         if not self.figures:
             # At v = 0: dᵀ (I + Lᵀ L)⁻¹ d = dᵀ (d - L w) with the Newton step w.
-            fitted = self._misfit.tangent(point, newton[:, None])
+            fitted = self._misfit.tangent(self._point, newton)
             self.figures = {"chi_square": (d * (d - fitted)).sum(dim=(1, 2))}
-        return (v.square().sum(dim=1) + d.square().sum(dim=(1, 2))) / 2, gradient, newton
+        return (v.square().sum(dim=1) + d.square().sum(dim=(1, 2))) / 2, gradient[:, 0], newton[:, 0]
+
+    def gain(self, d: Float[Tensor, "batch member obs"]) -> Float[Tensor, "batch member rank"]:
+        """Return (I + L Lᵀ)⁻¹ L d."""
+        return self._solved(self._misfit.adjoint(self._point.expand(-1, d.shape[1], -1), d))
+
+    def _solved(self, b: Float[Tensor, "batch member rank"]) -> Float[Tensor, "batch member rank"]:
+        point = self._point.repeat(1, b.shape[1], 1)
+
+        def hessian(w: Float[Tensor, "batch member rank"]) -> Float[Tensor, "batch member rank"]:
+            return w + self._misfit.adjoint(point, self._misfit.tangent(point, w))
+
+        return conjugate_gradients(
+            hessian, b, tolerance=self._spec.inner_tolerance, iterations=self._spec.inner_iterations
+        )

@@ -41,7 +41,7 @@ class Gradient:
     """λ_0."""
     parameters: tuple[Tensor, ...]
     forward_steps: int
-    """Steps taken forward; the one that a vector-Jacobian product takes itself is counted in `pulled_steps`."""
+    """Steps taken forward; those that vector-Jacobian products take themselves are `pulled_steps`."""
     peak_states: int
     """States kept at once, with the one in hand."""
     pulled_steps: int

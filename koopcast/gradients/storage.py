@@ -32,6 +32,7 @@ class Storage(ABC):
     @abstractmethod
     def _write(self, ticket: int, x: Tensor) -> None: ...
 
+    @abstractmethod
     def close(self) -> None:
         """Free what is held."""
 
@@ -50,6 +51,10 @@ class Memory(Storage):
     def drop(self, ticket: int) -> None:
         """Forget the tensor."""
         del self._states[ticket]
+
+    def close(self) -> None:
+        """Forget all of them."""
+        self._states.clear()
 
     def _write(self, ticket: int, x: Tensor) -> None:
         self._states[ticket] = x

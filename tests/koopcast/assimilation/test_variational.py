@@ -1,14 +1,17 @@
-"""3D-Var and strong 4D-Var: reductions to Kalman's formulas, derivatives, cycling."""
+"""3D-Var, 4D-Var and EnVar: reductions to Kalman's formulas and to one another."""
+
+from dataclasses import replace
 
 import pytest
 import torch
 from pydantic import ValidationError
 
 from koopcast.assimilation.base import Climatology, Observed, Setting, Window
+from koopcast.errors import EmptySelection
 from koopcast.generation import Run, SystemDynamics
 from koopcast.integrators.rk4 import RK4Spec
 from koopcast.systems.lorenz96 import Lorenz96Spec
-from tests.koopcast.assimilation.test_analyses import method, seeded
+from tests.koopcast.assimilation.test_analyses import DOMAIN, method, seeded
 
 STATES, BATCH = 6, 3
 CELLS = (0, 2, 3)
@@ -162,3 +165,125 @@ def test_background_covariances_of_an_ensemble_are_refused_for_a_single_state():
     for kind in ("var3d", "var4d"):
         with pytest.raises(ValidationError, match=r"estimated from an ensemble.*method `envar`"):
             method(kind, background="hybrid")
+
+
+Q_STD = 0.2 + torch.rand(STATES, generator=seeded(11), dtype=torch.float64)
+NOISE = normal(STATES, 3, seed=12) / 3
+WEAK = [
+    (replace(SETTING, noise_std=Q_STD), torch.diag(Q_STD**2)),
+    (replace(SETTING, noise=NOISE), NOISE @ NOISE.T),
+]
+
+
+@pytest.mark.parametrize(
+    "options", [{"form": "forcing"}, {"form": "state"}, {"minimiser": {"inner": "cg", **TIGHT}}]
+)
+@pytest.mark.parametrize("case", [0, 1])
+def test_weak_4dvar_of_a_linear_model_is_the_kalman_smoother_with_model_error(options, case):
+    setting, Q = WEAK[case]
+    steps = (1, 4)
+    problem, value, variance = window(steps)
+    analyse = method("var4d_weak", setting, background=FULL, lag=2, shift=2, **options)
+    analysis = analyse(XB, problem, seeded())
+    expected = smoothed(steps, value, variance, Q)
+    assert torch.allclose(analysis.ensemble[:, 0], expected[:, 0], atol=1e-8, rtol=0)
+    for k, state in zip(steps, analysis.path, strict=True):
+        assert torch.allclose(state[:, 0], expected[:, k], atol=1e-8, rtol=0)
+
+
+def test_both_forms_of_weak_4dvar_end_at_the_same_minimum_of_a_nonlinear_model():
+    model = SystemDynamics(Run(Lorenz96Spec(points=STATES), RK4Spec(), dt=0.05))
+
+    def step(x):
+        return model.step(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+    problem, *_ = window((1, 3), lambda x: x[..., list(CELLS)] + 0.05 * x[..., :3] ** 2, step)
+    forcing, state = (
+        method("var4d_weak", WEAK[0][0], background=FULL, form=form, minimiser=TIGHT | {"iterations": 20})(
+            XB, problem, seeded()
+        )
+        for form in ("forcing", "state")
+    )
+    assert torch.allclose(forcing.ensemble, state.ensemble, atol=1e-7)
+    assert torch.allclose(forcing.path[1], state.path[1], atol=1e-7)
+
+
+def test_a_small_model_error_makes_weak_4dvar_strong():
+    problem, *_ = window((1, 3))
+    strong = method("var4d", SETTING, background=FULL)(XB, problem, seeded())
+    setting = replace(SETTING, noise_std=torch.full((STATES,), 1e-7, dtype=torch.float64))
+    weak = method("var4d_weak", setting, background=FULL)(XB, problem, seeded())
+    assert torch.allclose(strong.ensemble, weak.ensemble, atol=1e-9)
+
+
+ENSEMBLE = normal(BATCH, 9, STATES, seed=13) @ normal(STATES, STATES, seed=14)
+
+
+@pytest.mark.parametrize("inner", INNER)
+def test_envar_without_localisation_is_the_stochastic_enkf(inner):
+    observe, *_ = observations(1)
+    seen = observe(ENSEMBLE, 0)
+    options = {"inner": inner, **TIGHT}
+    ours = method("envar", SETTING, members=9, minimiser=options)(ENSEMBLE, seen, seeded(1))
+    enkf = method("enkf", SETTING, members=9)(ENSEMBLE, seen, seeded(1))
+    assert torch.allclose(ours.ensemble, enkf.ensemble, atol=1e-9)
+    assert torch.allclose(ours.figures["chi_square"], enkf.figures["chi_square"], rtol=1e-8)
+
+
+def test_envar_with_half_the_gain_keeps_the_kalman_mean():
+    observe, *_ = observations(1)
+    seen = observe(ENSEMBLE, 0)
+    half = method("envar", SETTING, members=9, anomalies="half_gain")(ENSEMBLE, seen, seeded())
+    etkf = method("etkf", SETTING, members=9)(ENSEMBLE, seen, seeded())
+    assert torch.allclose(half.ensemble.mean(1), etkf.ensemble.mean(1), atol=1e-9)
+    # A - K H A / 2
+    A, S = (part - part.mean(1, keepdim=True) for part in (ENSEMBLE, seen.predicted))
+    P, R = A.mT @ A / 8, torch.diag_embed(torch.where(seen.scale > 0, seen.scale, 1e-9) ** -2)
+    K = P @ H.T @ torch.linalg.inv(H @ P @ H.T + R)
+    expected = A - S @ K.mT / 2
+    assert torch.allclose(half.ensemble - half.ensemble.mean(1, keepdim=True), expected, atol=1e-7)
+
+
+def test_a_hybrid_tends_to_3dvar_as_the_static_weight_tends_to_one():
+    observe, *_ = observations(1)
+    hybrid = {"kind": "hybrid", "weight": 1 - 1e-12, "static": FULL}
+    mean = ENSEMBLE.mean(1, keepdim=True)
+    envar = method("envar", SETTING, members=9, background=hybrid)(ENSEMBLE, observe(ENSEMBLE, 0), seeded())
+    var3d = method("var3d", SETTING, background=FULL)(mean, observe(mean, 0), seeded())
+    assert torch.allclose(envar.ensemble.mean(1, keepdim=True), var3d.ensemble, atol=1e-8)
+
+
+@pytest.mark.parametrize("inner", INNER)
+def test_4denvar_of_a_linear_model_has_the_mean_of_the_iterative_smoother(inner):
+    problem, *_ = window((1, 3))
+    options = {"members": 9, "lag": 2, "shift": 2}
+    ours = method("envar4d", SETTING, minimiser={"inner": inner, **TIGHT}, **options)(
+        ENSEMBLE, problem, seeded()
+    )
+    other = method("ienks", SETTING, iterations=1, **options)(ENSEMBLE, problem, seeded())
+    assert torch.allclose(ours.ensemble.mean(1), other.ensemble.mean(1), atol=1e-9)
+    assert torch.allclose(ours.figures["chi_square"], other.figures["chi_square"], rtol=1e-8)
+
+
+def test_localised_envar_changes_only_what_is_near():
+    observe, *_ = observations(1)
+    near = {"kind": "gaspari_cohn", "radius": 0.9, "radius_kind": "half_support"}
+    setting = replace(SETTING, domain=DOMAIN)
+    seen = observe(ENSEMBLE, 0)
+    seen = seen._replace(scale=seen.scale * torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64))
+    after = method("envar", setting, members=9, background={"kind": "ensemble", "localization": near})(
+        ENSEMBLE, seen, seeded()
+    ).ensemble
+    # Cell 0 is observed, and its neighbours on the ring are 1 and 5.
+    moved = (after - ENSEMBLE).abs().amax(dim=(0, 1))
+    assert (moved[[2, 3, 4]] < 1e-9).all()
+    assert (moved[[0, 1, 5]] > 1e-3).all()
+
+
+def test_weak_4dvar_says_what_it_lacks():
+    with pytest.raises(EmptySelection, match="model_noise"):
+        method("var4d_weak", SETTING, background=FULL)
+    with pytest.raises(ValidationError, match="shift: 1 is not lag, 2"):
+        method("var4d_weak", SETTING, lag=2)
+    with pytest.raises(ValidationError, match="the state form solves directly"):
+        method("var4d_weak", SETTING, form="state", minimiser={"inner": "cg"})
