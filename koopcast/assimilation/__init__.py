@@ -4,6 +4,7 @@ from typing import Annotated, TypeAlias
 
 from koopcast.assimilation.backgrounds import AnyBackground as AnyBackground
 from koopcast.assimilation.base import AnalysisSpec as AnalysisSpec
+from koopcast.assimilation.blue import BLUESpec
 from koopcast.assimilation.enkf import EnKFSpec
 from koopcast.assimilation.envar import EnVarSpec
 from koopcast.assimilation.envar4d import EnVar4DSpec
@@ -23,7 +24,8 @@ from koopcast.assimilation.var4d_weak import Var4DWeakSpec
 from koopcast.spec import Family
 
 AnyAnalysis: TypeAlias = Annotated[
-    EnKFSpec
+    BLUESpec
+    | EnKFSpec
     | EnVar4DSpec
     | EnVarSpec
     | ETKFSpec

@@ -15,8 +15,8 @@ def pushed(function: Callable[[Tensor], Tensor], x: Tensor, direction: Tensor) -
     Rows of a batch that f treats alike are directions of their own: f' of all of them is one call.
     """
     _load_rules()
-    value, tangent = torch.func.jvp(function, (x,), (direction,))
-    return value, tangent
+    pair: tuple[Tensor, Tensor] = torch.func.jvp(function, (x,), (direction,))  # type: ignore[assignment]
+    return pair
 
 
 @cache

@@ -10,7 +10,9 @@ from koopcast.studies.base import StudySpec as StudySpec
 from koopcast.studies.doubling_spectrum import DoublingSpectrumSpec
 from koopcast.studies.exact_transfer import ExactTransferSpec
 from koopcast.studies.feature_space_classification import FeatureSpaceClassificationSpec
+from koopcast.studies.gauss_markov import GaussMarkovSpec
 from koopcast.studies.least_squares import LeastSquaresSpec
+from koopcast.studies.optics import OpticsSpec
 from koopcast.studies.rational_kernel import RationalKernelSpec
 from koopcast.studies.relaxation import RelaxationSpec
 from koopcast.studies.residual_estimator import ResidualEstimatorSpec
@@ -26,7 +28,9 @@ AnyStudy: TypeAlias = Annotated[
     | DoublingSpectrumSpec
     | ExactTransferSpec
     | FeatureSpaceClassificationSpec
+    | GaussMarkovSpec
     | LeastSquaresSpec
+    | OpticsSpec
     | RationalKernelSpec
     | RelaxationSpec
     | ResidualEstimatorSpec

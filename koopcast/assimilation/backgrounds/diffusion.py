@@ -93,7 +93,8 @@ class DiffusionSpec(BackgroundSpec):
         else:
             spectrum = (1 - eigenvalues / self.steps) ** -self.steps
         root = (vectors * spectrum.sqrt()) @ vectors.mT
-        return root / root.square().sum(dim=1, keepdim=True).sqrt()
+        scaled: Tensor = root / root.square().sum(dim=1, keepdim=True).sqrt()
+        return scaled
 
 
 class Separable(Covariance):
@@ -117,7 +118,7 @@ class Separable(Covariance):
         return self.root(torch.eye(self.rank, dtype=self._std.dtype, device=self._std.device)[None])
 
     def _along(self, values: Tensor, roots: list[Tensor]) -> Tensor:
-        fields = values.unflatten(2, (*self._shape, -1))
+        fields: Tensor = values.unflatten(2, (*self._shape, -1))
         for axis, root in enumerate(roots):
             fields = (fields.movedim(2 + axis, -1) @ root.mT).movedim(-1, 2 + axis)
         return fields.flatten(2)

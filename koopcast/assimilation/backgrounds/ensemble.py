@@ -48,7 +48,8 @@ class EnsembleBackgroundSpec(BackgroundSpec):
 
 
 def _anomalies(ensemble: Float[Tensor, "batch member state"]) -> Float[Tensor, "batch member state"]:
-    return split(ensemble)[1] / max(1, ensemble.shape[1] - 1) ** 0.5
+    scaled: Tensor = split(ensemble)[1] / max(1, ensemble.shape[1] - 1) ** 0.5
+    return scaled
 
 
 class Localised(Covariance):
@@ -67,12 +68,14 @@ class Localised(Covariance):
         """Return Σ_m X_m ∘ ρ^{1/2} v_m."""
         fields = control.unflatten(2, (-1, self._taper.shape[1])) @ self._taper.mT
         weights = fields.repeat_interleave(self._channels, dim=3)
-        return (weights * self._X[:, None]).sum(dim=2)
+        increment: Tensor = (weights * self._X[:, None]).sum(dim=2)
+        return increment
 
     def transposed(self, state: Float[Tensor, "batch member state"]) -> Float[Tensor, "batch member rank"]:
         """Return ρ^{T/2} (X_m ∘ x) of every m."""
         products = (state[:, :, None] * self._X[:, None]).unflatten(3, (-1, self._channels)).sum(dim=4)
-        return (products @ self._taper).flatten(2)
+        control: Tensor = (products @ self._taper).flatten(2)
+        return control
 
     def columns(self) -> Float[Tensor, "_ rank state"]:
         """Return X_m ∘ column r of ρ^{1/2}, the modes r fastest."""
@@ -95,4 +98,5 @@ def root_of_taper(spec: LocalizationSpec, setting: Setting, kept: float) -> Floa
     shares = eigenvalues.cumsum(0) / eigenvalues.sum()
     count = int((shares < kept).sum()) + 1
     root = vectors[:, :count] * eigenvalues[:count].sqrt()
-    return root / root.square().sum(dim=1, keepdim=True).sqrt()
+    scaled: Tensor = root / root.square().sum(dim=1, keepdim=True).sqrt()
+    return scaled

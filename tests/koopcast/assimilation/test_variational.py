@@ -287,3 +287,17 @@ def test_weak_4dvar_says_what_it_lacks():
         method("var4d_weak", SETTING, lag=2)
     with pytest.raises(ValidationError, match="the state form solves directly"):
         method("var4d_weak", SETTING, form="state", minimiser={"inner": "cg"})
+
+
+@pytest.mark.parametrize("form", ["primal", "dual"])
+@pytest.mark.parametrize("solver", ["cholesky", "qr", "cg"])
+def test_blue_is_the_kalman_update_in_every_form(form, solver):
+    observe, value, variance = observations(1)
+    analysis = method("blue", SETTING, background=FULL, form=form, solver=solver)(
+        XB, observe(XB, 0), seeded()
+    )
+    assert torch.allclose(analysis.ensemble[:, 0], smoothed((0,), value, variance)[:, 0], atol=1e-10, rtol=0)
+    var3d = method("var3d", SETTING, background=FULL)(XB, observe(XB, 0), seeded())
+    assert torch.allclose(analysis.std, var3d.std)
+    for name in ("chi_square", "degrees_of_freedom"):
+        assert torch.allclose(analysis.figures[name], var3d.figures[name])
