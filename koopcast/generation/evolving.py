@@ -8,12 +8,11 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch._C._functorch import is_functorch_wrapped_tensor
-from torch.autograd.forward_ad import unpack_dual
 
 from koopcast.dynamics import Dynamics, Flow, Problem, Semilinear, Setting, Tendency
 from koopcast.grids import FieldsInfo, TimeAxis
 from koopcast.integrators.base import IntegratorSpec
+from koopcast.numerics.derivatives import is_differentiated
 from koopcast.systems.base import EvolvingSpec
 
 SMALL = 2**15
@@ -101,7 +100,7 @@ class SystemDynamics(Dynamics):
             coefficients = self._stepped(self.problem.to_spectral(self.decode(state)))
             return self.problem.to_physical(coefficients).flatten(1)
         is_small = state.is_cpu and state.numel() <= SMALL and state.dtype == torch.float64
-        if self._takes_arrays and is_small and not _is_differentiated(state):
+        if self._takes_arrays and is_small and not is_differentiated(state):
             # Column-major: what one component does for all members is one loop.
             stepped: np.ndarray = self._stepped(np.asfortranarray(state.numpy()))
             return torch.from_numpy(np.ascontiguousarray(stepped))
@@ -115,9 +114,3 @@ class SystemDynamics(Dynamics):
                 rows = zip(x, self._streams, strict=True)
                 x = torch.stack([self._system.disturbed(row, stream) for row, stream in rows])
         return x
-
-
-def _is_differentiated(state: Tensor) -> bool:
-    """Return whether derivatives are asked for: backward, forward, or by the transforms of `torch.func`."""
-    is_traced = state.requires_grad or is_functorch_wrapped_tensor(state)
-    return is_traced or unpack_dual(state).tangent is not None

@@ -1,4 +1,4 @@
-"""Directional derivatives by forward-mode differentiation."""
+"""Directional derivatives by forward mode, and whether derivatives are asked for at all."""
 
 import warnings
 from collections.abc import Callable
@@ -7,6 +7,8 @@ from importlib import import_module
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
+from torch.autograd.forward_ad import unpack_dual
 
 
 def pushed(function: Callable[[Tensor], Tensor], x: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
@@ -17,6 +19,14 @@ def pushed(function: Callable[[Tensor], Tensor], x: Tensor, direction: Tensor) -
     _load_rules()
     pair: tuple[Tensor, Tensor] = torch.func.jvp(function, (x,), (direction,))  # type: ignore[assignment]
     return pair
+
+
+def is_differentiated(x: Tensor) -> bool:
+    """Return whether derivatives by x are asked for: backward, forward, or by a transform of `torch.func`.
+
+    If not, arrays may stand for tensors, and results may be written over arguments.
+    """
+    return x.requires_grad or is_functorch_wrapped_tensor(x) or unpack_dual(x).tangent is not None
 
 
 @cache

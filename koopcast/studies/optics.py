@@ -73,7 +73,7 @@ class OpticsSpec(StudySpec):
 
     def run(self, seed: int) -> Findings:
         """Differentiate at every length by every policy."""
-        rows = []
+        rows: list[tuple[str | int | float, ...]] = []
         for done, count in enumerate(self.lengths):
             trial = Trial(self, count, torch_generator(seed, self.kind, count))
             expected, row = trial.whole()
@@ -115,7 +115,7 @@ class Trial:
     def _seeds(self, k: int, x: Float[Tensor, "1 state"]) -> Float[Tensor, "1 state"] | None:
         return x - self._targets[k] if k % ALONG == 0 or k == self.chain.count else None
 
-    def whole(self) -> tuple[Tensor, tuple[str | float, ...]]:
+    def whole(self) -> tuple[Tensor, tuple[str | int | float, ...]]:
         """Return the gradient through the graph of the whole rollout, and its row of the table."""
         kept: dict[int, int] = {}
 
@@ -133,7 +133,8 @@ class Trial:
                 cost = cost + self._cost(k + 1, x)
         gradient = torch.autograd.grad(cost, start)[0]
         states = sum(kept.values()) / (start.numel() * start.element_size())
-        return gradient, (AUTOGRAD, count, count, 0, states, 0.0, time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        return gradient, (AUTOGRAD, count, count, 0, states, 0.0, seconds)
 
     def _cost(self, k: int, x: Tensor) -> Tensor:
         seed = self._seeds(k, x)
