@@ -9,6 +9,7 @@ by the observation error.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from koopcast.dynamics import Correction
 from koopcast.grids import FieldsInfo
+from koopcast.numerics.derivatives import pushed
 from koopcast.numerics.geometry import Domain
 from koopcast.spec import MethodSpec, Problem
 
@@ -112,6 +114,8 @@ class Window:
     where the model is."""
     observe: Callable[[Tensor, int], Observed]
     """(ensemble at an observation time, number of that time in the window) -> what is observed there."""
+    push: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
+    """(ensemble, directions of its shape) -> both one record later, where the model has a way of its own."""
 
     def trajectory(self, ensemble: Float[Tensor, "batch member state"]) -> Iterator[Tensor]:
         """Yield the ensemble at each observation time."""
@@ -121,6 +125,18 @@ class Window:
                 ensemble = self.step(ensemble)
             now = steps
             yield ensemble
+
+    def tangents(
+        self, ensemble: Float[Tensor, "batch member state"], directions: Float[Tensor, "batch member state"]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the ensemble, and what becomes of a direction of each member, at each observation time."""
+        push = self.push or partial(pushed, self.step)
+        now = 0
+        for steps in self.steps:
+            for _ in range(steps - now):
+                ensemble, directions = push(ensemble, directions)
+            now = steps
+            yield ensemble, directions
 
 
 class Remembering(ABC):

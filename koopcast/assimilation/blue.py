@@ -75,7 +75,8 @@ class BLUE:
             stacked = torch.cat((identity.expand(len(J), -1, -1), J), dim=1)
             R = torch.linalg.qr(stacked, mode="r").R
             half = torch.linalg.solve_triangular(R.mT, b, upper=False)
-            return torch.linalg.solve_triangular(R, half, upper=True)
+            solved: Tensor = torch.linalg.solve_triangular(R, half, upper=True)
+            return solved
 
         def product(x: Float[Tensor, "batch n"]) -> Float[Tensor, "batch n"]:
             return x + (J.mT @ (J @ x[..., None]))[..., 0]

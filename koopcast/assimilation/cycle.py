@@ -293,10 +293,18 @@ class _Smoothing(_Cycling):
 
     def _window(self, times: range, now: int) -> Window:
         steps = tuple(self.records[number] - now for number in times)
-        return Window(steps, self._step, lambda ensemble, place: self.observed(ensemble, times[place]))
+        return Window(
+            steps, self._step, lambda ensemble, place: self.observed(ensemble, times[place]), self._push
+        )
 
     def _step(self, ensemble: Float[Tensor, "batch member state"]) -> Float[Tensor, "batch member state"]:
         return _stepped(self.dynamics, ensemble)
+
+    def _push(self, ensemble: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+        shape, dtype = ensemble.shape[:2], self.dynamics.dtype
+        states, changes = (part.flatten(0, 1).to(dtype) for part in (ensemble, directions))
+        ahead, tangents = self.dynamics.push(states, changes)
+        return ahead.double().unflatten(0, shape), tangents.double().unflatten(0, shape)
 
     def _moved(self, ensemble: Tensor, now: int, then: int) -> tuple[Tensor, int]:
         for _ in range(then - now):

@@ -1,5 +1,6 @@
 """Strong-constraint four-dimensional variational analysis."""
 
+from functools import partial
 from itertools import pairwise
 from typing import Literal
 
@@ -10,9 +11,11 @@ from torch import Tensor
 
 from koopcast.assimilation.backgrounds.base import Background, Covariance
 from koopcast.assimilation.base import Analysis, Setting, Smooth, SmootherSpec, Window
+from koopcast.assimilation.var3d import selected
 from koopcast.assimilation.variational import Minimiser, Misfit, minimise
 from koopcast.assimilation.variational_options import SingleStateSpec
 from koopcast.gradients import AnyGradient, Chain, GradientSpec
+from koopcast.numerics.derivatives import pushed
 
 
 class Var4DSpec(SingleStateSpec, SmootherSpec):
@@ -67,8 +70,24 @@ class Forecasting(Misfit):
     def __call__(self, v: Float[Tensor, "batch member rank"]) -> Float[Tensor, "batch member obs"]:
         """Return the misfits of all times side by side."""
         states = self._window.trajectory(self._origin + self._covariance.root(v))
-        parts = [misfit_at(self._window, state, place) for place, state in enumerate(states)]
+        parts = [misfit_of(self._window, place, state) for place, state in enumerate(states)]
         return torch.cat(parts, dim=2)
+
+    def linearised(
+        self, v: Float[Tensor, "batch 1 rank"]
+    ) -> tuple[Float[Tensor, "batch obs"], Float[Tensor, "batch rank obs"]]:
+        """Return d(v) and L: the tangent model takes all columns of B^{1/2} through the window at once."""
+        columns = self._covariance.columns().expand(len(v), -1, -1)
+        start = (self._origin + self._covariance.root(v)).repeat(1, self.rank, 1)
+        misfits, rows = [], []
+        for place, (states, tangents) in enumerate(self._window.tangents(start, columns)):
+            observed = self._window.observe(states[:, :1], place)
+            misfits.append((observed.value - observed.predicted[:, 0]) * observed.scale)
+            if observed.see is None and observed.cell is not None:
+                rows.append(selected(tangents, observed.cell, observed.scale))
+            else:
+                rows.append(-pushed(partial(misfit_of, self._window, place), states, tangents)[1])
+        return torch.cat(misfits, dim=1), torch.cat(rows, dim=2)
 
     def adjoint(self, v: Float[Tensor, "batch member rank"], u: Float[Tensor, "batch member obs"]) -> Tensor:
         """Return Lᵀ u by the adjoint model, with the policy that was asked for."""
@@ -80,7 +99,7 @@ class Forecasting(Misfit):
                 return None
             with torch.enable_grad():
                 start = state.detach().requires_grad_()
-                d = misfit_at(self._window, start, place)
+                d = misfit_of(self._window, place, start)
                 return -torch.autograd.grad(d, start, parts[place], materialize_grads=True)[0]
 
         chain = Chain(lambda state, k: self._window.step(state), seeds, self._window.steps[-1])
@@ -94,8 +113,8 @@ class Forecasting(Misfit):
         return [u[..., first:last] for first, last in pairwise(ends)]
 
 
-def misfit_at(
-    window: Window, state: Float[Tensor, "batch member state"], place: int
+def misfit_of(
+    window: Window, place: int, state: Float[Tensor, "batch member state"]
 ) -> Float[Tensor, "batch member obs"]:
     """Return the misfit of states at one observation time of a window."""
     seen = window.observe(state, place)

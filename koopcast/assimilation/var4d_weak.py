@@ -1,5 +1,6 @@
 """Weak-constraint four-dimensional variational analysis."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from koopcast.assimilation.backgrounds.base import Background, Covariance, Factor
 from koopcast.assimilation.backgrounds.diagonal import Independent
 from koopcast.assimilation.base import Analysis, Setting, Smooth, SmootherSpec, Window
-from koopcast.assimilation.var4d import misfit_at
+from koopcast.assimilation.var4d import misfit_of
 from koopcast.assimilation.variational import Minimiser, Misfit, Normal, minimise
 from koopcast.assimilation.variational_options import SingleStateSpec
 from koopcast.errors import EmptySelection
@@ -110,7 +111,7 @@ class Forced(Misfit):
     def __call__(self, v: Float[Tensor, "batch member rank"]) -> Float[Tensor, "batch member obs"]:
         """Return the misfits of all times side by side."""
         states = self.states(v)
-        parts = [misfit_at(self._window, states[k], place) for place, k in enumerate(self._window.steps)]
+        parts = [misfit_of(self._window, place, states[k]) for place, k in enumerate(self._window.steps)]
         return torch.cat(parts, dim=2)
 
 
@@ -166,9 +167,8 @@ class StateForm:
         # All records and directions at once, side by side as members.
         origins = torch.cat(guess[:-1], dim=1).repeat_interleave(size, dim=1)
         identity = torch.eye(size, dtype=origin.dtype, device=origin.device).repeat(batch, count, 1)
-        ahead, tangents = (
-            part.unflatten(1, (count, size)) for part in pushed(window.step, origins, identity)
-        )
+        one = next(replace(window, steps=(1,)).tangents(origins, identity))
+        ahead, tangents = (part.unflatten(1, (count, size)) for part in one)
         error = self._error.columns()
         for k in range(count):
             before, M = states[-1], tangents[:, k]
@@ -187,11 +187,7 @@ def _observed(
     for place, k in enumerate(window.steps):
         directions = torch.cat((states[k].origin - guess[k], states[k].directions), dim=1)
         points = guess[k].repeat(1, directions.shape[1], 1)
-        d, change = pushed(partial(_misfit, window, place), points, directions)
+        d, change = pushed(partial(misfit_of, window, place), points, directions)
         misfits.append(d[:, 0] + change[:, 0])
         rows.append(-change[:, 1:])
     return torch.cat(misfits, dim=1), torch.cat(rows, dim=2)
-
-
-def _misfit(window: Window, place: int, state: Tensor) -> Tensor:
-    return misfit_at(window, state, place)

@@ -92,8 +92,9 @@ class Normal:
     def reduced(self, columns: Float[Tensor, "_ rank state"]) -> Float[Tensor, "_ state"]:
         """Return the diagonal of Cᵀ (I + L Lᵀ)⁻¹ C: variances after the analysis."""
         if not self._is_dual:
-            return torch.linalg.solve_triangular(self._root, columns, upper=False).square().sum(dim=1)
-        cross = torch.linalg.solve_triangular(self._root, self.L.mT @ columns, upper=False)
+            half: Tensor = torch.linalg.solve_triangular(self._root, columns, upper=False)
+            return half.square().sum(dim=1)
+        cross: Tensor = torch.linalg.solve_triangular(self._root, self.L.mT @ columns, upper=False)
         return (columns.square().sum(dim=1) - cross.square().sum(dim=1)).clamp_min(0)
 
     def figures(self, d: Float[Tensor, "batch obs"]) -> dict[str, Float[Tensor, " batch"]]:

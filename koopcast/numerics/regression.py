@@ -78,7 +78,8 @@ class Regression:
 
 def _solved(root: Tensor, y: Tensor) -> Tensor:
     rows = y if y.dim() == 2 else y[:, None]
-    return torch.linalg.solve_triangular(root, rows, upper=False).reshape(y.shape)
+    solved: Tensor = torch.linalg.solve_triangular(root, rows, upper=False).reshape(y.shape)
+    return solved
 
 
 def violations(

@@ -72,6 +72,13 @@ def test_tangent_and_adjoint_are_transposes(kind):
 
 
 @pytest.mark.parametrize("kind", DIFFERENTIABLE)
+def test_the_models_own_tangent_is_that_of_its_step(kind):
+    model, x, direction, _ = case(kind)
+    for own, other in zip(model.push(x, direction), pushed(model.step, x, direction), strict=True):
+        assert torch.allclose(own, other, rtol=1e-11, atol=1e-12 * float(other.abs().max()))
+
+
+@pytest.mark.parametrize("kind", DIFFERENTIABLE)
 def test_what_the_tangent_leaves_over_is_of_second_order(kind):
     model, x, direction, _ = case(kind)
     direction = direction / 10
