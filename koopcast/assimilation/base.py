@@ -176,6 +176,10 @@ class AnalysisSpec(MethodSpec):
         """Return whether the forecast model must have learned a gain."""
         return False
 
+    def needs_derivatives(self) -> bool:
+        """Return whether the method differentiates: it is then never run in inference mode."""
+        return False
+
     def check(self, fields: FieldsInfo) -> Iterator[Problem]:
         """Yield nothing: a method without options that need a grid."""
         yield from ()

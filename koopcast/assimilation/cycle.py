@@ -160,7 +160,9 @@ def run(experiment: Experiment, state: CycleState, *, keep: str = "members") -> 
     cycling: _Filtering | _Smoothing = chain(experiment, setting, state.memory)
     recorder = Recorder(experiment.dynamics, experiment.truth, experiment.observations, state.ensemble, keep)
     total = experiment.observations.num_times
-    is_plain = not (experiment.dynamics.keeps_tensors or isinstance(experiment.method, SmootherSpec))
+    method = experiment.method
+    keeps_tensors = experiment.dynamics.keeps_tensors or method.needs_derivatives()
+    is_plain = not (keeps_tensors or isinstance(method, SmootherSpec))
     while state.cycle < total:
         mode = torch.inference_mode() if is_plain else torch.no_grad()
         with mode, np.errstate(over="ignore", invalid="ignore"):

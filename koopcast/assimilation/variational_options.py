@@ -27,6 +27,10 @@ class VariationalSpec(AnalysisSpec):
         """Return whether B does."""
         return self.background.needs_physical_state()
 
+    def needs_derivatives(self) -> bool:
+        """Return True."""
+        return True
+
     def check(self, fields: FieldsInfo) -> Iterator[Problem]:
         """Pass on what B refuses."""
         yield from (problem.below("background") for problem in self.background.check(fields))

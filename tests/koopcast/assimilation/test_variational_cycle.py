@@ -42,11 +42,12 @@ class UnturnedModel(RotatedModel):
         self._Q = torch.eye(12, dtype=torch.float64)
 
 
-def test_3dvar_of_a_rotated_state_is_the_same():
+@pytest.mark.parametrize("inner", ["direct", "cg"])
+def test_3dvar_of_a_rotated_state_is_the_same(inner):
     """Climatological covariances and the observation operator turn with the state."""
     found = []
-    for model in (UnturnedModel(SETUP), RotatedModel(SETUP)):
-        trial = experiment("var3d", EVERY, dynamics=model)
+    for model, how in ((UnturnedModel(SETUP), "direct"), (RotatedModel(SETUP), inner)):
+        trial = experiment({"kind": "var3d", "minimiser": {"inner": how}}, EVERY, dynamics=model)
         ensemble = model.encode(start(plain_model(), TRUTH, 1)[..., None])[:, None]
         found.append(joined(run(trial, CycleState(ensemble, seeded(4)))).analysis)
     assert torch.allclose(*found, atol=1e-4)
@@ -70,3 +71,13 @@ def test_weak_4dvar_in_a_cycle_keeps_the_errors_that_it_found():
     for _ in range(5):
         state = trial.dynamics.step(state)
     assert (state - cycles.analysis[:, 0, 1].flatten(1)).abs().max() > 1e-2
+
+
+def test_tangent_and_adjoint_models_find_the_same_analyses_in_a_cycle():
+    found = [
+        cycle(
+            experiment({"kind": "var4d", "minimiser": minimiser, "gradient": "checkpoint"}, EVERY), 1
+        ).analysis
+        for minimiser in ({"inner": "direct", "iterations": 3}, {"inner": "cg", "iterations": 3})
+    ]
+    assert torch.allclose(found[0][:, :, :2], found[1][:, :, :2], atol=1e-4)
