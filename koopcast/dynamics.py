@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from koopcast.grids import FieldsInfo
+from koopcast.numerics.derivatives import pushed
 
 Correction = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(state "batch state", measurements "batch cell", mask "batch cell") -> corrected state; the mask is 1 where
@@ -36,6 +37,12 @@ class Dynamics(ABC):
     @abstractmethod
     def step(self, state: Float[Tensor, "batch state"]) -> Float[Tensor, "batch state"]:
         """Advance by one record interval."""
+
+    def push(
+        self, state: Float[Tensor, "batch state"], direction: Float[Tensor, "batch state"]
+    ) -> tuple[Float[Tensor, "batch state"], Float[Tensor, "batch state"]]:
+        """Return `step` of the state, and its derivative in a direction."""
+        return pushed(self.step, state, direction)
 
     def encode(self, frames: Float[Tensor, "batch history *space channel"]) -> Float[Tensor, "batch state"]:
         """Return the state that `history` frames make."""

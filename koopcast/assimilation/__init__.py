@@ -2,9 +2,13 @@
 
 from typing import Annotated, TypeAlias
 
+from koopcast.assimilation.backgrounds import AnyBackground as AnyBackground
 from koopcast.assimilation.base import AnalysisSpec as AnalysisSpec
 from koopcast.assimilation.base import SmootherSpec as SmootherSpec
+from koopcast.assimilation.blue import BLUESpec
 from koopcast.assimilation.enkf import EnKFSpec
+from koopcast.assimilation.envar import EnVarSpec
+from koopcast.assimilation.envar4d import EnVar4DSpec
 from koopcast.assimilation.etkf import ETKFSpec
 from koopcast.assimilation.free_run import FreeRunSpec
 from koopcast.assimilation.ienks import IEnKSSpec
@@ -15,16 +19,25 @@ from koopcast.assimilation.localization import AnyLocalization as AnyLocalizatio
 from koopcast.assimilation.noda import NODASpec
 from koopcast.assimilation.nudging import NudgingSpec
 from koopcast.assimilation.optimal_interpolation import OptimalInterpolationSpec
+from koopcast.assimilation.var3d import Var3DSpec
+from koopcast.assimilation.var4d import Var4DSpec
+from koopcast.assimilation.var4d_weak import Var4DWeakSpec
 from koopcast.spec import Family
 
 AnyAnalysis: TypeAlias = Annotated[
-    EnKFSpec
+    BLUESpec
+    | EnKFSpec
+    | EnVar4DSpec
+    | EnVarSpec
     | ETKFSpec
     | FreeRunSpec
     | IEnKSSpec
     | LETKFSpec
     | NODASpec
     | NudgingSpec
-    | OptimalInterpolationSpec,
+    | OptimalInterpolationSpec
+    | Var3DSpec
+    | Var4DSpec
+    | Var4DWeakSpec,
     Family("assimilation"),
 ]

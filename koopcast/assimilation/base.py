@@ -9,6 +9,7 @@ by the observation error.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from koopcast.dynamics import Correction
 from koopcast.grids import FieldsInfo
+from koopcast.numerics.derivatives import pushed
 from koopcast.numerics.geometry import Domain
 from koopcast.spec import MethodSpec, Problem
 
@@ -34,6 +36,9 @@ class Observed(NamedTuple):
     """The observation operator applied to each member of the background."""
     cell: Int[Tensor, "batch obs"] | None = None
     """Cell at which each observation stands: for localisation. The same tensor again means the same sites."""
+    see: Callable[[Tensor], Tensor] | None = None
+    """The observation operator, (ensemble "batch member state") -> predicted, differentiable; None: what is
+    observed are entries `cell` of the state."""
 
     @classmethod
     def of(
@@ -42,10 +47,11 @@ class Observed(NamedTuple):
         variance: Float[Tensor, "batch obs"],
         predicted: Float[Tensor, "batch member obs"],
         cell: Int[Tensor, "batch obs"] | None = None,
+        see: Callable[[Tensor], Tensor] | None = None,
     ) -> "Observed":
         """Return observations with NaN for missing ones in the form that an analysis takes."""
         value, scale = standardised(value, variance)
-        return cls(value, scale, predicted, cell)
+        return cls(value, scale, predicted, cell, see)
 
 
 def standardised(value: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,6 +68,9 @@ class Analysis(NamedTuple):
     """`degrees_of_freedom`, the trace of HK; `chi_square`, dᵀ(HPHᵀ + R)⁻¹d of the innovation d."""
     std: Float[Tensor, "batch cell"] | None = None
     """Standard deviation of each cell that a method without an ensemble states for its analysis."""
+    path: tuple[Float[Tensor, "batch member state"], ...] | None = None
+    """Of a smoother that corrects the model within a window: the analysis at its observation times. None:
+    where the model takes the ensemble."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,8 @@ class Setting:
     climatology: Climatology | None = None
     correction: Correction | None = None
     """How the forecast model itself draws a state to measurements, where it learned to."""
+    step: Callable[[Tensor], Tensor] | None = None
+    """The forecast model: (ensemble "batch member state") -> ensemble one record later, without noise."""
     noise: Float[Tensor, "state rank"] | None = None
     """F with F Fᵀ the covariance of the model's error over one record; None where it has none, or where it
     is independent from entry to entry (`noise_std`)."""
@@ -103,6 +114,8 @@ class Window:
     where the model is."""
     observe: Callable[[Tensor, int], Observed]
     """(ensemble at an observation time, number of that time in the window) -> what is observed there."""
+    push: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
+    """(ensemble, directions of its shape) -> both one record later, where the model has a way of its own."""
 
     def trajectory(self, ensemble: Float[Tensor, "batch member state"]) -> Iterator[Tensor]:
         """Yield the ensemble at each observation time."""
@@ -112,6 +125,18 @@ class Window:
                 ensemble = self.step(ensemble)
             now = steps
             yield ensemble
+
+    def tangents(
+        self, ensemble: Float[Tensor, "batch member state"], directions: Float[Tensor, "batch member state"]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the ensemble, and what becomes of a direction of each member, at each observation time."""
+        push = self.push or partial(pushed, self.step)
+        now = 0
+        for steps in self.steps:
+            for _ in range(steps - now):
+                ensemble, directions = push(ensemble, directions)
+            now = steps
+            yield ensemble, directions
 
 
 class Remembering(ABC):
@@ -149,6 +174,10 @@ class AnalysisSpec(MethodSpec):
 
     def needs_correction(self) -> bool:
         """Return whether the forecast model must have learned a gain."""
+        return False
+
+    def needs_derivatives(self) -> bool:
+        """Return whether the method differentiates: it is then never run in inference mode."""
         return False
 
     def check(self, fields: FieldsInfo) -> Iterator[Problem]:

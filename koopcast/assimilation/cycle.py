@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -120,6 +121,7 @@ class Experiment:
             active=active if dynamics.is_physical else None,
             climatology=self._climatology(device) if self.method.needs_climatology() else None,
             correction=dynamics.correction(),
+            step=lambda states: _stepped(dynamics, states),
             noise=factor,
             noise_std=std,
         )
@@ -159,7 +161,9 @@ def run(experiment: Experiment, state: CycleState, *, keep: str = "members") -> 
     cycling: _Filtering | _Smoothing = chain(experiment, setting, state.memory)
     recorder = Recorder(experiment.dynamics, experiment.truth, experiment.observations, state.ensemble, keep)
     total = experiment.observations.num_times
-    is_plain = not (experiment.dynamics.keeps_tensors or isinstance(experiment.method, SmootherSpec))
+    method = experiment.method
+    keeps_tensors = experiment.dynamics.keeps_tensors or method.needs_derivatives()
+    is_plain = not (keeps_tensors or isinstance(method, SmootherSpec))
     while state.cycle < total:
         mode = torch.inference_mode() if is_plain else torch.no_grad()
         with mode, np.errstate(over="ignore", invalid="ignore"):
@@ -184,6 +188,7 @@ class _Cycling:
         self._sees_all = self._fixed is not None and _sees_state(
             self.observations, self._fixed, self.dynamics
         )
+        self._sees_entries = self.observations.operator is None and self.dynamics.is_physical
         self._reported = 0.0
         self._memory = memory
         self._method: object = None
@@ -202,10 +207,14 @@ class _Cycling:
     def observed(self, ensemble: Float[Tensor, "batch member state"], cycle: int) -> Observed:
         """Return what an analysis sees at an observation time."""
         index = self.observations.index[:, cycle] if self._fixed is None else self._fixed
-        predicted = ensemble
-        if not self._sees_all:
-            predicted = self.observations.seen(cells_of(self.dynamics, ensemble), cycle)
-        return Observed(self._values[cycle], self._scales[cycle], predicted, index)
+        predicted = self._seen(cycle, ensemble)
+        see = None if self._sees_entries else partial(self._seen, cycle)
+        return Observed(self._values[cycle], self._scales[cycle], predicted, index, see)
+
+    def _seen(self, cycle: int, ensemble: Float[Tensor, "batch member state"]) -> Tensor:
+        if self._sees_all:
+            return ensemble
+        return self.observations.seen(cells_of(self.dynamics, ensemble), cycle)
 
     def report(self, done: int) -> None:
         """Report progress once in a while."""
@@ -270,7 +279,8 @@ class _Smoothing(_Cycling):
                 analysis = self._analysis(ensemble, window, times, generator)
             except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
                 raise diverged(background[-1], times[-1], self.total) from error
-            after = list(window.trajectory(analysis.ensemble))
+            path = analysis.path
+            after = list(window.trajectory(analysis.ensemble) if path is None else path)
             for time_of, before, then in zip(times, background, after, strict=True):
                 recorder.add(before, Analysis(then, self._share(analysis, time_of, times)))
             cycle = times.stop
@@ -286,10 +296,18 @@ class _Smoothing(_Cycling):
 
     def _window(self, times: range, now: int) -> Window:
         steps = tuple(self.records[number] - now for number in times)
-        return Window(steps, self._step, lambda ensemble, place: self.observed(ensemble, times[place]))
+        return Window(
+            steps, self._step, lambda ensemble, place: self.observed(ensemble, times[place]), self._push
+        )
 
     def _step(self, ensemble: Float[Tensor, "batch member state"]) -> Float[Tensor, "batch member state"]:
         return _stepped(self.dynamics, ensemble)
+
+    def _push(self, ensemble: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+        shape, dtype = ensemble.shape[:2], self.dynamics.dtype
+        states, changes = (part.flatten(0, 1).to(dtype) for part in (ensemble, directions))
+        ahead, tangents = self.dynamics.push(states, changes)
+        return ahead.double().unflatten(0, shape), tangents.double().unflatten(0, shape)
 
     def _moved(self, ensemble: Tensor, now: int, then: int) -> tuple[Tensor, int]:
         for _ in range(then - now):

@@ -12,10 +12,13 @@ from torch import Tensor
 from koopcast.dynamics import Dynamics, Flow, Problem, Semilinear, Setting, Tendency
 from koopcast.grids import FieldsInfo, TimeAxis
 from koopcast.integrators.base import IntegratorSpec
+from koopcast.numerics.derivatives import is_differentiated
 from koopcast.systems.base import EvolvingSpec
 
 SMALL = 2**15
 """Numbers up to which calls cost more than arithmetic, so that arrays are stepped in place of tensors."""
+IMAGINARY = 1e-20j
+"""iε of derivatives by complex steps: far below rounding beside any state, far above underflow."""
 Arithmetic = Literal["float32", "float64"]
 
 
@@ -98,13 +101,32 @@ class SystemDynamics(Dynamics):
         if isinstance(self.problem, Semilinear):
             coefficients = self._stepped(self.problem.to_spectral(self.decode(state)))
             return self.problem.to_physical(coefficients).flatten(1)
-        is_small = state.is_cpu and state.numel() <= SMALL and state.dtype == torch.float64
-        if self._takes_arrays and is_small and not state.requires_grad:
+        if self._suits_arrays(state):
             # Column-major: what one component does for all members is one loop.
             stepped: np.ndarray = self._stepped(np.asfortranarray(state.numpy()))
             return torch.from_numpy(np.ascontiguousarray(stepped))
         result: Tensor = self._stepped(state)
         return result
+
+    def push(
+        self, state: Float[Tensor, "batch state"], direction: Float[Tensor, "batch state"]
+    ) -> tuple[Float[Tensor, "batch state"], Float[Tensor, "batch state"]]:
+        """Return the state one record later and its derivative in a direction.
+
+        Of arrays it is a step of x + iεd: right-hand sides are analytic, so that with a tiny ε the imaginary
+        part is the derivative to rounding, and the real part the state.
+        """
+        if not (self._suits_arrays(state) and self._suits_arrays(direction)):
+            return super().push(state, direction)
+        x = np.asfortranarray(state.numpy()) + IMAGINARY * direction.numpy()
+        stepped: np.ndarray = self._stepped(np.asfortranarray(x))
+        parts = stepped.real, stepped.imag / IMAGINARY.imag
+        ahead, tangent = (torch.from_numpy(np.ascontiguousarray(part)) for part in parts)
+        return ahead, tangent
+
+    def _suits_arrays(self, state: Float[Tensor, "batch state"]) -> bool:
+        is_small = state.is_cpu and state.numel() <= SMALL and state.dtype == torch.float64
+        return self._takes_arrays and is_small and not is_differentiated(state)
 
     def _stepped(self, x: Any) -> Any:
         for _ in range(self._every):

@@ -10,6 +10,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from koopcast.dynamics import ON_CPU, Semilinear, Setting
+from koopcast.numerics.derivatives import is_differentiated
 
 Dealias = Literal["2/3", "1/2", "none"]
 """Share of the modes that is kept before a product is formed, and of its transform."""
@@ -85,7 +86,7 @@ class PeriodicLine:
     def _square(self, v: Complex[Tensor, "*batch mode"]) -> Complex[Tensor, "*batch mode"]:
         u = torch.fft.irfft(v, n=self.points, norm="forward")
         # In place is faster; a gradient needs u itself.
-        result: Tensor = torch.fft.rfft(u * u if u.requires_grad else u.mul_(u))
+        result: Tensor = torch.fft.rfft(u * u if is_differentiated(u) else u.mul_(u))
         return result
 
     def tail_energy(self, fields: Float[Tensor, "*batch points 1"]) -> Float[Tensor, "*batch"]:

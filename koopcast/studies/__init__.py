@@ -10,8 +10,10 @@ from koopcast.studies.base import StudySpec as StudySpec
 from koopcast.studies.doubling_spectrum import DoublingSpectrumSpec
 from koopcast.studies.exact_transfer import ExactTransferSpec
 from koopcast.studies.feature_space_classification import FeatureSpaceClassificationSpec
+from koopcast.studies.gauss_markov import GaussMarkovSpec
 from koopcast.studies.least_squares import LeastSquaresSpec
 from koopcast.studies.one_mover import OneMoverSpec
+from koopcast.studies.optics import OpticsSpec
 from koopcast.studies.rational_kernel import RationalKernelSpec
 from koopcast.studies.relaxation import RelaxationSpec
 from koopcast.studies.residual_estimator import ResidualEstimatorSpec
@@ -27,8 +29,10 @@ AnyStudy: TypeAlias = Annotated[
     | DoublingSpectrumSpec
     | ExactTransferSpec
     | FeatureSpaceClassificationSpec
+    | GaussMarkovSpec
     | LeastSquaresSpec
     | OneMoverSpec
+    | OpticsSpec
     | RationalKernelSpec
     | RelaxationSpec
     | ResidualEstimatorSpec
