@@ -3,7 +3,10 @@
 from typing import Annotated, TypeAlias
 
 from koopcast.assimilation.base import AnalysisSpec as AnalysisSpec
+from koopcast.assimilation.denkf import DEnKFSpec
 from koopcast.assimilation.enkf import EnKFSpec
+from koopcast.assimilation.enkf_n import EnKFNSpec
+from koopcast.assimilation.ensrf import EnSRFSpec
 from koopcast.assimilation.etkf import ETKFSpec
 from koopcast.assimilation.free_run import FreeRunSpec
 from koopcast.assimilation.ienks import IEnKSSpec
@@ -17,7 +20,10 @@ from koopcast.assimilation.optimal_interpolation import OptimalInterpolationSpec
 from koopcast.spec import Family
 
 AnyAnalysis: TypeAlias = Annotated[
-    EnKFSpec
+    DEnKFSpec
+    | EnKFSpec
+    | EnKFNSpec
+    | EnSRFSpec
     | ETKFSpec
     | FreeRunSpec
     | IEnKSSpec

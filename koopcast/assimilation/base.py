@@ -19,6 +19,7 @@ from torch import Tensor
 
 from koopcast.dynamics import Correction
 from koopcast.grids import FieldsInfo
+from koopcast.numerics.ensembles import split
 from koopcast.numerics.geometry import Domain
 from koopcast.spec import MethodSpec, Problem
 
@@ -52,6 +53,12 @@ def standardised(value: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
     """Return finite values and scales: 1/σ, and 0 where the value is NaN."""
     missing = torch.isnan(value)
     return value.masked_fill(missing, 0.0), variance.rsqrt().masked_fill(missing, 0.0)
+
+
+def whitened(observed: Observed) -> tuple[Float[Tensor, "batch member obs"], Float[Tensor, "batch obs"]]:
+    """Return the anomalies of the predicted observations and the innovation, over the observation error."""
+    mean, anomalies = split(observed.predicted)
+    return anomalies * observed.scale[:, None], (observed.value - mean[:, 0]) * observed.scale
 
 
 class Analysis(NamedTuple):

@@ -1,6 +1,5 @@
 """The local ensemble transform Kalman filter."""
 
-from collections.abc import Iterator
 from functools import partial
 from typing import Literal
 
@@ -10,18 +9,16 @@ from pydantic import Field
 from torch import Tensor
 
 from koopcast.assimilation.base import Analysis, Observed, Setting
-from koopcast.assimilation.ensemble import EnsembleSpec, Finish, Transform, whitened
+from koopcast.assimilation.ensemble import Finish, LocalizedSpec, Transform, diagonal_figures, whitened
 from koopcast.assimilation.etkf import symmetric
 from koopcast.assimilation.localization import AnyLocalization, GaspariCohnSpec, Taper
-from koopcast.grids import FieldsInfo
 from koopcast.numerics.ensembles import inverse_and_root, split
-from koopcast.spec import Problem
 
 CHUNK_BYTES = 64 * 2**20
 """Memory of the local matrices that are worked on at once."""
 
 
-class LETKFSpec(EnsembleSpec):
+class LETKFSpec(LocalizedSpec):
     """An ETKF of its own for every grid point, in which far observations have larger errors."""
 
     kind: Literal["letkf"] = "letkf"
@@ -35,14 +32,6 @@ class LETKFSpec(EnsembleSpec):
         if self.localization.is_global():
             return partial(symmetric, finish=finish)
         return LocalTransform(Taper.of(self.localization, setting), setting.num_channels, finish)
-
-    def needs_physical_state(self) -> bool:
-        """Return whether weights fall with distance."""
-        return not self.localization.is_global()
-
-    def check(self, fields: FieldsInfo) -> Iterator[Problem]:
-        """Yield what the taper finds wrong with the axes."""
-        yield from (problem.below("localization") for problem in self.localization.check(fields))
 
 
 class LocalTransform:
@@ -77,23 +66,8 @@ class LocalTransform:
         increment, anomalies = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
         anomalies = anomalies.transpose(1, 2).flatten(2)
         mean = mean + increment.flatten(1)[:, None]
-        figures = _figures(anomalies, observed, C, delta)
+        figures = diagonal_figures(anomalies, observed, C, delta)
         return Analysis(self._finish(mean, anomalies, ensemble, generator), figures)
-
-
-def _figures(anomalies: Tensor, observed: Observed, C: Tensor, delta: Tensor) -> dict[str, Tensor]:
-    """Return diagonal figures: (HK)_jj = σ_a² / r at the site, and d² / (σ_b² + r), summed over observations.
-
-    A localised HPHᵀ has full rank where the sampled one has not, so its off-diagonal part is left out.
-    """
-    N1 = anomalies.shape[1] - 1
-    assert observed.cell is not None
-    index = observed.cell[:, None].expand(-1, anomalies.shape[1], -1)
-    after = anomalies.gather(2, index) * observed.scale[:, None]
-    return {
-        "degrees_of_freedom": after.square().sum(dim=(1, 2)) / N1,
-        "chi_square": (delta.square() / (1 + C.square().sum(dim=1) / N1)).sum(dim=1),
-    }
 
 
 def _local(

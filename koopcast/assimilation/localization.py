@@ -48,11 +48,50 @@ class NoLocalizationSpec(LocalizationSpec):
         return True
 
 
-class GaspariCohnSpec(LocalizationSpec):
-    """The fifth-order piecewise rational function: nearly Gaussian, zero beyond twice its half-support c.
+class DistanceSpec(LocalizationSpec):
+    """Options of a taper that falls with distance.
 
     Distances are in the units of the axes: grid points on an index axis, degrees of arc on the sphere.
     """
+
+    radius: PositiveFloat = 4.0
+    """Radius of localisation."""
+
+    def check(self, fields: FieldsInfo) -> Iterator[Problem]:
+        """Refuse axes between which no distance is defined."""
+        geometries = {axis.geometry for axis in fields.axes}
+        if geometries >= SPHERE and len(fields.axes) > 2:
+            yield Problem((), "distances that mix degrees and other units are not defined; use `none`")
+        if any(axis.name == "point" for axis in fields.axes):
+            yield Problem((), "scattered points have no distances along their axis; use `none`")
+
+
+class GaussSpec(DistanceSpec):
+    """The Gaussian exp(-d²/2 radius²), cut off where it is below a thousandth (3.7 radii)."""
+
+    kind: Literal["gauss"] = "gauss"
+
+    reference = "Hunt, Kostelich and Szunyogh 2007, section 3"
+
+    def weight(self, distance: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Return exp(-d²/2 radius²)."""
+        return torch.exp(-(distance / self.radius).square() / 2)
+
+
+class StepSpec(DistanceSpec):
+    """1 up to the radius, 0 beyond."""
+
+    kind: Literal["step"] = "step"
+
+    reference = "Ott et al. 2004, A local ensemble Kalman filter for atmospheric data assimilation"
+
+    def weight(self, distance: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Return whether d <= radius."""
+        return (distance <= self.radius).to(distance.dtype)
+
+
+class GaspariCohnSpec(DistanceSpec):
+    """The fifth-order piecewise rational function: nearly Gaussian, zero beyond twice its half-support c."""
 
     kind: Literal["gaspari_cohn"] = "gaspari_cohn"
     radius: PositiveFloat = 4.0
@@ -75,16 +114,10 @@ class GaspariCohnSpec(LocalizationSpec):
         far = 4 + r * (-5 + r * (5 / 3 + r * (5 / 8 + r * (-1 / 2 + r / 12)))) - 2 / (3 * r.clamp_min(1))
         return torch.where(r <= 1, near, torch.where(r < 2, far, 0.0)).clamp(0, 1)
 
-    def check(self, fields: FieldsInfo) -> Iterator[Problem]:
-        """Refuse axes between which no distance is defined."""
-        geometries = {axis.geometry for axis in fields.axes}
-        if geometries >= SPHERE and len(fields.axes) > 2:
-            yield Problem((), "distances that mix degrees and other units are not defined; use `none`")
-        if any(axis.name == "point" for axis in fields.axes):
-            yield Problem((), "scattered points have no distances along their axis; use `none`")
 
-
-AnyLocalization: TypeAlias = Annotated[GaspariCohnSpec | NoLocalizationSpec, Family("localization")]
+AnyLocalization: TypeAlias = Annotated[
+    GaspariCohnSpec | GaussSpec | NoLocalizationSpec | StepSpec, Family("localization")
+]
 
 
 class Taper:

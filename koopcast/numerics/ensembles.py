@@ -55,3 +55,43 @@ def inverse_and_root(
     """Return M⁻¹ and √scale M^{-1/2}, the symmetric root, of positive definite matrices."""
     eigenvalues, V = torch.linalg.eigh(M)
     return (V / eigenvalues[..., None, :]) @ V.mT, (V * (scale / eigenvalues).sqrt()[..., None, :]) @ V.mT
+
+
+class Roots:
+    """Functions of z I + C Cᵀ for anomalies C `(*batch, member, obs)`, from the smaller of C Cᵀ and CᵀC.
+
+    With CᵀC = U S Uᵀ, f(z I + C Cᵀ) = f(z) I + C U g(S) Uᵀ Cᵀ with g(s) = (f(z + s) - f(z)) / s, which has no
+    pole at s = 0. The shift z is one number for each batch element.
+    """
+
+    def __init__(self, C: Float[Tensor, "*batch member obs"]) -> None:
+        members, obs = C.shape[-2:]
+        self._is_wide = obs < members
+        S, self._vectors = torch.linalg.eigh(C.mT @ C if self._is_wide else C @ C.mT)
+        self._C, self._basis = C, C @ self._vectors if self._is_wide else self._vectors
+        self.eigenvalues: Tensor = S.clamp_min(0)
+        """Of C Cᵀ, `(*batch, rank)`, without the zeros that its shape alone makes."""
+
+    def along(self, delta: Float[Tensor, "*batch obs"]) -> Float[Tensor, "*batch rank"]:
+        """Return the singular values of C times the component of δ along their right vectors."""
+        if self._is_wide:
+            found: Tensor = self.eigenvalues.sqrt() * (self._vectors.mT @ delta[..., None])[..., 0]
+        else:
+            found = (self._vectors.mT @ (self._C @ delta[..., None]))[..., 0]
+        return found
+
+    def inverse(self, z: Float[Tensor, "*batch"], X: Float[Tensor, "*batch member _"]) -> Tensor:
+        """Return (z I + C Cᵀ)⁻¹ X."""
+        inside = self._basis.mT @ X / (z[..., None] + self.eigenvalues)[..., None]
+        return self._outside(inside, X, z)
+
+    def root(self, z: Float[Tensor, "*batch"], X: Float[Tensor, "*batch member _"]) -> Tensor:
+        """Return (z I + C Cᵀ)^{-1/2} X, the symmetric root."""
+        low, high = z.sqrt(), (z[..., None] + self.eigenvalues).sqrt()
+        pole = high * (low[..., None] + high) if self._is_wide else high
+        return self._outside(self._basis.mT @ X / pole[..., None], X, low)
+
+    def _outside(self, inside: Tensor, X: Tensor, far: Tensor) -> Tensor:
+        """Return the whole from its part along the basis; `far` divides what is orthogonal to it."""
+        along: Tensor = self._basis @ inside
+        return (X - along) / far[..., None, None] if self._is_wide else along

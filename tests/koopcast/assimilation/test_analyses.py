@@ -64,6 +64,11 @@ DETERMINISTIC = [
     ("letkf", {"localization": "none"}),
     ("letkf", {"localization": WIDE}),
     ("letkf", {"localization": WIDE, "rotation": True}),
+    ("ensrf", {}),
+    ("ensrf", {"order": "given"}),
+    ("ensrf", {"rotation": True}),
+    ("ensrf", {"localization": WIDE}),
+    ("ensrf", {"localization": WIDE, "order": "given"}),
 ]
 
 
@@ -80,7 +85,15 @@ def test_a_deterministic_filter_gives_the_kalman_mean_and_covariance(kind, optio
 
 @pytest.mark.parametrize(
     ("kind", "options"),
-    [("etkf", {}), ("etkf", {"rotation": True}), ("enkf", {}), ("enkf", {"localization": WIDE})],
+    [
+        ("etkf", {}),
+        ("etkf", {"rotation": True}),
+        ("enkf", {}),
+        ("enkf", {"localization": WIDE}),
+        ("denkf", {}),
+        ("denkf", {"localization": WIDE}),
+        ("ensrf", {}),
+    ],
 )
 def test_chi_square_is_the_innovation_in_its_own_covariance(kind, options):
     case = problem(9)
@@ -173,7 +186,22 @@ def test_chunks_of_points_give_the_same_analysis(monkeypatch):
     assert torch.allclose(whole, parts, atol=1e-13)
 
 
-ALL = [*DETERMINISTIC, ("enkf", {}), ("enkf", {"localization": WIDE}), ("letkf", {})]
+ALL = [
+    *DETERMINISTIC,
+    ("enkf", {}),
+    ("enkf", {"localization": WIDE}),
+    ("letkf", {}),
+    ("denkf", {}),
+    ("denkf", {"localization": "gaspari_cohn"}),
+    ("ensrf", {"localization": "gaspari_cohn", "order": "given"}),
+    ("enkf_n", {}),
+    ("enkf_n", {"covariance": "hessian"}),
+]
+
+
+def is_drawn(case):
+    """Whether members depend on draws that depend on the number of observations."""
+    return case[0] == "enkf" or (case[0] == "ensrf" and case[1].get("order") != "given")
 
 
 @pytest.mark.parametrize(("kind", "options"), [("free_run", {}), *ALL])
@@ -187,7 +215,7 @@ def test_observations_without_information_leave_the_ensemble(kind, options):
     assert torch.allclose(covariance(after), covariance(case[0]), atol=1e-4)
 
 
-@pytest.mark.parametrize(("kind", "options"), [case for case in ALL if case[0] != "enkf"])
+@pytest.mark.parametrize(("kind", "options"), [case for case in ALL if not is_drawn(case)])
 def test_a_missing_observation_is_an_absent_one(kind, options):
     ensemble, index, value, variance = problem(6)
     gap = value.clone()
