@@ -17,10 +17,10 @@ ITERATIONS = 50
 
 
 class EnKFNSpec(EnsembleSpec):
-    """An ETKF whose prior counts the error of sampled mean and covariance: it inflates by itself.
+    """An ETKF whose prior counts the error of sampled mean and covariance.
 
-    The inflation l minimises the dual cost Σ u²/(l²s² + N-1) + ε / l² + c log l² over the singular values s of
-    the whitened anomalies and the innovation u along them.
+    It inflates by l, the minimum of Σ u²/(l²s² + N-1) + ε / l² + c log l² over the singular values s of the
+    whitened anomalies and the innovation u along them.
     """
 
     kind: Literal["enkf_n"] = "enkf_n"

@@ -46,8 +46,8 @@ class IEnKSSpec(SmootherSpec):
     def _inflates_what_it_makes(self) -> "IEnKSSpec":
         if self.inflation.acts_before():
             raise ValueError(
-                f"inflation: '{self.inflation.kind}' acts on a background at observation times, which windows "
-                "have not; choose one that acts on the analysis"
+                f"inflation: '{self.inflation.kind}' acts on a background at observation times, which "
+                "windows have not; choose one that acts on the analysis"
             )
         return self
 

@@ -31,9 +31,13 @@ def mean_and_contrasts(members: int, device: torch.device) -> Float[Tensor, "mem
     return torch.cat((mean, contrasts))
 
 
-def haar(batch: int, size: int, generator: torch.Generator) -> Float[Tensor, "batch size size"]:
-    """Draw orthogonal matrices uniformly: Q of Gaussian ones' QR with the diagonal of R made positive."""
-    Q, R = torch.linalg.qr(normal(batch, size, size, generator=generator))
+def haar(
+    batch: int, size: int, generator: torch.Generator, columns: int | None = None
+) -> Float[Tensor, "batch size column"]:
+    """Draw orthogonal matrices uniformly, or their first columns: Q of Gaussian ones' QR with the diagonal of
+    R made positive.
+    """
+    Q, R = torch.linalg.qr(normal(batch, size, columns or size, generator=generator))
     uniform: Tensor = Q * R.diagonal(dim1=1, dim2=2).sign()[:, None]
     return uniform
 
@@ -43,10 +47,16 @@ def rotated(
 ) -> Float[Tensor, "batch member state"]:
     """Return U A with a random orthogonal U that keeps the mean: U = V diag(1, Q) Vᵀ, the first column of V
     constant.
+
+    Where states are fewer than members, B = V A is W R with few orthonormal columns W, and Q W is as likely
+    as those of any other uniform matrix.
     """
-    batch, members, _ = anomalies.shape
+    batch, members, states = anomalies.shape
     V = mean_and_contrasts(members, anomalies.device)[1:].expand(batch, -1, -1)
-    return V.mT @ (haar(batch, members - 1, generator) @ (V @ anomalies))
+    B = V @ anomalies
+    if states < members - 1:
+        return V.mT @ (haar(batch, members - 1, generator, states) @ torch.linalg.qr(B).R)
+    return V.mT @ (haar(batch, members - 1, generator) @ B)
 
 
 def inverse_and_root(
@@ -71,6 +81,15 @@ class Roots:
         self._C, self._basis = C, C @ self._vectors if self._is_wide else self._vectors
         self.eigenvalues: Tensor = S.clamp_min(0)
         """Of C Cᵀ, `(*batch, rank)`, without the zeros that its shape alone makes."""
+
+    @classmethod
+    def of_gram(cls, gram: Float[Tensor, "*batch member member"]) -> "Roots":
+        """Return the same given C Cᵀ, whose own spectrum is taken; `along` is not known then."""
+        roots = cls.__new__(cls)
+        roots._is_wide = False
+        S, roots._basis = torch.linalg.eigh(gram)
+        roots.eigenvalues = S.clamp_min(0)
+        return roots
 
     def along(self, delta: Float[Tensor, "*batch obs"]) -> Float[Tensor, "*batch rank"]:
         """Return the singular values of C times the component of δ along their right vectors."""
