@@ -8,10 +8,12 @@ from koopcast.assimilation.enkf import EnKFSpec
 from koopcast.assimilation.enkf_n import EnKFNSpec
 from koopcast.assimilation.ensrf import EnSRFSpec
 from koopcast.assimilation.etkf import ETKFSpec
+from koopcast.assimilation.extkf import ExtKFSpec
 from koopcast.assimilation.free_run import FreeRunSpec
 from koopcast.assimilation.ienks import IEnKSSpec
 from koopcast.assimilation.inflation import AnyInflation as AnyInflation
 from koopcast.assimilation.initial import AnyInitial as AnyInitial
+from koopcast.assimilation.kalman import KalmanSpec
 from koopcast.assimilation.letkf import LETKFSpec
 from koopcast.assimilation.localization import AnyLocalization as AnyLocalization
 from koopcast.assimilation.noda import NODASpec
@@ -25,8 +27,10 @@ AnyAnalysis: TypeAlias = Annotated[
     | EnKFNSpec
     | EnSRFSpec
     | ETKFSpec
+    | ExtKFSpec
     | FreeRunSpec
     | IEnKSSpec
+    | KalmanSpec
     | LETKFSpec
     | NODASpec
     | NudgingSpec

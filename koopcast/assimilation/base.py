@@ -35,6 +35,8 @@ class Observed(NamedTuple):
     """The observation operator applied to each member of the background."""
     cell: Int[Tensor, "batch obs"] | None = None
     """Cell at which each observation stands: for localisation. The same tensor again means the same sites."""
+    operator: Callable[[Tensor], Tensor] | None = None
+    """(ensemble "batch member state") -> what is observed of it: differentiable where the model is."""
 
     @classmethod
     def of(
@@ -131,6 +133,19 @@ class Remembering(ABC):
     """All that later calls depend on."""
 
 
+class Propagating(Remembering):
+    """An analysis that remembers what the model carries on beside the ensemble: a covariance."""
+
+    @abstractmethod
+    def forecast(
+        self, ensemble: Float[Tensor, "batch member state"], step: Callable[[Tensor], Tensor]
+    ) -> Float[Tensor, "batch member state"]:
+        """Return the ensemble one record later, and carry on what is remembered.
+
+        `step` takes an ensemble one record on: float64, without noise, differentiable where the model is.
+        """
+
+
 Analyse = Callable[[Tensor, Observed, torch.Generator], Analysis]
 """(background ensemble "batch member state", observations, generator) -> analysis; float64."""
 
@@ -156,6 +171,10 @@ class AnalysisSpec(MethodSpec):
 
     def needs_correction(self) -> bool:
         """Return whether the forecast model must have learned a gain."""
+        return False
+
+    def needs_derivatives(self) -> bool:
+        """Return whether derivatives of the model may be taken."""
         return False
 
     def check(self, fields: FieldsInfo) -> Iterator[Problem]:
@@ -186,6 +205,10 @@ class SmootherSpec(AnalysisSpec):
     """Observation times from the state that is analysed to the last observation."""
     shift: PositiveInt = Field(1, validate_default=True)
     """Observation times from one window to the next."""
+
+    def needs_derivatives(self) -> bool:
+        """Return True: a window runs the model."""
+        return True
 
     @model_validator(mode="after")
     def _windows_leave_nothing_out(self) -> "SmootherSpec":

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from koopcast.assimilation.base import (
     Climatology,
     FilterSpec,
     Observed,
+    Propagating,
     Remembering,
     Setting,
     SmootherSpec,
@@ -158,7 +160,7 @@ def run(experiment: Experiment, state: CycleState, *, keep: str = "members") -> 
     cycling: _Filtering | _Smoothing = chain(experiment, setting, state.memory)
     recorder = Recorder(experiment.dynamics, experiment.truth, experiment.observations, state.ensemble, keep)
     total = experiment.observations.num_times
-    is_plain = not (experiment.dynamics.keeps_tensors or isinstance(experiment.method, SmootherSpec))
+    is_plain = not (experiment.dynamics.keeps_tensors or experiment.method.needs_derivatives())
     while state.cycle < total:
         mode = torch.inference_mode() if is_plain else torch.no_grad()
         with mode, np.errstate(over="ignore", invalid="ignore"):
@@ -201,10 +203,14 @@ class _Cycling:
     def observed(self, ensemble: Float[Tensor, "batch member state"], cycle: int) -> Observed:
         """Return what an analysis sees at an observation time."""
         index = self.observations.index[:, cycle] if self._fixed is None else self._fixed
-        predicted = ensemble
-        if not self._sees_all:
-            predicted = self.observations.seen(cells_of(self.dynamics, ensemble), cycle)
-        return Observed(self._values[cycle], self._scales[cycle], predicted, index)
+        predicted = ensemble if self._sees_all else self._seen(ensemble, cycle)
+        operator = partial(self._seen, cycle=cycle)
+        return Observed(self._values[cycle], self._scales[cycle], predicted, index, operator)
+
+    def _seen(
+        self, ensemble: Float[Tensor, "batch member state"], cycle: int
+    ) -> Float[Tensor, "batch member obs"]:
+        return self.observations.seen(cells_of(self.dynamics, ensemble), cycle)
 
     def report(self, done: int) -> None:
         """Report progress once in a while."""
@@ -221,7 +227,7 @@ class _Filtering(_Cycling):
         assert isinstance(experiment.method, FilterSpec)
         self._analyse = experiment.method.build(setting)
         self.remember(self._analyse)
-        self._forecast = _forecast(self.dynamics, setting)
+        self._forecast = _forecast(self.dynamics, setting, self._analyse)
 
     def advance(self, state: CycleState, recorder: Recorder) -> CycleState:
         """Cycle until the recorder is full or observations end; return the state after it."""
@@ -308,8 +314,10 @@ class _Smoothing(_Cycling):
         return {name: figure * self._present[:, number] / among for name, figure in analysis.figures.items()}
 
 
-def _forecast(dynamics: Dynamics, setting: Setting) -> Forecast:
+def _forecast(dynamics: Dynamics, setting: Setting, analyse: object) -> Forecast:
     """Return one record step of an ensemble `(batch, member, state)`, with model noise."""
+    if isinstance(analyse, Propagating):
+        return lambda ensemble, generator: analyse.forecast(ensemble, partial(_stepped, dynamics))
     factor = None if setting.noise is None else setting.noise.mT
     std = setting.noise_std
 

@@ -15,7 +15,10 @@ from koopcast.numerics.ensembles import split
 
 
 class EnKFSpec(GainSpec):
-    """Each member is drawn to observations perturbed with their own error, centred over members."""
+    """Each member is drawn to observations perturbed with their own error, centred over members.
+
+    Perturbations are scaled up after that, so that each of them has the covariance of the error.
+    """
 
     kind: Literal["enkf"] = "enkf"
     members: int = Field(40, ge=2)
@@ -30,7 +33,10 @@ class EnKFSpec(GainSpec):
     def innovations(
         self, observed: Observed, generator: torch.Generator
     ) -> Float[Tensor, "batch member obs"]:
-        """Return whitened (y + D - Y) with D ~ N(0, R) centred over members."""
+        """Return whitened (y + D - Y) with D ~ N(0, R), its sum over members 0."""
         noise = normal(*observed.predicted.shape, generator=generator)
+        members = noise.shape[1]
+        D = split(noise)[1] * (members / (members - 1)) ** 0.5
         present, scale = (observed.scale > 0)[:, None], observed.scale[:, None]
-        return (observed.value[:, None] - observed.predicted) * scale + split(noise)[1] * present
+        perturbed: Tensor = (observed.value[:, None] - observed.predicted) * scale + D * present
+        return perturbed

@@ -170,8 +170,8 @@ class AdaptiveSpec(InflationSpec):
     """Law of λ before an analysis, with the mode and the standard deviation that are remembered."""
     std: PositiveFloat = 0.6
     """Standard deviation of λ at the start, and never more."""
-    least_std: PositiveFloat = 0.1
-    """Lower bound of it, so that λ may still change; equal to `std` it never changes."""
+    least_std: PositiveFloat = 0.6
+    """Lower bound of it, so that λ may still change; where it equals `std` the deviation stays."""
     damping: float = Field(0.9, ge=0, le=1)
     """Before each analysis λ ← 1 + damping (λ - 1)."""
     bounds: tuple[PositiveFloat, PositiveFloat] = (0.9, 20.0)

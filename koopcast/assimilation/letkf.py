@@ -59,7 +59,8 @@ class LocalTransform:
         C, delta = whitened(observed)
         A = A.reshape(batch, members, -1, self._num_channels).transpose(1, 2)
         near = self._taper.neighbours(observed.cell)
-        if 2 * near.place.shape[2] > C.shape[2]:
+        # Products of pairs of members pay where these are few.
+        if members < near.place.shape[2] and C.shape[2] < 2 * near.place.shape[2]:
             parts = _dense(self._taper.to_points(observed.cell), C, delta, A)
         else:
             parts = _sparse(near, C, delta, A)
@@ -80,7 +81,7 @@ def _dense(
     delta: Tensor,
     A: Float[Tensor, "batch point member channel"],
 ) -> list[Part]:
-    """Return the parts where most observations act on most points.
+    """Return the parts where most observations act on most points, and are more than the members.
 
     Rows of `products` are the N² entries of c cᵀ for one observation, then the N of c δ: one product with the
     weights gives every M_x and every right-hand side.

@@ -55,8 +55,11 @@ def rotated(
     V = mean_and_contrasts(members, anomalies.device)[1:].expand(batch, -1, -1)
     B = V @ anomalies
     if states < members - 1:
-        return V.mT @ (haar(batch, members - 1, generator, states) @ torch.linalg.qr(B).R)
-    return V.mT @ (haar(batch, members - 1, generator) @ B)
+        turned = haar(batch, members - 1, generator, states) @ torch.linalg.qr(B).R
+    else:
+        turned = haar(batch, members - 1, generator) @ B
+    result: Tensor = V.mT @ turned
+    return result
 
 
 def inverse_and_root(

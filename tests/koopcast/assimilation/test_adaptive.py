@@ -11,7 +11,14 @@ from koopcast.numerics.ensembles import split
 from tests.koopcast.assimilation.test_analyses import SETTING, method, seeded
 from tests.koopcast.assimilation.test_cycle import TRUTH, experiment, start
 
-FREE = {"kind": "adaptive", "prior": "normal", "std": 1e4, "damping": 1.0, "bounds": (0.01, 100.0)}
+FREE = {
+    "kind": "adaptive",
+    "prior": "normal",
+    "std": 1e4,
+    "least_std": 0.1,
+    "damping": 1.0,
+    "bounds": (0.01, 100.0),
+}
 
 
 def scalar(innovation, variance=2.0, members=5):
@@ -37,7 +44,14 @@ def test_without_a_prior_the_factor_makes_the_innovation_as_large_as_expected():
 def test_the_mode_of_the_posterior_is_found(prior):
     std = 0.6
     ensemble, seen = scalar(3.0)
-    options = {"kind": "adaptive", "prior": prior, "std": std, "damping": 1.0, "bounds": (0.01, 100.0)}
+    options = {
+        "kind": "adaptive",
+        "prior": prior,
+        "std": std,
+        "least_std": 0.1,
+        "damping": 1.0,
+        "bounds": (0.01, 100.0),
+    }
     analyse = method("etkf", Setting(), members=5, inflation=options)
     analyse(ensemble, seen, seeded())
     grid = torch.linspace(0.5, 6, 200_001, dtype=torch.float64)

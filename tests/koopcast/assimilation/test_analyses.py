@@ -116,6 +116,16 @@ def test_the_enkf_tends_to_the_kalman_answer_as_members_grow(options):
     assert ((covariance(ensemble) - P).abs() < 6 * error).all()
 
 
+def test_perturbations_have_the_covariance_of_the_error_member_by_member():
+    # One cell, a background without spread at 0, R = 4: innovations are the perturbations over 2.
+    batch, members = 4000, 3
+    still = torch.zeros(batch, members, 1, dtype=torch.float64)
+    seen = Observed.of(still[:, 0], torch.full_like(still[:, 0], 4.0), still)
+    drawn = ADAPTER.validate_python("enkf").innovations(seen, seeded(6))
+    assert drawn.sum(1).abs().max() < 1e-12
+    assert torch.allclose(drawn.square().mean(0), torch.ones(3, 1).double(), atol=6 * (2 / batch) ** 0.5)
+
+
 def test_the_etkf_transform_is_the_symmetric_root():
     # T = (I + C Cᵀ/(N-1))^{-1/2} turns the anomalies, and of all roots it moves the members least.
     case = problem(5, batch=1)
