@@ -17,8 +17,8 @@ from koopcast.numerics.krylov import inverse_and_root_of
 
 CHUNK_BYTES = 64 * 2**20
 """Memory of the local matrices that are worked on at once."""
-ITERATED = 24
-"""Order from which on eigenvectors of a local matrix cost more than Lanczos' method."""
+ITERATED, MANY = 24, 400
+"""Order, and number, of local matrices from which on their eigenvectors cost more than Lanczos' method."""
 TOLERANCE, STEPS = 1e-10, 60
 """Of Lanczos' method: relative residual, and dimension of a Krylov space at most."""
 
@@ -126,7 +126,7 @@ def _local(
 ) -> Part:
     """Return a part, given C diag(ρ) Cᵀ and C (ρ ∘ δ)."""
     N1 = A.shape[2] - 1
-    if N1 + 1 < ITERATED:
+    if N1 + 1 < ITERATED and A.shape[0] * A.shape[1] < MANY:
         return _by_eigenvectors(Roots.of_gram(gram), g, A)
     M = (gram / N1).flatten(0, 1)
     largest = float(M.diagonal(dim1=1, dim2=2).sum(dim=1).max()) + 1
@@ -150,4 +150,5 @@ def _by_eigenvectors(roots: Roots, g: Tensor, A: Float[Tensor, "batch point memb
     """Return a part by the spectrum of its local matrices."""
     N1 = A.shape[2] - 1
     z = torch.full(A.shape[:2], float(N1), dtype=A.dtype, device=A.device)
-    return (g[..., None, :] @ roots.inverse(z, A))[..., 0, :], N1**0.5 * roots.root(z, A)
+    inverse, root = roots.inverse_and_root(z, A)
+    return (g[..., None, :] @ inverse)[..., 0, :], N1**0.5 * root

@@ -104,16 +104,22 @@ class Roots:
 
     def inverse(self, z: Float[Tensor, "*batch"], X: Float[Tensor, "*batch member _"]) -> Tensor:
         """Return (z I + C Cᵀ)⁻¹ X."""
-        inside = self._basis.mT @ X / (z[..., None] + self.eigenvalues)[..., None]
-        return self._outside(inside, X, z)
+        return self.inverse_and_root(z, X)[0]
 
     def root(self, z: Float[Tensor, "*batch"], X: Float[Tensor, "*batch member _"]) -> Tensor:
         """Return (z I + C Cᵀ)^{-1/2} X, the symmetric root."""
-        low, high = z.sqrt(), (z[..., None] + self.eigenvalues).sqrt()
-        pole = high * (low[..., None] + high) if self._is_wide else high
-        return self._outside(self._basis.mT @ X / pole[..., None], X, low)
+        return self.inverse_and_root(z, X)[1]
 
-    def _outside(self, inside: Tensor, X: Tensor, far: Tensor) -> Tensor:
-        """Return the whole from its part along the basis; `far` divides what is orthogonal to it."""
-        along: Tensor = self._basis @ inside
-        return (X - along) / far[..., None, None] if self._is_wide else along
+    def inverse_and_root(
+        self, z: Float[Tensor, "*batch"], X: Float[Tensor, "*batch member _"]
+    ) -> tuple[Tensor, Tensor]:
+        """Return both, which share most of the work."""
+        inside = self._basis.mT @ X
+        shifted = z[..., None] + self.eigenvalues
+        high = shifted.sqrt()
+        if not self._is_wide:
+            return self._basis @ (inside / shifted[..., None]), self._basis @ (inside / high[..., None])
+        low = z.sqrt()
+        pole = high * (low[..., None] + high)
+        inverse = (X - self._basis @ (inside / shifted[..., None])) / z[..., None, None]
+        return inverse, (X - self._basis @ (inside / pole[..., None])) / low[..., None, None]
