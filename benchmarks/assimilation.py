@@ -3,9 +3,9 @@
 The twin is Lorenz-96 as in Sakov and Oke (2008): 40 cells, all observed at every step with R = I, for
 1000 cycles. Both sides run alternately in one process on one thread, DAPPER with its error-only statistics
 and without live plots; the minimum CPU time of all rounds counts, which other work on the machine disturbs
-less than the time on the wall. Errors are the means over rounds; the interval is that of the difference of the
-two sides, round by round (95 %). Ours also runs 32 experiments at once. Use an environment that holds koopcast
-and DAPPER (`pip install dapper==1.7.1`):
+less than the time on the wall. Errors are means over rounds; the interval is that of the difference of the
+two sides, round by round (95 %). Ours also runs 32 experiments at once. Use an environment that holds
+koopcast and DAPPER (`pip install dapper==1.7.1`):
 
     python benchmarks/assimilation.py [--rounds 6] [--batch 32] [--only ETKF]
 """
@@ -77,7 +77,7 @@ def contests() -> list[Contest]:
 def experiment(
     truth: np.ndarray, observed: np.ndarray, ensemble: np.ndarray, method: AnalysisSpec
 ) -> tuple[Experiment, torch.Tensor]:
-    """Return our experiments on truths `(batch, record, cell)`, and first ensembles `(batch, member, cell)`."""
+    """Return our experiments on truths `(batch, record, cell)`, and their first ensembles."""
     batch, records, cells = truth.shape
     setup = Run(Lorenz96Spec(), RK4Spec(), samples=batch, steps=records, dt=0.05)
     template = empty(setup.system, describe(setup), "float64")
