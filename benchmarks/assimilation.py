@@ -173,9 +173,8 @@ def batched(contest: Contest, batch: int) -> None:
     )
     trial, start = experiment(truth, observed, ensemble, contest.ours)
     seconds, scores = run_ours(trial, start, seed=0)
-    print(
-        f"  {batch} at once {seconds:5.3f} s, {seconds / min(contest.seconds):.1f} x one; {_errors(scores.tolist())}"
-    )
+    ratio = seconds / min(contest.seconds)
+    print(f"  {batch} at once {seconds:5.3f} s, {ratio:.1f} x one; {_errors(scores.tolist())}")
 
 
 if __name__ == "__main__":

@@ -98,13 +98,10 @@ def main() -> None:
         reference = exact(ensemble, seen, Taper(taper, domain, 1))
         near = int((Taper(taper, domain, 1).to_points(index)[0] > 0).sum(dim=1).max())
     size = split(ensemble)[1].square().mean().sqrt()
-    print(
-        f"{POINTS} x {POINTS} points, {MEMBERS} members, {near} observations a point, {options.threads} threads"
-    )
+    print(f"{POINTS} x {POINTS} points, {MEMBERS} members, {near} observations a point")
     print(f"spread {spread:.3g} of fields with deviation {float(ensemble.std()):.3g}")
-    print(
-        f"first analysis (neighbourhoods too) {first:.3f} s; others {min(wall):.3f} s, CPU {min(cpu):.3f} s"
-    )
+    print(f"first analysis, with neighbourhoods, {first:.3f} s")
+    print(f"others {min(wall):.3f} s on {options.threads} threads, CPU {min(cpu):.3f} s")
     print(f"largest error over the spread {float((after[0] - reference).abs().max() / size):.1e}")
     print(f"memory grew by {grown / 1024:.0f} MiB after the first; peak {before / 1024:.0f} MiB")
 

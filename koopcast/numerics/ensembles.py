@@ -48,16 +48,17 @@ def rotated(
     """Return U A with a random orthogonal U that keeps the mean: U = V diag(1, Q) Vᵀ, the first column of V
     constant.
 
-    Where states are fewer than members, B = V A is W R with few orthonormal columns W, and Q W is as likely
-    as those of any other uniform matrix.
+    One U serves the whole batch, as if each of its ensembles had been alone. Where states are fewer than
+    members, B = V A is W R with few orthonormal columns W, and Q W is as likely as those of any other uniform
+    matrix.
     """
-    batch, members, states = anomalies.shape
-    V = mean_and_contrasts(members, anomalies.device)[1:].expand(batch, -1, -1)
+    _, members, states = anomalies.shape
+    V = mean_and_contrasts(members, anomalies.device)[1:]
     B = V @ anomalies
     if states < members - 1:
-        turned = haar(batch, members - 1, generator, states) @ torch.linalg.qr(B).R
+        turned = haar(1, members - 1, generator, states)[0] @ torch.linalg.qr(B).R
     else:
-        turned = haar(batch, members - 1, generator) @ B
+        turned = haar(1, members - 1, generator)[0] @ B
     result: Tensor = V.mT @ turned
     return result
 

@@ -254,9 +254,7 @@ def test_a_missing_observation_does_not_move_the_mean_of_the_enkf(options):
     assert torch.allclose(after.ensemble.mean(1), mean, atol=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("kind", "options"), [case for case in ALL if case[0] != "enkf" and not case[1].get("rotation")]
-)
+@pytest.mark.parametrize(("kind", "options"), [case for case in ALL if case[0] != "enkf"])
 def test_a_batch_of_experiments_equals_each_alone(kind, options):
     case = problem(6, batch=3)
     together = method(kind, members=6, **options)(case[0], observed(*case), seeded()).ensemble
