@@ -21,6 +21,7 @@ from torch import Tensor
 from koopcast.dynamics import Correction
 from koopcast.grids import FieldsInfo
 from koopcast.numerics.derivatives import pushed
+from koopcast.numerics.ensembles import split
 from koopcast.numerics.geometry import Domain
 from koopcast.spec import MethodSpec, Problem
 
@@ -40,6 +41,13 @@ class Observed(NamedTuple):
     """The observation operator, (ensemble "batch member state") -> predicted, differentiable; None: what is
     observed are entries `cell` of the state."""
 
+    def seen(self, ensemble: Float[Tensor, "batch member state"]) -> Float[Tensor, "batch member obs"]:
+        """Return what is observed of each member: differentiable where the model is."""
+        if self.see is not None:
+            return self.see(ensemble)
+        assert self.cell is not None, "the observed cells are given"
+        return ensemble.gather(2, self.cell[:, None].expand(-1, ensemble.shape[1], -1))
+
     @classmethod
     def of(
         cls,
@@ -58,6 +66,12 @@ def standardised(value: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
     """Return finite values and scales: 1/σ, and 0 where the value is NaN."""
     missing = torch.isnan(value)
     return value.masked_fill(missing, 0.0), variance.rsqrt().masked_fill(missing, 0.0)
+
+
+def whitened(observed: Observed) -> tuple[Float[Tensor, "batch member obs"], Float[Tensor, "batch obs"]]:
+    """Return the anomalies of the predicted observations and the innovation, over the observation error."""
+    mean, anomalies = split(observed.predicted)
+    return anomalies * observed.scale[:, None], (observed.value - mean[:, 0]) * observed.scale
 
 
 class Analysis(NamedTuple):
@@ -149,6 +163,19 @@ class Remembering(ABC):
     """All that later calls depend on."""
 
 
+class Propagating(Remembering):
+    """An analysis that remembers what the model carries on beside the ensemble: a covariance."""
+
+    @abstractmethod
+    def forecast(
+        self, ensemble: Float[Tensor, "batch member state"], step: Callable[[Tensor], Tensor]
+    ) -> Float[Tensor, "batch member state"]:
+        """Return the ensemble one record later, and carry on what is remembered.
+
+        `step` takes an ensemble one record on: float64, without noise, differentiable where the model is.
+        """
+
+
 Analyse = Callable[[Tensor, Observed, torch.Generator], Analysis]
 """(background ensemble "batch member state", observations, generator) -> analysis; float64."""
 
@@ -208,6 +235,10 @@ class SmootherSpec(AnalysisSpec):
     """Observation times from the state that is analysed to the last observation."""
     shift: PositiveInt = Field(1, validate_default=True)
     """Observation times from one window to the next."""
+
+    def needs_derivatives(self) -> bool:
+        """Return True: a window runs the model."""
+        return True
 
     @model_validator(mode="after")
     def _windows_leave_nothing_out(self) -> "SmootherSpec":

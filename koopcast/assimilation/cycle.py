@@ -18,6 +18,7 @@ from koopcast.assimilation.base import (
     Climatology,
     FilterSpec,
     Observed,
+    Propagating,
     Remembering,
     Setting,
     SmootherSpec,
@@ -231,7 +232,7 @@ class _Filtering(_Cycling):
         assert isinstance(experiment.method, FilterSpec)
         self._analyse = experiment.method.build(setting)
         self.remember(self._analyse)
-        self._forecast = _forecast(self.dynamics, setting)
+        self._forecast = _forecast(self.dynamics, setting, self._analyse)
 
     def advance(self, state: CycleState, recorder: "Taker") -> CycleState:
         """Cycle until the recorder is full or observations end; return the state after it."""
@@ -327,8 +328,10 @@ class _Smoothing(_Cycling):
         return {name: figure * self._present[:, number] / among for name, figure in analysis.figures.items()}
 
 
-def _forecast(dynamics: Dynamics, setting: Setting) -> Forecast:
+def _forecast(dynamics: Dynamics, setting: Setting, analyse: object) -> Forecast:
     """Return one record step of an ensemble `(batch, member, state)`, with model noise."""
+    if isinstance(analyse, Propagating):
+        return lambda ensemble, generator: analyse.forecast(ensemble, partial(_stepped, dynamics))
     factor = None if setting.noise is None else setting.noise.mT
     std = setting.noise_std
 
@@ -402,4 +405,4 @@ def through(experiment: Experiment, state: CycleState, taker: Taker) -> CycleSta
 
 def forecaster(experiment: Experiment, ensemble: Float[Tensor, "batch member state"]) -> Forecast:
     """Return one record step of an ensemble with the noise of the experiment's model."""
-    return _forecast(experiment.dynamics, experiment.setting(ensemble))
+    return _forecast(experiment.dynamics, experiment.setting(ensemble), None)

@@ -1,7 +1,7 @@
 """What every ensemble filter shares: inflation, rotation and the order of the two."""
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -9,23 +9,35 @@ from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from koopcast.assimilation.adaptive import Adaptive
 from koopcast.assimilation.base import Analyse, Analysis, FilterSpec, Observed, Setting
-from koopcast.assimilation.inflation import AnyInflation
+from koopcast.assimilation.base import whitened as whitened
+from koopcast.assimilation.inflation import AdaptiveSpec, AnyInflation, InflationSpec, Relax
+from koopcast.assimilation.localization import AnyLocalization, Taper
+from koopcast.grids import FieldsInfo
 from koopcast.numerics.ensembles import rotated, split
+from koopcast.spec import Problem
 
-Transform = Callable[[Tensor, Observed, torch.Generator], Analysis]
+Transform = Analyse
 
 
 @dataclass(frozen=True)
 class Finish:
     """What follows the update of a filter: anomalies are inflated, then rotated."""
 
-    inflation: AnyInflation
+    relax: Relax
     rotation: bool
+    factor: float | None = None
+    """What `relax` multiplies anomalies by, where it does no more than that."""
+
+    @classmethod
+    def of(cls, inflation: InflationSpec, rotation: bool, setting: Setting) -> "Finish":
+        """Return what follows an update."""
+        return cls(inflation.build(setting), rotation, inflation.posterior_factor())
 
     def fused_factor(self) -> float | None:
         """Return the factor on anomalies if that and a rotation are all that follows, else None."""
-        return self.inflation.posterior_factor() if self.rotation else None
+        return self.factor if self.rotation else None
 
     def __call__(
         self,
@@ -35,7 +47,7 @@ class Finish:
         generator: torch.Generator,
     ) -> Float[Tensor, "batch member state"]:
         """Return the analysis ensemble."""
-        anomalies = self.inflation.relax(anomalies, background, generator)
+        anomalies = self.relax(anomalies, background, generator)
         return mean + (rotated(anomalies, generator) if self.rotation else anomalies)
 
 
@@ -59,13 +71,27 @@ class EnsembleSpec(FilterSpec):
         """Return `members`."""
         return self.members
 
+    def needs_physical_state(self) -> bool:
+        """Return whether inflation varies from cell to cell."""
+        return isinstance(self.inflation, AdaptiveSpec)
+
+    def needs_climatology(self) -> bool:
+        """Return whether inflation draws from the training data."""
+        return self.inflation.needs_climatology()
+
+    def taper(self, setting: Setting) -> Taper | None:
+        """Return how covariances fall with distance; None where they do not."""
+        return None
+
     @abstractmethod
     def transform(self, setting: Setting, finish: Finish) -> Transform:
         """Return the filter's own update, which ends in `finish`."""
 
     def build(self, setting: Setting) -> Analyse:
         """Return the update after prior inflation; it ends in posterior inflation and rotation."""
-        transform = self.transform(setting, Finish(self.inflation, self.rotation))
+        transform = self.transform(setting, Finish.of(self.inflation, self.rotation, setting))
+        if isinstance(self.inflation, AdaptiveSpec):
+            return Adaptive(transform, self.inflation, self.taper(setting), setting.num_channels)
         factor = self.inflation.prior_factor()
         if factor == 1:
             return transform
@@ -79,6 +105,25 @@ class EnsembleSpec(FilterSpec):
         return analyse
 
 
+class LocalizedSpec(EnsembleSpec):
+    """Options of an ensemble filter whose covariances may fall with distance."""
+
+    localization: AnyLocalization = Field(default="none", validate_default=True)
+    """Taper on sampled covariances."""
+
+    def needs_physical_state(self) -> bool:
+        """Return whether covariances are tapered, or inflation varies from cell to cell."""
+        return super().needs_physical_state() or not self.localization.is_global()
+
+    def taper(self, setting: Setting) -> Taper | None:
+        """Return the taper of `localization`."""
+        return None if self.localization.is_global() else Taper.of(self.localization, setting)
+
+    def check(self, fields: FieldsInfo) -> Iterator[Problem]:
+        """Yield what the taper finds wrong with the axes."""
+        yield from (problem.below("localization") for problem in self.localization.check(fields))
+
+
 def stretched(
     ensemble: Float[Tensor, "batch member state"], factor: float
 ) -> Float[Tensor, "batch member state"]:
@@ -87,7 +132,18 @@ def stretched(
     return mean + factor * anomalies
 
 
-def whitened(observed: Observed) -> tuple[Float[Tensor, "batch member obs"], Float[Tensor, "batch obs"]]:
-    """Return the anomalies of the predicted observations and the innovation, over the observation error."""
-    mean, anomalies = split(observed.predicted)
-    return anomalies * observed.scale[:, None], (observed.value - mean[:, 0]) * observed.scale
+def diagonal_figures(
+    anomalies: Float[Tensor, "batch member state"], observed: Observed, C: Tensor, delta: Tensor
+) -> dict[str, Float[Tensor, " batch"]]:
+    """Return diagonal figures: (HK)_jj = σ_a² / r at the site, and d² / (σ_b² + r), summed over observations.
+
+    A localised HPHᵀ has full rank where the sampled one has not, so its off-diagonal part is left out.
+    """
+    N1 = anomalies.shape[1] - 1
+    assert observed.cell is not None
+    index = observed.cell[:, None].expand(-1, anomalies.shape[1], -1)
+    after = anomalies.gather(2, index) * observed.scale[:, None]
+    return {
+        "degrees_of_freedom": after.square().sum(dim=(1, 2)) / N1,
+        "chi_square": (delta.square() / (1 + C.square().sum(dim=1) / N1)).sum(dim=1),
+    }

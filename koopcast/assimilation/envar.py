@@ -14,8 +14,7 @@ from koopcast.assimilation.ensemble import EnsembleSpec, Finish, Transform
 from koopcast.assimilation.var3d import Observing
 from koopcast.assimilation.variational import Minimiser, Misfit, minimise
 from koopcast.assimilation.variational_options import VariationalSpec
-from koopcast.numerics.arrays import normal
-from koopcast.numerics.ensembles import split
+from koopcast.numerics.ensembles import centred_errors, split
 
 Perturbations = Literal["perturbed", "half_gain"]
 
@@ -88,7 +87,7 @@ class Changes:
         if how == "half_gain":
             departures = -self._seen / 2
         else:
-            noise = normal(*self._seen.shape, generator=generator)
-            departures = split(noise * (self._scale > 0)[:, None])[1] - self._seen
+            errors = centred_errors(*self._seen.shape, generator=generator)
+            departures = errors * (self._scale > 0)[:, None] - self._seen
         increments = self._covariance.root(torch.cat([found.v[:, None], found.gain(departures)], dim=1))
         return mean + increments[:, :1], A + increments[:, 1:], found.figures

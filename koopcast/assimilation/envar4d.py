@@ -52,7 +52,7 @@ class EnVar4DSpec(VariationalSpec, SmootherSpec):
     def build(self, setting: Setting) -> Smooth:
         """Return the analysis of a window."""
         background = self.background.build(setting)
-        finish = Finish(self.inflation, self.rotation)
+        finish = Finish.of(self.inflation, self.rotation, setting)
 
         def smooth(
             ensemble: Float[Tensor, "batch member state"], window: Window, generator: torch.Generator

@@ -63,8 +63,9 @@ class RotatedRoot:
     root has the distribution of Q times the symmetric one, so that a Cholesky factor of order N-1 replaces
     eigenvectors of order N.
 
-    It runs on the CPU, one experiment after the other, on LAPACK itself: for the small ensembles that are
-    rotated, calling a tensor operation costs several times its arithmetic.
+    One experiment runs on LAPACK itself: for the small ensembles that are rotated, calling a tensor
+    operation costs several times its arithmetic. Q is the same for all experiments of a batch, as if each had
+    run alone.
     """
 
     def __init__(self, finish: Finish, members: int, factor: float) -> None:
@@ -80,21 +81,54 @@ class RotatedRoot:
         if not ensemble.is_cpu:
             return symmetric(ensemble, observed, generator, finish=self._finish)
         batch, members, _ = ensemble.shape
-        draws = torch.randn(batch, members - 1, members - 1, generator=generator).numpy()
-        backgrounds, values, scales = ensemble.numpy(), observed.value.numpy(), observed.scale.numpy()
-        predicted = None if observed.predicted is ensemble else observed.predicted.numpy()
-        analysis = np.empty_like(backgrounds)
-        freedom, chi_square = np.empty(batch), np.empty(batch)
-        for one in range(batch):
-            seen = None if predicted is None else predicted[one]
-            freedom[one], chi_square[one] = self._one(
-                backgrounds[one], seen, values[one], scales[one], draws[one], analysis[one]
-            )
+        root = self._rotated_spread(torch.randn(members - 1, members - 1, generator=generator).numpy())
+        if batch > 1:
+            return self._many(ensemble, observed, torch.from_numpy(root))
+        background = ensemble[0].numpy()
+        seen = None if observed.predicted is ensemble else observed.predicted[0].numpy()
+        analysis = np.empty_like(background)
+        freedom, chi_square = self._one(
+            background, seen, observed.value[0].numpy(), observed.scale[0].numpy(), root, analysis
+        )
         figures = {
-            "degrees_of_freedom": torch.from_numpy(freedom),
-            "chi_square": torch.from_numpy(chi_square),
+            "degrees_of_freedom": torch.from_numpy(np.array([freedom])),
+            "chi_square": torch.from_numpy(np.array([chi_square])),
         }
-        return Analysis(torch.from_numpy(analysis), figures)
+        return Analysis(torch.from_numpy(analysis)[None], figures)
+
+    def _rotated_spread(self, draws: Float[np.ndarray, "_ _"]) -> Float[np.ndarray, "member _"]:
+        """Return f √(N-1) Vᵀ Q. The draws are float32, which are made three times as fast; Q is orthogonal to
+        float64 precision.
+        """
+        reflectors, tau, _, _ = dgeqrf(draws.T, lwork=32 * draws.shape[0], overwrite_a=1)
+        signs = np.sign(reflectors.diagonal())
+        Q = dorgqr(reflectors, tau, lwork=32 * draws.shape[0], overwrite_a=1)[0]
+        spread: np.ndarray = self._spread @ (Q * signs)
+        return spread
+
+    def _many(
+        self, ensemble: Float[Tensor, "batch member state"], observed: Observed, root: Float[Tensor, "_ _"]
+    ) -> Analysis:
+        """Return the analysis of several experiments at once."""
+        basis = torch.from_numpy(self._basis)
+        contrasts = basis @ ensemble
+        seen = contrasts if observed.predicted is ensemble else basis @ observed.predicted
+        seen = seen * observed.scale[:, None]
+        C, delta = seen[:, 1:], observed.value * observed.scale - seen[:, 0]
+        M = C @ C.mT
+        M.diagonal(dim1=1, dim2=2).add_(C.shape[1])
+        L = torch.linalg.cholesky(M)
+        X = torch.linalg.solve_triangular(L, contrasts[:, 1:], upper=False)
+        if observed.predicted is ensemble:
+            Z = X * observed.scale[:, None]
+        else:
+            Z = torch.linalg.solve_triangular(L, C, upper=False)
+        u = Z @ delta[..., None]
+        figures = {
+            "degrees_of_freedom": Z.square().sum(dim=(1, 2)),
+            "chi_square": delta.square().sum(dim=1) - u.square().sum(dim=(1, 2)),
+        }
+        return Analysis(torch.baddbmm(contrasts[:, :1], root + u.mT, X), figures)
 
     def _one(
         self,
@@ -102,13 +136,12 @@ class RotatedRoot:
         predicted: Float[np.ndarray, "member obs"] | None,
         value: Float[np.ndarray, " obs"],
         scale: Float[np.ndarray, " obs"],
-        draws: Float[np.ndarray, "_ _"],
+        root: Float[np.ndarray, "_ _"],
         analysis: Float[np.ndarray, "member state"],
     ) -> tuple[float, float]:
         """Write the analysis of one experiment; return its degrees of freedom and its χ².
 
-        Matrices are handed to LAPACK transposed, since it counts columns first. The draws are float32, which
-        are made three times as fast; Q is orthogonal to float64 precision.
+        Matrices are handed to LAPACK transposed, since it counts columns first.
         """
         contrasts = self._basis @ background
         seen = (contrasts if predicted is None else self._basis @ predicted) * scale
@@ -120,12 +153,8 @@ class RotatedRoot:
         X = dtrsm(1.0, L, contrasts[1:].T, side=1, lower=1, trans_a=1).T
         Z = X * scale if predicted is None else dtrsm(1.0, L, C.T, side=1, lower=1, trans_a=1).T
         u = Z @ delta
-        reflectors, tau, _, _ = dgeqrf(draws.T, lwork=32 * M.shape[0], overwrite_a=1)
-        signs = np.sign(reflectors.diagonal())
-        Q = dorgqr(reflectors, tau, lwork=32 * M.shape[0], overwrite_a=1)[0]
         # The mean and the rotated root in one matrix: each row of it makes one member.
-        rows = self._spread @ (Q * signs)
-        rows += u
+        rows = root + u
         np.matmul(rows, X, out=analysis)
         analysis += contrasts[0]
         entries = Z.ravel()

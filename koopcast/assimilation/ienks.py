@@ -42,13 +42,26 @@ class IEnKSSpec(SmootherSpec):
             raise ValueError(f"rotation: needs at least 3 members, not {self.members}")
         return self
 
+    @model_validator(mode="after")
+    def _inflates_what_it_makes(self) -> "IEnKSSpec":
+        if self.inflation.acts_before():
+            raise ValueError(
+                f"inflation: '{self.inflation.kind}' acts on a background at observation times, which "
+                "windows have not; choose one that acts on the analysis"
+            )
+        return self
+
+    def needs_climatology(self) -> bool:
+        """Return whether inflation draws from the training data."""
+        return self.inflation.needs_climatology()
+
     def num_members(self) -> int:
         """Return `members`."""
         return self.members
 
     def build(self, setting: Setting) -> Smooth:
         """Return the iteration."""
-        return partial(smoothed, spec=self, finish=Finish(self.inflation, self.rotation))
+        return partial(smoothed, spec=self, finish=Finish.of(self.inflation, self.rotation, setting))
 
 
 class Observed(NamedTuple):

@@ -1,6 +1,5 @@
 """The local ensemble transform Kalman filter."""
 
-from collections.abc import Iterator
 from functools import partial
 from typing import Literal
 
@@ -9,19 +8,22 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from koopcast.assimilation.base import Analysis, Observed, Setting
-from koopcast.assimilation.ensemble import EnsembleSpec, Finish, Transform, whitened
+from koopcast.assimilation.base import Analysis, Observed, Setting, whitened
+from koopcast.assimilation.ensemble import Finish, LocalizedSpec, Transform, diagonal_figures
 from koopcast.assimilation.etkf import symmetric
-from koopcast.assimilation.localization import AnyLocalization, GaspariCohnSpec, Taper
-from koopcast.grids import FieldsInfo
-from koopcast.numerics.ensembles import inverse_and_root, split
-from koopcast.spec import Problem
+from koopcast.assimilation.localization import AnyLocalization, GaspariCohnSpec, Neighbours, Taper
+from koopcast.numerics.ensembles import Roots, split
+from koopcast.numerics.krylov import inverse_and_root_of
 
 CHUNK_BYTES = 64 * 2**20
 """Memory of the local matrices that are worked on at once."""
+ITERATED, MANY = 24, 400
+"""Order, and number, of local matrices from which on their eigenvectors cost more than Lanczos' method."""
+TOLERANCE, STEPS = 1e-10, 60
+"""Of Lanczos' method: relative residual, and dimension of a Krylov space at most."""
 
 
-class LETKFSpec(EnsembleSpec):
+class LETKFSpec(LocalizedSpec):
     """An ETKF of its own for every grid point, in which far observations have larger errors."""
 
     kind: Literal["letkf"] = "letkf"
@@ -36,20 +38,12 @@ class LETKFSpec(EnsembleSpec):
             return partial(symmetric, finish=finish)
         return LocalTransform(Taper.of(self.localization, setting), setting.num_channels, finish)
 
-    def needs_physical_state(self) -> bool:
-        """Return whether weights fall with distance."""
-        return not self.localization.is_global()
-
-    def check(self, fields: FieldsInfo) -> Iterator[Problem]:
-        """Yield what the taper finds wrong with the axes."""
-        yield from (problem.below("localization") for problem in self.localization.check(fields))
-
 
 class LocalTransform:
-    """Transforms of all grid points at once.
+    """Transforms of all grid points, many at once.
 
     At point x with weights ρ_x: M_x = (N-1) I + C diag(ρ_x) Cᵀ, w_x = M_x⁻¹ C (ρ_x ∘ δ), T_x = √(N-1)
-    M_x^{-1/2}.
+    M_x^{-1/2}. Only the products M_x⁻¹ A_x and M_x^{-1/2} A_x with the few columns of a point are made.
     """
 
     def __init__(self, taper: Taper, num_channels: int, finish: Finish) -> None:
@@ -61,48 +55,100 @@ class LocalTransform:
         """Return the analysis, every grid point by its own transform."""
         assert observed.cell is not None, "localised filters are given the observed cells"
         batch, members, _ = ensemble.shape
-        rho = self._taper.to_points(observed.cell)
         mean, A = split(ensemble)
         C, delta = whitened(observed)
-        # Rows of `products` are the N² entries of c cᵀ for one observation, then the N of c δ: one product
-        # with the weights gives every M_x and every right-hand side.
-        pairs = (C[:, :, None] * C[:, None]).flatten(1, 2)
-        products = torch.cat((pairs, C * delta[:, None]), dim=1).mT
         A = A.reshape(batch, members, -1, self._num_channels).transpose(1, 2)
-        size = max(1, CHUNK_BYTES // (24 * batch * members * members))
-        parts = [
-            _local(rho[:, start : start + size] @ products, A[:, start : start + size])
-            for start in range(0, A.shape[1], size)
-        ]
+        near = self._taper.neighbours(observed.cell)
+        # Products of pairs of members pay where these are few.
+        if members < near.place.shape[2] and C.shape[2] < 2 * near.place.shape[2]:
+            parts = _dense(self._taper.to_points(observed.cell), C, delta, A)
+        else:
+            parts = _sparse(near, C, delta, A)
         increment, anomalies = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
         anomalies = anomalies.transpose(1, 2).flatten(2)
         mean = mean + increment.flatten(1)[:, None]
-        figures = _figures(anomalies, observed, C, delta)
+        figures = diagonal_figures(anomalies, observed, C, delta)
         return Analysis(self._finish(mean, anomalies, ensemble, generator), figures)
 
 
-def _figures(anomalies: Tensor, observed: Observed, C: Tensor, delta: Tensor) -> dict[str, Tensor]:
-    """Return diagonal figures: (HK)_jj = σ_a² / r at the site, and d² / (σ_b² + r), summed over observations.
+Part = tuple[Float[Tensor, "batch _ channel"], Float[Tensor, "batch _ member channel"]]
+"""Increments of the mean, and new anomalies, of some grid points."""
 
-    A localised HPHᵀ has full rank where the sampled one has not, so its off-diagonal part is left out.
+
+def _dense(
+    rho: Float[Tensor, "_ point obs"],
+    C: Tensor,
+    delta: Tensor,
+    A: Float[Tensor, "batch point member channel"],
+) -> list[Part]:
+    """Return the parts where most observations act on most points, and are more than the members.
+
+    Rows of `products` are the N² entries of c cᵀ for one observation, then the N of c δ: one product with the
+    weights gives every M_x and every right-hand side.
     """
-    N1 = anomalies.shape[1] - 1
-    assert observed.cell is not None
-    index = observed.cell[:, None].expand(-1, anomalies.shape[1], -1)
-    after = anomalies.gather(2, index) * observed.scale[:, None]
-    return {
-        "degrees_of_freedom": after.square().sum(dim=(1, 2)) / N1,
-        "chi_square": (delta.square() / (1 + C.square().sum(dim=1) / N1)).sum(dim=1),
-    }
+    batch, N, _ = C.shape
+    products = torch.cat(((C[:, :, None] * C[:, None]).flatten(1, 2), C * delta[:, None]), dim=1).mT
+    parts = []
+    for points in _chunks(A.shape[1], 24 * batch * N * N):
+        sums = rho[:, points] @ products
+        gram = sums[..., : N * N].unflatten(-1, (N, N))
+        parts.append(_local(gram, sums[..., N * N :], A[:, points]))
+    return parts
+
+
+def _sparse(near: Neighbours, C: Tensor, delta: Tensor, A: Tensor) -> list[Part]:
+    """Return the parts where few observations act on a point: only these are gathered."""
+    batch, N, _ = C.shape
+    rows, count = C.mT.contiguous(), near.place.shape[2]
+    experiment = torch.arange(batch, device=C.device)[:, None, None]
+    parts = []
+    for points in _chunks(A.shape[1], 16 * batch * N * (count + N + STEPS)):
+        place, root = near.place[:, points], near.weight[:, points].sqrt()
+        X = rows[experiment, place] * root[..., None]
+        g = ((delta[experiment, place] * root)[..., None, :] @ X)[..., 0, :]
+        if count < min(N, ITERATED):
+            parts.append(_by_eigenvectors(Roots(X.mT), g, A[:, points]))
+        else:
+            parts.append(_local(X.mT @ X, g, A[:, points]))
+    return parts
+
+
+def _chunks(count: int, each: int) -> list[slice]:
+    """Return slices of `count` points that need `each` bytes."""
+    size = max(1, CHUNK_BYTES // each)
+    return [slice(start, start + size) for start in range(0, count, size)]
 
 
 def _local(
-    sums: Float[Tensor, "batch point _"], A: Float[Tensor, "batch point member channel"]
-) -> tuple[Float[Tensor, "batch point channel"], Float[Tensor, "batch point member channel"]]:
-    """Return the increments of the mean, and the new anomalies, of some grid points."""
-    N = A.shape[2]
-    M = sums[..., : N * N].unflatten(-1, (N, N)).contiguous()
-    M.diagonal(dim1=-2, dim2=-1).add_(N - 1)
-    inverse, T = inverse_and_root(M, float(N - 1))
-    w = inverse @ sums[..., N * N :, None]
-    return (w * A).sum(dim=2), T @ A
+    gram: Float[Tensor, "batch point member member"],
+    g: Float[Tensor, "batch point member"],
+    A: Float[Tensor, "batch point member channel"],
+) -> Part:
+    """Return a part, given C diag(ρ) Cᵀ and C (ρ ∘ δ)."""
+    N1 = A.shape[2] - 1
+    if N1 + 1 < ITERATED and A.shape[0] * A.shape[1] < MANY:
+        return _by_eigenvectors(Roots.of_gram(gram), g, A)
+    M = (gram / N1).flatten(0, 1)
+    largest = float(M.diagonal(dim1=1, dim2=2).sum(dim=1).max()) + 1
+    M.diagonal(dim1=1, dim2=2).add_(1)
+    columns = A.flatten(0, 1)
+    found = inverse_and_root_of(lambda v: M @ v, columns, largest, tolerance=TOLERANCE, steps=STEPS)
+    # M is divided by N-1 here.
+    increment = (g.flatten(0, 1)[:, None] @ found.inverse)[:, 0] / N1
+    anomalies = found.root
+    if not bool(found.is_accurate.all()):
+        left = ~found.is_accurate
+        exact = _by_eigenvectors(
+            Roots.of_gram(gram.flatten(0, 1)[None, left]), g.flatten(0, 1)[None, left], columns[None, left]
+        )
+        increment[left], anomalies[left] = exact[0][0], exact[1][0]
+    shape = A.shape[:2]
+    return increment.unflatten(0, shape), anomalies.unflatten(0, shape)
+
+
+def _by_eigenvectors(roots: Roots, g: Tensor, A: Float[Tensor, "batch point member channel"]) -> Part:
+    """Return a part by the spectrum of its local matrices."""
+    N1 = A.shape[2] - 1
+    z = torch.full(A.shape[:2], float(N1), dtype=A.dtype, device=A.device)
+    inverse, root = roots.inverse_and_root(z, A)
+    return (g[..., None, :] @ inverse)[..., 0, :], N1**0.5 * root

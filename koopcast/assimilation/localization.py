@@ -3,7 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 import torch
 from jaxtyping import Float, Int
@@ -18,6 +18,8 @@ from koopcast.spec import Family, MethodSpec, Problem
 
 NEGLIGIBLE = 1e-3
 """Weights below this are taken as 0: such observations do not enter."""
+CHUNK_BYTES = 32 * 2**20
+"""Memory of the distances that are worked on at once."""
 
 
 class LocalizationSpec(MethodSpec):
@@ -48,11 +50,50 @@ class NoLocalizationSpec(LocalizationSpec):
         return True
 
 
-class GaspariCohnSpec(LocalizationSpec):
-    """The fifth-order piecewise rational function: nearly Gaussian, zero beyond twice its half-support c.
+class DistanceSpec(LocalizationSpec):
+    """Options of a taper that falls with distance.
 
     Distances are in the units of the axes: grid points on an index axis, degrees of arc on the sphere.
     """
+
+    radius: PositiveFloat = 4.0
+    """Radius of localisation."""
+
+    def check(self, fields: FieldsInfo) -> Iterator[Problem]:
+        """Refuse axes between which no distance is defined."""
+        geometries = {axis.geometry for axis in fields.axes}
+        if geometries >= SPHERE and len(fields.axes) > 2:
+            yield Problem((), "distances that mix degrees and other units are not defined; use `none`")
+        if any(axis.name == "point" for axis in fields.axes):
+            yield Problem((), "scattered points have no distances along their axis; use `none`")
+
+
+class GaussSpec(DistanceSpec):
+    """The Gaussian exp(-d²/2 radius²), cut off where it is below a thousandth (3.7 radii)."""
+
+    kind: Literal["gauss"] = "gauss"
+
+    reference = "Hunt, Kostelich and Szunyogh 2007, section 3"
+
+    def weight(self, distance: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Return exp(-d²/2 radius²)."""
+        return torch.exp(-(distance / self.radius).square() / 2)
+
+
+class StepSpec(DistanceSpec):
+    """1 up to the radius, 0 beyond."""
+
+    kind: Literal["step"] = "step"
+
+    reference = "Ott et al. 2004, A local ensemble Kalman filter for atmospheric data assimilation"
+
+    def weight(self, distance: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Return whether d <= radius."""
+        return (distance <= self.radius).to(distance.dtype)
+
+
+class GaspariCohnSpec(DistanceSpec):
+    """The fifth-order piecewise rational function: nearly Gaussian, zero beyond twice its half-support c."""
 
     kind: Literal["gaspari_cohn"] = "gaspari_cohn"
     radius: PositiveFloat = 4.0
@@ -75,16 +116,18 @@ class GaspariCohnSpec(LocalizationSpec):
         far = 4 + r * (-5 + r * (5 / 3 + r * (5 / 8 + r * (-1 / 2 + r / 12)))) - 2 / (3 * r.clamp_min(1))
         return torch.where(r <= 1, near, torch.where(r < 2, far, 0.0)).clamp(0, 1)
 
-    def check(self, fields: FieldsInfo) -> Iterator[Problem]:
-        """Refuse axes between which no distance is defined."""
-        geometries = {axis.geometry for axis in fields.axes}
-        if geometries >= SPHERE and len(fields.axes) > 2:
-            yield Problem((), "distances that mix degrees and other units are not defined; use `none`")
-        if any(axis.name == "point" for axis in fields.axes):
-            yield Problem((), "scattered points have no distances along their axis; use `none`")
+
+AnyLocalization: TypeAlias = Annotated[
+    GaspariCohnSpec | GaussSpec | NoLocalizationSpec | StepSpec, Family("localization")
+]
 
 
-AnyLocalization: TypeAlias = Annotated[GaspariCohnSpec | NoLocalizationSpec, Family("localization")]
+class Neighbours(NamedTuple):
+    """The observations that act on each grid point; a leading axis is 1 where experiments share sites."""
+
+    place: Int[Tensor, "*site point near"]
+    """Which of the observations; any where the weight is 0."""
+    weight: Float[Tensor, "*site point near"]
 
 
 class Taper:
@@ -97,6 +140,7 @@ class Taper:
         self._index: Tensor | None = None
         self._points: Tensor | None = None
         self._obs: Tensor | None = None
+        self._neighbours: Neighbours | None = None
 
     @classmethod
     def of(cls, spec: LocalizationSpec, setting: Setting) -> "Taper":
@@ -118,9 +162,32 @@ class Taper:
         """
         self._refresh(index)
         if self._points is None:
-            every = torch.arange(math.prod(self._domain.shape), device=index.device)
+            every = self._every_point(index)
             self._points = torch.stack([self._weights(every, sites) for sites in self._sites(index)])
         return self._points
+
+    def neighbours(self, index: Int[Tensor, "batch obs"]) -> Neighbours:
+        """Return the same weights without those that are 0, made a chunk of points at a time."""
+        self._refresh(index)
+        if self._neighbours is None:
+            size = max(1, CHUNK_BYTES // (64 * index.shape[1]))
+            parts = [
+                [_nearest(self._weights(points, sites)) for points in self._every_point(index).split(size)]
+                for sites in self._sites(index)
+            ]
+            near = max(part.place.shape[1] for row in parts for part in row)
+            rows = [
+                [
+                    torch.cat([_padded(column, near) for column in columns])
+                    for columns in zip(*row, strict=True)
+                ]
+                for row in parts
+            ]
+            self._neighbours = Neighbours(*(torch.stack(column) for column in zip(*rows, strict=True)))
+        return self._neighbours
+
+    def _every_point(self, index: Tensor) -> Int[Tensor, " point"]:
+        return torch.arange(math.prod(self._domain.shape), device=index.device)
 
     def to_obs(self, index: Int[Tensor, "batch obs"]) -> Float[Tensor, "_ obs obs"]:
         """Return weights among the observed cells."""
@@ -131,7 +198,7 @@ class Taper:
 
     def _refresh(self, index: Tensor) -> None:
         if self._index is not index:
-            self._index, self._points, self._obs = index, None, None
+            self._index, self._points, self._obs, self._neighbours = index, None, None, None
 
     def _sites(self, index: Int[Tensor, "batch obs"]) -> Int[Tensor, "_ obs"]:
         shared = bool((index == index[:1]).all())
@@ -140,3 +207,14 @@ class Taper:
     def _weights(self, points: Tensor, sites: Tensor) -> Tensor:
         weights = self._spec.weight(distances(self._domain, points, sites))
         return weights.masked_fill(weights < NEGLIGIBLE, 0.0)
+
+
+def _nearest(weights: Float[Tensor, "point obs"]) -> Neighbours:
+    """Return the weights that are not 0, the largest first."""
+    near = max(1, int((weights > 0).sum(dim=1).max()))
+    values, places = weights.topk(near)
+    return Neighbours(places, values)
+
+
+def _padded(column: Tensor, near: int) -> Tensor:
+    return torch.nn.functional.pad(column, (0, near - column.shape[1]))

@@ -39,7 +39,7 @@ class Observing(Misfit):
     def __call__(self, v: Float[Tensor, "batch member rank"]) -> Float[Tensor, "batch member obs"]:
         """Return (y - H(x_b + B^{1/2} v)) / σ."""
         state = self._origin + self._covariance.root(v)
-        return (self._observed.value[:, None] - seen(self._observed, state)) * self._observed.scale[:, None]
+        return (self._observed.value[:, None] - self._observed.seen(state)) * self._observed.scale[:, None]
 
     def linearised(
         self, v: Float[Tensor, "batch 1 rank"]
@@ -58,14 +58,6 @@ def selected(
     batch = max(len(cell), len(columns))
     index = cell[:, None].expand(batch, columns.shape[1], -1)
     return columns.expand(batch, -1, -1).gather(2, index) * scale[:, None]
-
-
-def seen(observed: Observed, ensemble: Float[Tensor, "batch member state"]) -> Tensor:
-    """Return what is observed of each member: `(batch, member, obs)`."""
-    if observed.see is not None:
-        return observed.see(ensemble)
-    assert observed.cell is not None, "the observed cells are given"
-    return ensemble.gather(2, observed.cell[:, None].expand(-1, ensemble.shape[1], -1))
 
 
 class Var3D:

@@ -73,6 +73,13 @@ def case_mean(values: xr.DataArray) -> tuple[xr.DataArray, float]:
     return values.mean([dim for dim in values.dims if dim != "lead"]), float(values.mean())
 
 
+def case_median(values: xr.DataArray) -> tuple[xr.DataArray, float]:
+    """Return the median over samples of the mean over their times per lead, and over all leads."""
+    over = [dim for dim in values.dims if dim not in ("lead", "sample")]
+    each = values.mean(over)
+    return each.median("sample"), float(each.mean("lead").median())
+
+
 def pooled_mean(values: xr.DataArray, weights: xr.DataArray) -> tuple[xr.DataArray, float]:
     """Return the weighted mean over samples, times and cells per lead, and over all leads."""
     dims = [dim for dim in values.dims if dim != "lead"]

@@ -8,6 +8,7 @@ from koopcast.metrics.averages import (
     Average,
     Weighting,
     case_mean,
+    case_median,
     cell_weights,
     pooled_mean,
     verified,
@@ -20,9 +21,10 @@ class RMSESpec(MetricSpec):
     """Root-mean-square error, of the mean where the subject is an ensemble."""
 
     kind: Literal["rmse"] = "rmse"
-    average: Average = "pooled"
+    average: Literal[Average, "median"] = "pooled"
     """`pooled`: root of the mean over all samples, times and cells; `time_mean`: mean over samples and times
-    of each field's spatial RMS, the convention of twin experiments."""
+    of each field's spatial RMS, the convention of twin experiments; `median`: median over samples of their
+    time means, so that one experiment that lost the truth does not decide."""
     weighting: Weighting = "area"
     """`area`: cells weigh by their area (cos latitude on the sphere); `uniform`: all the same."""
 
@@ -32,8 +34,9 @@ class RMSESpec(MetricSpec):
         """Return √(Σ w (f - t)² / Σ w)."""
         squared = ((pair.forecast - pair.truth).astype(np.float64) ** 2).where(verified(pair))
         weights = cell_weights(pair, self.weighting)
-        if self.average == "time_mean":
-            value, pooled = case_mean(weighted_mean(squared, weights, pair.space) ** 0.5)
+        if self.average != "pooled":
+            each = weighted_mean(squared, weights, pair.space) ** 0.5
+            value, pooled = (case_mean if self.average == "time_mean" else case_median)(each)
             return Score(value, pooled, pair.units)
         value, pooled = pooled_mean(squared, weights)
         return Score(value**0.5, pooled**0.5, pair.units)

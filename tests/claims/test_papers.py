@@ -1,4 +1,4 @@
-"""The headline claim of each paper, as its pipeline gates it."""
+"""The headline claim of each paper, and published scores of twin experiments, as pipelines gate them."""
 
 from pathlib import Path
 
@@ -10,7 +10,8 @@ from flows.prepare import prepare
 from flows.request import Request
 from flows.run import carry_out
 
-PAPERS = sorted((Path(__file__).parents[2] / "pipelines" / "papers").glob("*.yaml"))
+PIPELINES = Path(__file__).parents[2] / "pipelines"
+PAPERS = sorted(file for folder in ("papers", "twins") for file in (PIPELINES / folder).glob("*.yaml"))
 
 
 @pytest.mark.claim

@@ -64,6 +64,11 @@ DETERMINISTIC = [
     ("letkf", {"localization": "none"}),
     ("letkf", {"localization": WIDE}),
     ("letkf", {"localization": WIDE, "rotation": True}),
+    ("ensrf", {}),
+    ("ensrf", {"order": "given"}),
+    ("ensrf", {"rotation": True}),
+    ("ensrf", {"localization": WIDE}),
+    ("ensrf", {"localization": WIDE, "order": "given"}),
 ]
 
 
@@ -80,7 +85,15 @@ def test_a_deterministic_filter_gives_the_kalman_mean_and_covariance(kind, optio
 
 @pytest.mark.parametrize(
     ("kind", "options"),
-    [("etkf", {}), ("etkf", {"rotation": True}), ("enkf", {}), ("enkf", {"localization": WIDE})],
+    [
+        ("etkf", {}),
+        ("etkf", {"rotation": True}),
+        ("enkf", {}),
+        ("enkf", {"localization": WIDE}),
+        ("denkf", {}),
+        ("denkf", {"localization": WIDE}),
+        ("ensrf", {}),
+    ],
 )
 def test_chi_square_is_the_innovation_in_its_own_covariance(kind, options):
     case = problem(9)
@@ -101,6 +114,16 @@ def test_the_enkf_tends_to_the_kalman_answer_as_members_grow(options):
     variance = P.diagonal(dim1=1, dim2=2)
     error = ((variance[:, :, None] * variance[:, None] + P**2) / members).sqrt()
     assert ((covariance(ensemble) - P).abs() < 6 * error).all()
+
+
+def test_perturbations_have_the_covariance_of_the_error_member_by_member():
+    # One cell, a background without spread at 0, R = 4: innovations are the perturbations over 2.
+    batch, members = 4000, 3
+    still = torch.zeros(batch, members, 1, dtype=torch.float64)
+    seen = Observed.of(still[:, 0], torch.full_like(still[:, 0], 4.0), still)
+    drawn = ADAPTER.validate_python("enkf").innovations(seen, seeded(6))
+    assert drawn.sum(1).abs().max() < 1e-12
+    assert torch.allclose(drawn.square().mean(0), torch.ones(3, 1).double(), atol=6 * (2 / batch) ** 0.5)
 
 
 def test_the_etkf_transform_is_the_symmetric_root():
@@ -173,7 +196,22 @@ def test_chunks_of_points_give_the_same_analysis(monkeypatch):
     assert torch.allclose(whole, parts, atol=1e-13)
 
 
-ALL = [*DETERMINISTIC, ("enkf", {}), ("enkf", {"localization": WIDE}), ("letkf", {})]
+ALL = [
+    *DETERMINISTIC,
+    ("enkf", {}),
+    ("enkf", {"localization": WIDE}),
+    ("letkf", {}),
+    ("denkf", {}),
+    ("denkf", {"localization": "gaspari_cohn"}),
+    ("ensrf", {"localization": "gaspari_cohn", "order": "given"}),
+    ("enkf_n", {}),
+    ("enkf_n", {"covariance": "hessian"}),
+]
+
+
+def is_drawn(case):
+    """Whether members depend on draws that depend on the number of observations."""
+    return case[0] == "enkf" or (case[0] == "ensrf" and case[1].get("order") != "given")
 
 
 @pytest.mark.parametrize(("kind", "options"), [("free_run", {}), *ALL])
@@ -187,7 +225,7 @@ def test_observations_without_information_leave_the_ensemble(kind, options):
     assert torch.allclose(covariance(after), covariance(case[0]), atol=1e-4)
 
 
-@pytest.mark.parametrize(("kind", "options"), [case for case in ALL if case[0] != "enkf"])
+@pytest.mark.parametrize(("kind", "options"), [case for case in ALL if not is_drawn(case)])
 def test_a_missing_observation_is_an_absent_one(kind, options):
     ensemble, index, value, variance = problem(6)
     gap = value.clone()
@@ -216,9 +254,7 @@ def test_a_missing_observation_does_not_move_the_mean_of_the_enkf(options):
     assert torch.allclose(after.ensemble.mean(1), mean, atol=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("kind", "options"), [case for case in ALL if case[0] != "enkf" and not case[1].get("rotation")]
-)
+@pytest.mark.parametrize(("kind", "options"), [case for case in ALL if case[0] != "enkf"])
 def test_a_batch_of_experiments_equals_each_alone(kind, options):
     case = problem(6, batch=3)
     together = method(kind, members=6, **options)(case[0], observed(*case), seeded()).ensemble

@@ -3,7 +3,8 @@ import torch
 from pydantic import TypeAdapter
 
 from koopcast.assimilation import AnyAnalysis, AnyInflation
-from koopcast.assimilation.base import Observed, Setting
+from koopcast.assimilation.base import Climatology, Observed, Setting
+from koopcast.errors import EmptySelection
 from koopcast.numerics.ensembles import haar, mean_and_contrasts, split
 
 ADAPTER = TypeAdapter(AnyInflation)
@@ -52,6 +53,25 @@ def test_additive_inflation_adds_its_variance_and_keeps_the_mean():
     assert not after[..., 2].any()
 
 
+def test_archive_inflation_has_the_covariance_of_the_climatology():
+    generator = torch.Generator().manual_seed(1)
+    mix = torch.tensor([[2.0, 0.0], [1.0, 0.5]]).double()
+    archive = torch.randn(500, 2, generator=generator).double() @ mix.T
+    spec = ADAPTER.validate_python({"kind": "archive", "factor": 0.5})
+    assert spec.needs_climatology()
+    anomalies = torch.zeros(1, 20_000, 2).double()
+    relax = spec.build(Setting(climatology=Climatology(archive, archive)))
+    after = relax(anomalies, anomalies, generator)
+    expected = torch.cov(archive.T, correction=0) / 4
+    variance = expected.diagonal()
+    # A difference of two drawn records over the root of 2 is no Gaussian, but near one: standard errors.
+    error = ((variance[:, None] * variance + expected**2) / 20_000).sqrt()
+    assert after.mean(1).abs().max() < 1e-12
+    assert ((torch.cov(after[0].T) - expected).abs() < 6 * error).all()
+    with pytest.raises(EmptySelection, match="climatology"):
+        spec.build(Setting())
+
+
 @pytest.mark.parametrize(
     "neutral",
     [
@@ -60,10 +80,11 @@ def test_additive_inflation_adds_its_variance_and_keeps_the_mean():
         {"kind": "rtps", "factor": 0},
         {"kind": "rtpp", "factor": 0},
         {"kind": "additive", "std": 0},
+        {"kind": "archive", "factor": 0},
     ],
 )
 @pytest.mark.parametrize("rotation", [False, True])
-@pytest.mark.parametrize("kind", ["etkf", "enkf", "letkf"])
+@pytest.mark.parametrize("kind", ["denkf", "enkf", "enkf_n", "ensrf", "etkf", "letkf"])
 def test_a_neutral_inflation_is_bit_identical_to_none(neutral, rotation, kind):
     options = {
         "kind": kind,

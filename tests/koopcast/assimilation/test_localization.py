@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from koopcast.assimilation.localization import GaspariCohnSpec, Taper
+from koopcast.assimilation.localization import GaspariCohnSpec, GaussSpec, StepSpec, Taper
 from koopcast.grids import Axis, FieldsInfo, TimeAxis
 from koopcast.numerics.geometry import Domain, implied_coordinates
 
@@ -54,6 +54,35 @@ def test_a_taper_matrix_on_a_ring_is_a_circulant_covariance():
     assert rho[0, 1] == rho[0, 39]
     # Weights below 1e-3 are dropped, which moves eigenvalues by no more than their sum.
     assert torch.linalg.eigvalsh(rho).min() > -4e-3
+
+
+def test_gauss_and_step_have_hand_values():
+    distance = torch.tensor([0.0, 2.0, 2.5, 4.0], dtype=torch.float64)
+    assert GaussSpec(radius=2.0).weight(distance).tolist() == pytest.approx(
+        [1, math.exp(-0.5), math.exp(-0.78125), math.exp(-2)]
+    )
+    assert StepSpec(radius=2.0).weight(distance).tolist() == [1, 1, 0, 0]
+
+
+def test_a_gaussian_taper_ends_where_it_is_negligible():
+    line = Axis("x", 20)
+    taper = Taper(GaussSpec(radius=2.0), Domain((line,), (implied_coordinates(line),)), 1)
+    weights = taper.to_points(torch.tensor([[0]]))[0, :, 0]
+    # exp(-d²/8) falls below a thousandth at d = √(8 log 1000) = 7.43.
+    assert (weights[:8] > 0).all()
+    assert not weights[8:].any()
+
+
+def test_on_the_sphere_distances_cross_the_date_line_and_the_pole():
+    latitude = Axis("latitude", 3, "latitude")
+    longitude = Axis("longitude", 4, "longitude", periodic=True)
+    places = torch.tensor([-80.0, 0.0, 80.0]).double(), torch.tensor([-175.0, -90.0, 5.0, 175.0]).double()
+    taper = Taper(StepSpec(radius=21.0), Domain((latitude, longitude), places), 1)
+    # From (0, -175) the point (0, 175) is 10 degrees away, from (80, -175) the point (80, 5) is 20, over the
+    # pole, and (80, 175) less than 2.
+    near = taper.to_points(torch.tensor([[4, 8]]))[0].mT.bool()
+    assert near[0].nonzero()[:, 0].tolist() == [4, 7]
+    assert near[1].nonzero()[:, 0].tolist() == [8, 9, 10, 11]
 
 
 def test_localization_without_meaning_is_refused_by_name():

@@ -26,6 +26,15 @@ def test_the_time_mean_takes_the_root_of_each_field_first():
     assert score.value.item() == pytest.approx(np.sqrt(12.5) / 2)
 
 
+def test_the_median_is_over_samples_of_their_time_means():
+    # Time means 1, (2 + 4) / 2 = 3 and 50: the lost one does not decide.
+    truth = array(np.zeros((3, 2, 1, 2)))
+    errors = array(np.array([[1, 1], [2, 4], [50, 50]])[:, :, None, None] * np.ones((1, 1, 1, 2)))
+    score = RMSESpec(average="median").score(Verification(errors, truth))
+    assert score.value.item() == pytest.approx(3.0)
+    assert score.pooled == pytest.approx(3.0)
+
+
 def test_each_lead_has_its_own_value_and_the_pooled_one_is_over_all():
     forecast = array(np.stack([np.full((1, 3, 2), 1.0), np.full((1, 3, 2), 7.0)], axis=2))
     score = RMSESpec().score(Verification(forecast, xr.zeros_like(forecast)))
