@@ -14,6 +14,7 @@ from koopcast.assimilation.localization import AnyLocalization as AnyLocalizatio
 from koopcast.assimilation.noda import NODASpec
 from koopcast.assimilation.nudging import NudgingSpec
 from koopcast.assimilation.optimal_interpolation import OptimalInterpolationSpec
+from koopcast.assimilation.particle import ParticleSpec
 from koopcast.spec import Family
 
 AnyAnalysis: TypeAlias = Annotated[
@@ -24,6 +25,7 @@ AnyAnalysis: TypeAlias = Annotated[
     | LETKFSpec
     | NODASpec
     | NudgingSpec
-    | OptimalInterpolationSpec,
+    | OptimalInterpolationSpec
+    | ParticleSpec,
     Family("assimilation"),
 ]

@@ -6,6 +6,7 @@ a value of a field at a place, *obs* one observation, *background* the ensemble 
 by the observation error.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -59,9 +60,16 @@ class Analysis(NamedTuple):
 
     ensemble: Float[Tensor, "batch member state"]
     figures: Mapping[str, Float[Tensor, " batch"]] = MappingProxyType({})
-    """`degrees_of_freedom`, the trace of HK; `chi_square`, dᵀ(HPHᵀ + R)⁻¹d of the innovation d."""
+    """`degrees_of_freedom`, the trace of HK; `chi_square`, dᵀ(HPHᵀ + R)⁻¹d of the innovation d; others are
+    kept as they are."""
     std: Float[Tensor, "batch cell"] | None = None
     """Standard deviation of each cell that a method without an ensemble states for its analysis."""
+    weights: Float[Tensor, "batch member"] | None = None
+    """Of the members, with the sum 1; None: equal."""
+    background_weights: Float[Tensor, "batch member"] | None = None
+    """The same of the members before the analysis."""
+    carried: Float[Tensor, "batch member state"] | None = None
+    """What the next forecast starts from, where it is not `ensemble`: particles that were drawn again."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +130,23 @@ class Remembering(ABC):
 
     memory: dict[str, Tensor]
     """All that later calls depend on."""
+
+
+class Weighing(Remembering):
+    """An analysis whose members carry weights from one call to the next.
+
+    The cycle asks it at observation times without observations too, so that no record loses the weights.
+    """
+
+    def log_weight(self, ensemble: Float[Tensor, "batch member state"]) -> Float[Tensor, "batch member"]:
+        """Return the logarithms of the weights, of sum 1; equal ones at first."""
+        if "log_weight" in self.memory:
+            return self.memory["log_weight"]
+        return ensemble.new_full(ensemble.shape[:2], -math.log(ensemble.shape[1]))
+
+    def keep(self, log_weight: Float[Tensor, "batch member"]) -> None:
+        """Remember the logarithms of the weights of what is carried on."""
+        self.memory = {**self.memory, "log_weight": log_weight}
 
 
 Analyse = Callable[[Tensor, Observed, torch.Generator], Analysis]

@@ -19,6 +19,7 @@ from koopcast.assimilation.base import (
     Remembering,
     Setting,
     SmootherSpec,
+    Weighing,
     Window,
     standardised,
 )
@@ -235,14 +236,14 @@ class _Filtering(_Cycling):
             except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
                 raise diverged(ensemble, cycle, self.total) from error
             recorder.add(ensemble, analysis)
-            ensemble = analysis.ensemble
+            ensemble = analysis.ensemble if analysis.carried is None else analysis.carried
             self.report(cycle + 1)
             if recorder.is_full:
                 break
         return CycleState(ensemble, generator, cycle + 1, now)
 
     def _analysis(self, ensemble: Tensor, cycle: int, generator: torch.Generator) -> Analysis:
-        if self.is_empty[cycle]:
+        if self.is_empty[cycle] and not isinstance(self._analyse, Weighing):
             return Analysis(ensemble)
         return self._analyse(ensemble, self.observed(ensemble, cycle), generator)
 
