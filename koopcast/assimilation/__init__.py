@@ -7,6 +7,7 @@ from koopcast.assimilation.enkf import EnKFSpec
 from koopcast.assimilation.etkf import ETKFSpec
 from koopcast.assimilation.free_run import FreeRunSpec
 from koopcast.assimilation.ienks import IEnKSSpec
+from koopcast.assimilation.inference_stack import InferenceStackSpec
 from koopcast.assimilation.inflation import AnyInflation as AnyInflation
 from koopcast.assimilation.initial import AnyInitial as AnyInitial
 from koopcast.assimilation.letkf import LETKFSpec
@@ -22,6 +23,7 @@ AnyAnalysis: TypeAlias = Annotated[
     | ETKFSpec
     | FreeRunSpec
     | IEnKSSpec
+    | InferenceStackSpec
     | LETKFSpec
     | NODASpec
     | NudgingSpec

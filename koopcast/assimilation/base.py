@@ -133,10 +133,7 @@ class Remembering(ABC):
 
 
 class Weighing(Remembering):
-    """An analysis whose members carry weights from one call to the next.
-
-    The cycle asks it at observation times without observations too, so that no record loses the weights.
-    """
+    """An analysis whose members carry weights from one call to the next."""
 
     def log_weight(self, ensemble: Float[Tensor, "batch member state"]) -> Float[Tensor, "batch member"]:
         """Return the logarithms of the weights, of sum 1; equal ones at first."""

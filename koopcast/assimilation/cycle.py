@@ -59,6 +59,8 @@ class ModelNoise(Spec):
 
 Forecast = Callable[[Tensor, torch.Generator], Tensor]
 """(ensemble "batch member state", generator) -> ensemble one record later."""
+SUMS = ("chi_square", "degrees_of_freedom", "log_evidence")
+"""Figures of a window that are sums over its observations."""
 MEMORY = "memory."
 """Prefix of the names of what a method remembers."""
 
@@ -207,6 +209,11 @@ class _Cycling:
             predicted = self.observations.seen(cells_of(self.dynamics, ensemble), cycle)
         return Observed(self._values[cycle], self._scales[cycle], predicted, index)
 
+    def untouched(self, ensemble: Float[Tensor, "batch member state"]) -> Analysis:
+        """Return the background as the analysis of times without observations."""
+        weights = self._method.log_weight(ensemble).exp() if isinstance(self._method, Weighing) else None
+        return Analysis(ensemble, weights=weights, background_weights=weights)
+
     def report(self, done: int) -> None:
         """Report progress once in a while."""
         if time.perf_counter() - self._reported > REPORT_SECONDS:
@@ -243,8 +250,8 @@ class _Filtering(_Cycling):
         return CycleState(ensemble, generator, cycle + 1, now)
 
     def _analysis(self, ensemble: Tensor, cycle: int, generator: torch.Generator) -> Analysis:
-        if self.is_empty[cycle] and not isinstance(self._analyse, Weighing):
-            return Analysis(ensemble)
+        if self.is_empty[cycle]:
+            return self.untouched(ensemble)
         return self._analyse(ensemble, self.observed(ensemble, cycle), generator)
 
 
@@ -272,7 +279,8 @@ class _Smoothing(_Cycling):
                 raise diverged(background[-1], times[-1], self.total) from error
             after = list(window.trajectory(analysis.ensemble))
             for time_of, before, then in zip(times, background, after, strict=True):
-                recorder.add(before, Analysis(then, self._share(analysis, time_of, times)))
+                figures = self._share(analysis, time_of, times)
+                recorder.add(before, analysis._replace(ensemble=then, figures=figures))
             cycle = times.stop
             start = cycle - 1 + self._shift - self._lag
             if start in times:
@@ -300,13 +308,13 @@ class _Smoothing(_Cycling):
         self, ensemble: Tensor, window: Window, times: range, generator: torch.Generator
     ) -> Analysis:
         if all(self.is_empty[number] for number in times):
-            return Analysis(ensemble)
+            return self.untouched(ensemble)
         return self._smooth(ensemble, window, generator)
 
     def _share(self, analysis: Analysis, number: int, times: range) -> dict[str, Tensor]:
-        """Return the figures of a window, each time with the share of its observations."""
-        among = self._present[:, list(times)].sum(dim=1)
-        return {name: figure * self._present[:, number] / among for name, figure in analysis.figures.items()}
+        """Return the figures of a window; of sums, each time gets the share of its observations."""
+        share = self._present[:, number] / self._present[:, list(times)].sum(dim=1)
+        return {name: figure * share if name in SUMS else figure for name, figure in analysis.figures.items()}
 
 
 def _forecast(dynamics: Dynamics, setting: Setting) -> Forecast:

@@ -31,7 +31,8 @@ class ParticleSpec(FilterSpec):
     resampling: Scheme = "systematic"
     """How particles are drawn again."""
     threshold: float = Field(0.3, ge=0, le=1)
-    """Draw again when the effective number 1/Σw² is at most this share of `members`; 1: each time, 0: never."""
+    """Draw again when the effective number 1/Σw² is at most this share of `members`: 1 each time, 0
+    never."""
     jitter: NonNegativeFloat = 1.0
     """Gaussian noise on particles drawn again: its size h in h N^{-1/(n+4)} C^{1/2}, of the weighted
     covariance C of the n components before. A model without noise of its own needs some."""

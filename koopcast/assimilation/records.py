@@ -152,8 +152,8 @@ class Recorder:
         if all(weight is None for weight in given):
             return None
         equal = block.new_full(block.shape[1:3], 1 / block.shape[2])
-        whole = torch.stack([equal if weight is None else weight for weight in given])
-        return whole.unflatten(0, (2, -1))
+        whole: Tensor = torch.stack([equal if weight is None else weight for weight in given])
+        return whole.reshape(2, -1, *equal.shape)
 
     def _decoded(self, states: Float[Tensor, "many state"]) -> Float[Tensor, "many *space channel"]:
         if self._dynamics.is_physical:

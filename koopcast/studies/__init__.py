@@ -8,8 +8,10 @@ from koopcast.studies.bandlimited_features import BandlimitedFeaturesSpec
 from koopcast.studies.base import Findings as Findings
 from koopcast.studies.base import StudySpec as StudySpec
 from koopcast.studies.doubling_spectrum import DoublingSpectrumSpec
+from koopcast.studies.evidence_of_stacks import EvidenceOfStacksSpec
 from koopcast.studies.exact_transfer import ExactTransferSpec
 from koopcast.studies.feature_space_classification import FeatureSpaceClassificationSpec
+from koopcast.studies.invariant_moves import InvariantMovesSpec
 from koopcast.studies.least_squares import LeastSquaresSpec
 from koopcast.studies.rational_kernel import RationalKernelSpec
 from koopcast.studies.relaxation import RelaxationSpec
@@ -17,6 +19,7 @@ from koopcast.studies.residual_estimator import ResidualEstimatorSpec
 from koopcast.studies.residual_spectrum import ResidualSpectrumSpec
 from koopcast.studies.solvers import SolversSpec
 from koopcast.studies.state_space import StateSpaceSpec
+from koopcast.studies.static_state import StaticStateSpec
 from koopcast.studies.subspace_embedding import SubspaceEmbeddingSpec
 from koopcast.studies.torus_kernels import TorusKernelsSpec
 
@@ -24,8 +27,10 @@ AnyStudy: TypeAlias = Annotated[
     AdversarialPairSpec
     | BandlimitedFeaturesSpec
     | DoublingSpectrumSpec
+    | EvidenceOfStacksSpec
     | ExactTransferSpec
     | FeatureSpaceClassificationSpec
+    | InvariantMovesSpec
     | LeastSquaresSpec
     | RationalKernelSpec
     | RelaxationSpec
@@ -33,6 +38,7 @@ AnyStudy: TypeAlias = Annotated[
     | ResidualSpectrumSpec
     | SolversSpec
     | StateSpaceSpec
+    | StaticStateSpec
     | SubspaceEmbeddingSpec
     | TorusKernelsSpec,
     Family("studies"),

@@ -1,4 +1,4 @@
-"""The particle filter: weights by hand, the Kalman answer and its evidence, records of weighted populations."""
+"""The particle filter: weights by hand, the Kalman answer and its evidence, records of weighted members."""
 
 import math
 from dataclasses import replace
