@@ -30,6 +30,8 @@ from koopcast.numerics.particles import covariance_root, normalised, weighted_sp
 from koopcast.spec import Problem
 
 LARGEST_SEED = 2**63 - 1
+SMALLEST_SPREAD = 1e-12
+"""Of particles, relative to their mean, that counts."""
 
 
 class InferenceStackSpec(SmootherSpec):
@@ -44,7 +46,8 @@ class InferenceStackSpec(SmootherSpec):
     members: int = Field(100, ge=2)
     """Particles."""
     steps: tuple[AnyBlock, ...] = Field(
-        (AdvanceSpec(), ScoreSpec(), ResampleSpec(threshold=0.5), MHSpec()), min_length=1
+        (AdvanceSpec(), ScoreSpec(), ResampleSpec(threshold=0.5), MHSpec(kernel="pcn", moves=3, scale=0.3)),
+        min_length=1,
     )
     """The blocks, in their order. They start from the particles that were carried on; those of every
     observation time of a longer window stand in `hoist`."""
@@ -136,7 +139,7 @@ class WindowProgram(Program):
         self._mean, self._root = ensemble.new_zeros(ensemble.shape[0], 1, self.initial), None
         if weight is not None:
             self._mean, anomalies = weighted_split(ensemble, weight)
-            self._root = covariance_root(anomalies)
+            self._root = _invertible(covariance_root(anomalies), self._mean)
 
     def trace(self, state: Float[Tensor, "batch member state"]) -> Float[Tensor, "batch member variable"]:
         """Return the variables of first states."""
@@ -167,3 +170,12 @@ class WindowProgram(Program):
         present = observed.scale > 0
         constant = torch.where(present, observed.scale.log() - 0.5 * math.log(2 * math.pi), 0.0)
         return constant.sum(dim=1)[:, None] - 0.5 * departure.square().sum(dim=2)
+
+
+def _invertible(
+    root: Float[Tensor, "batch state state"], mean: Float[Tensor, "batch 1 state"]
+) -> Float[Tensor, "batch state state"]:
+    """Return a triangular root whose diagonal is not 0 where particles coincide: they have no room to move."""
+    diagonal = root.diagonal(dim1=1, dim2=2)
+    floor = SMALLEST_SPREAD * (1 + mean[:, 0].abs())
+    return root + torch.diag_embed(torch.where(diagonal.abs() < floor, floor - diagonal, 0.0))

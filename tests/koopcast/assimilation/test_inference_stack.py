@@ -261,3 +261,14 @@ def test_a_run_that_was_stopped_goes_on_bit_by_bit(options, monkeypatch):
     assert torch.equal(torch.cat([first.analysis, rest.analysis], dim=2), whole.analysis)
     assert torch.isfinite(whole.figures["log_evidence"]).all()
     assert (whole.figures["unique"] <= 30).all()
+
+
+def test_particles_that_coincide_stay_where_they_are():
+    trial = experiment(STACK, FEW)
+    same = start(trial.dynamics, TRUTH, 1).expand(-1, 30, -1).contiguous()
+    cycles = joined(run(trial, CycleState(same, seeded(4))))
+    free = same
+    for _ in range(2):
+        free = trial.dynamics.step(free.flatten(0, 1)).unflatten(0, free.shape[:2])
+    assert torch.allclose(cycles.analysis[:, :, 0, :, 0].double(), free, atol=1e-5)
+    assert torch.isfinite(cycles.figures["log_evidence"]).all()
