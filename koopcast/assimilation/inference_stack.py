@@ -43,10 +43,10 @@ class InferenceStackSpec(SmootherSpec):
     """
 
     kind: Literal["inference_stack"] = "inference_stack"
-    members: int = Field(100, ge=2)
+    members: int = Field(200, ge=2)
     """Particles."""
     steps: tuple[AnyBlock, ...] = Field(
-        (AdvanceSpec(), ScoreSpec(), ResampleSpec(threshold=0.5), MHSpec(kernel="pcn", moves=3, scale=0.3)),
+        (AdvanceSpec(), ScoreSpec(), ResampleSpec(threshold=0.5), MHSpec(kernel="pcn", moves=5)),
         min_length=1,
     )
     """The blocks, in their order. They start from the particles that were carried on; those of every
@@ -175,7 +175,7 @@ class WindowProgram(Program):
 def _invertible(
     root: Float[Tensor, "batch state state"], mean: Float[Tensor, "batch 1 state"]
 ) -> Float[Tensor, "batch state state"]:
-    """Return a triangular root whose diagonal is not 0 where particles coincide: they have no room to move."""
+    """Return a triangular root whose diagonal is not 0 where particles coincide."""
     diagonal = root.diagonal(dim1=1, dim2=2)
     floor = SMALLEST_SPREAD * (1 + mean[:, 0].abs())
     return root + torch.diag_embed(torch.where(diagonal.abs() < floor, floor - diagonal, 0.0))
