@@ -16,6 +16,7 @@ from koopcast.assimilation.noda import NODASpec
 from koopcast.assimilation.nudging import NudgingSpec
 from koopcast.assimilation.optimal_interpolation import OptimalInterpolationSpec
 from koopcast.assimilation.particle import ParticleSpec
+from koopcast.assimilation.var_pnp import VarPnPSpec
 from koopcast.spec import Family
 
 AnyAnalysis: TypeAlias = Annotated[
@@ -28,6 +29,7 @@ AnyAnalysis: TypeAlias = Annotated[
     | NODASpec
     | NudgingSpec
     | OptimalInterpolationSpec
-    | ParticleSpec,
+    | ParticleSpec
+    | VarPnPSpec,
     Family("assimilation"),
 ]

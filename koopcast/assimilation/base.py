@@ -21,6 +21,7 @@ from torch import Tensor
 from koopcast.dynamics import Correction
 from koopcast.grids import FieldsInfo
 from koopcast.numerics.geometry import Domain
+from koopcast.priors.base import Prior
 from koopcast.spec import MethodSpec, Problem
 
 
@@ -98,6 +99,8 @@ class Setting:
     is independent from entry to entry (`noise_std`)."""
     noise_std: Float[Tensor, " state"] | None = None
     """Standard deviation of that error, entry by entry."""
+    prior: Prior | None = None
+    """What fields look like, where it was learned."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +174,10 @@ class AnalysisSpec(MethodSpec):
 
     def needs_correction(self) -> bool:
         """Return whether the forecast model must have learned a gain."""
+        return False
+
+    def needs_prior(self) -> bool:
+        """Return whether the method uses a learned prior."""
         return False
 
     def check(self, fields: FieldsInfo) -> Iterator[Problem]:

@@ -30,6 +30,7 @@ from koopcast.fields import FieldData
 from koopcast.numerics.arrays import normal
 from koopcast.numerics.geometry import domain_of
 from koopcast.observations.base import ObservationSet
+from koopcast.priors.base import Prior
 from koopcast.progress import report
 from koopcast.spec import Spec
 
@@ -110,6 +111,8 @@ class Experiment:
     training: FieldData
     """What a method may know of the climatology."""
     noise: ModelNoise = field(default_factory=ModelNoise)
+    prior: Prior | None = None
+    """What fields look like, where the method uses a learned prior."""
 
     def setting(self, ensemble: Float[Tensor, "batch member state"]) -> Setting:
         """Return what the method knows before the first cycle, of states like those of `ensemble`."""
@@ -124,6 +127,7 @@ class Experiment:
             correction=dynamics.correction(),
             noise=factor,
             noise_std=std,
+            prior=self.prior,
         )
 
     def _noise(self, active: Float[Tensor, " state"]) -> tuple[Tensor | None, Tensor | None]:

@@ -9,9 +9,11 @@ from koopcast.studies.base import Findings as Findings
 from koopcast.studies.base import StudySpec as StudySpec
 from koopcast.studies.doubling_spectrum import DoublingSpectrumSpec
 from koopcast.studies.evidence_of_stacks import EvidenceOfStacksSpec
+from koopcast.studies.exact_proximal import ExactProximalSpec
 from koopcast.studies.exact_transfer import ExactTransferSpec
 from koopcast.studies.feature_space_classification import FeatureSpaceClassificationSpec
 from koopcast.studies.invariant_moves import InvariantMovesSpec
+from koopcast.studies.laplace_proximal import LaplaceProximalSpec
 from koopcast.studies.least_squares import LeastSquaresSpec
 from koopcast.studies.rational_kernel import RationalKernelSpec
 from koopcast.studies.relaxation import RelaxationSpec
@@ -28,9 +30,11 @@ AnyStudy: TypeAlias = Annotated[
     | BandlimitedFeaturesSpec
     | DoublingSpectrumSpec
     | EvidenceOfStacksSpec
+    | ExactProximalSpec
     | ExactTransferSpec
     | FeatureSpaceClassificationSpec
     | InvariantMovesSpec
+    | LaplaceProximalSpec
     | LeastSquaresSpec
     | RationalKernelSpec
     | RelaxationSpec
