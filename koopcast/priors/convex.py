@@ -13,9 +13,10 @@ START = 0.1
 
 
 class ConvexNetwork(nn.Module):
-    """f = ∇ψ, ψ = Σ w·y_L + u·x + ½ α |x|², y₁ = σ(U₁ x + b₁), y_{l+1} = σ(W_l y_l + U_l x + b_l).
+    """f = ∇ψ with ψ = Σ w·y_L + u·x + ½ α |x|², y₁ = σ(U₁ x + b₁) and
+    y_{l+1} = σ(W_l y_l + U_l x + b_l).
 
-    σ is a softplus; W and w are not negative, so that ψ is convex and f the proximal operator of some function
+    σ is a softplus; W and w are not negative, so that ψ is convex and f a proximal operator of some function
     for all weights (Gribonval and Nikolova 2020).
     """
 

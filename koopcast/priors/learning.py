@@ -33,13 +33,11 @@ class Stage:
     """Width of proximal matching, root mean square over the values of a field."""
     steps: int
     rate: float
-    last_rate: float
-    """The learning rate at the end of the stage, reached by half a cosine."""
+    """The learning rate at the start; it falls to 0 by half a cosine."""
 
     def rate_at(self, step: int) -> float:
         """Return the learning rate of a step of the stage."""
-        share = 0.5 * (1 + math.cos(math.pi * step / max(1, self.steps)))
-        return self.last_rate + (self.rate - self.last_rate) * share
+        return 0.5 * self.rate * (1 + math.cos(math.pi * step / self.steps))
 
 
 def departure(loss: Loss, residual: Float[Tensor, "batch channel *space"], gamma: float) -> Float[Tensor, ""]:

@@ -49,15 +49,15 @@ class LPNSpec(PriorSpec):
     gamma_schedule: tuple[PositiveFloat, ...] = Field((2.0, 1.0), min_length=1)
     """Stages of `pm`: widths γ in 1 - exp(-|f(y) - x|² / (n γ² σ²)), n values, decreasing."""
     pretrain_steps: PositiveInt = 1500
-    """Steps before the stages, with `l1`; all steps of the other losses. Their rate falls to 0."""
+    """Steps before the stages, with `l1`; all steps of the other losses."""
     stage_steps: NonNegativeInt = 250
     """Steps of each stage."""
     batch_size: PositiveInt = 256
     """Fields a step."""
     learning_rate: PositiveFloat = 2e-3
-    """Of Adam, at the start."""
+    """Of Adam, at the start; it falls to 0 by half a cosine."""
     stage_learning_rate: PositiveFloat = 2e-4
-    """Of the stages."""
+    """The same at the start of each stage."""
 
     reference = (
         "Fang, Buchanan and Sulam 2024, What's in a prior? Learned proximal networks for inverse problems"
@@ -112,11 +112,12 @@ class LPNSpec(PriorSpec):
     def stages(self) -> tuple[Stage, ...]:
         """Return the stages of training."""
         if self.loss != "pm":
-            return (Stage(self.loss, 1.0, self.pretrain_steps, self.learning_rate, 0.0),)
-        rates = (self.stage_learning_rate, self.stage_learning_rate)
+            return (Stage(self.loss, 1.0, self.pretrain_steps, self.learning_rate),)
+        first = Stage("l1", 1.0, self.pretrain_steps, self.learning_rate)
+        widths = (gamma * self.sigma for gamma in self.gamma_schedule)
         return (
-            Stage("l1", 1.0, self.pretrain_steps, self.learning_rate, 0.0),
-            *(Stage("pm", gamma * self.sigma, self.stage_steps, *rates) for gamma in self.gamma_schedule),
+            first,
+            *(Stage("pm", width, self.stage_steps, self.stage_learning_rate) for width in widths),
         )
 
     def train(

@@ -35,7 +35,7 @@ class LaplaceProximalSpec(StudySpec):
         stage_steps=6000,
         batch_size=512,
         learning_rate=1e-3,
-        stage_learning_rate=1e-3,
+        stage_learning_rate=3e-4,
     )
     """The network and the training; its `loss` is each in turn."""
 
