@@ -25,14 +25,20 @@ def effective_number(weight: Float[Tensor, "batch member"]) -> Float[Tensor, " b
 def weighted_split(
     ensemble: Float[Tensor, "batch member state"], weight: Float[Tensor, "batch member"]
 ) -> tuple[Float[Tensor, "batch 1 state"], Float[Tensor, "batch member state"]]:
-    """Return the mean and the anomalies √(w / (1 - Σ w²)) (x - mean), whose products are the covariance.
+    """Return the mean, and the anomalies √(w / (1 - Σ w²)) (x - mean) whose products are the covariance.
 
-    Equal weights give the usual divisor N - 1. A particle that has all the weight has no covariance.
+    Equal weights give the usual divisor N - 1. Where nearly all the weight is on one particle, 1 - Σ w² and the
+    distances from the mean are formed without cancellation: the covariance is that of the two heaviest.
     """
-    mean = weight[:, None] @ ensemble
-    rest = 1 - weight.square().sum(dim=1)
-    scale = torch.where(rest > torch.finfo(rest.dtype).eps, 1 / rest, 0.0)
-    return mean, (weight * scale[:, None]).sqrt()[..., None] * (ensemble - mean)
+    top = weight.argmax(dim=1, keepdim=True)
+    pivot = gathered(ensemble, top)
+    others = weight.scatter(1, top, 0.0)
+    below = others.sum(dim=1, keepdim=True)
+    rest = weight.gather(1, top) * below + (others * (1 - others)).sum(dim=1, keepdim=True)
+    shifted = ensemble - pivot
+    mean = others[:, None] @ shifted
+    scale = torch.where(rest > 0, weight / rest, 0.0).sqrt()
+    return pivot + mean, scale[..., None] * (shifted - mean)
 
 
 def covariance_root(anomalies: Float[Tensor, "batch member state"]) -> Float[Tensor, "batch rank state"]:

@@ -107,5 +107,10 @@ def test_moments_of_weighted_particles():
     )
     assert float(mean) == 0.75
     assert float(anomalies.square().sum()) == pytest.approx(0.5)
+    # Weights 1 - ε and ε: ε (1 - ε) d² / (2 ε (1 - ε)) is d² / 2, however small ε.
+    pair = torch.tensor([[[20.0], [23.0]]], dtype=torch.float64)
+    for small in (1e-3, 1e-12, 1e-30, 1e-200):
+        weight = torch.tensor([[1 - small, small]], dtype=torch.float64)
+        assert float(weighted_split(pair, weight)[1].square().sum()) == pytest.approx(4.5, rel=1e-9)
     lonely = weighted_split(torch.tensor([[[3.0], [1.0]]]).double(), torch.tensor([[1.0, 0.0]]).double())[1]
     assert (lonely == 0).all()
