@@ -27,8 +27,8 @@ def weighted_split(
 ) -> tuple[Float[Tensor, "batch 1 state"], Float[Tensor, "batch member state"]]:
     """Return the mean, and the anomalies √(w / (1 - Σ w²)) (x - mean) whose products are the covariance.
 
-    Equal weights give the usual divisor N - 1. Where nearly all the weight is on one particle, 1 - Σ w² and the
-    distances from the mean are formed without cancellation: the covariance is that of the two heaviest.
+    Equal weights give the usual divisor N - 1. Where nearly all the weight is on one particle, 1 - Σ w² and
+    the distances from the mean are formed without cancellation: the covariance is that of the two heaviest.
     """
     top = weight.argmax(dim=1, keepdim=True)
     pivot = gathered(ensemble, top)
