@@ -20,6 +20,7 @@ from schemas.stages import (
     GenerateStep,
     IngestStep,
     InvertStep,
+    LearnPriorStep,
     RefineStep,
     Step,
     StudyStep,
@@ -77,6 +78,8 @@ def predict(step: Step, inputs: Inputs, outline: Contract, workers: int = 2) -> 
             return _evaluate(step, inputs)
         case InvertStep():
             return _invert(step, inputs)
+        case LearnPriorStep():
+            return _learn_prior(step, inputs)
         case RefineStep():
             return _refine(step, inputs)
         case StudyStep():
@@ -149,6 +152,12 @@ def _train(step: TrainStep, inputs: Inputs) -> Cost:
     history = step.model.num_history()
     memory = 3 * chosen * history * DOUBLE + held
     return Cost(state * 2**5 * DOUBLE, memory, chosen * history + looked_at, rate)
+
+
+def _learn_prior(step: LearnPriorStep, inputs: Inputs) -> Cost:
+    size = num_values(inputs[str(step.data)].part("train").fields)
+    # The fields in double precision while they are normalised, and as the network takes them.
+    return Cost(TABLES, size * (DOUBLE + 2 * SINGLE), size, f"learn_prior:{step.prior.kind}")
 
 
 def _assimilate(step: AssimilateStep, inputs: Inputs) -> Cost:

@@ -46,6 +46,13 @@ class Analysis(Kind):
     words = "an analysis"
 
 
+class Prior(Kind):
+    """What fields look like: made by `learn_prior`."""
+
+    noun = "prior"
+    words = "a prior"
+
+
 class Scores(Kind):
     """A table of scores: made by `evaluate`."""
 
@@ -53,7 +60,7 @@ class Scores(Kind):
     words = "a table of scores"
 
 
-KINDS: tuple[type[Kind], ...] = (Analysis, Dataset, Model, Scores)
+KINDS: tuple[type[Kind], ...] = (Analysis, Dataset, Model, Prior, Scores)
 T_co = TypeVar("T_co", covariant=True)
 
 

@@ -31,7 +31,8 @@ def assimilate(step: AssimilateStep, workspace: Workspace) -> None:
     device = workspace.device
     observations = observe(step, truth, workspace)
     training = open_data(workspace.artefact(step.data).path).part_or_all("train")
-    experiment = Experiment(dynamics, step.method, observations, truth, training, step.model_noise)
+    prior = None if step.prior is None else workspace.prior(step.prior)
+    experiment = Experiment(dynamics, step.method, observations, truth, training, step.model_noise, prior)
     size = (step.repeats, step.method.num_members())
     ensemble = step.initial.draw(
         dynamics, truth, training, size, workspace.generator("initial", device=str(device))

@@ -9,6 +9,7 @@ from schemas.stages import (
     GenerateStep,
     IngestStep,
     InvertStep,
+    LearnPriorStep,
     RefineStep,
     StudyStep,
     TrainStep,
@@ -19,13 +20,16 @@ from tasks.generate import generate
 from tasks.ingest import ingest
 from tasks.invert import invert
 from tasks.job import Job, Outcome
+from tasks.learn_prior import learn_prior
 from tasks.refine import refine
 from tasks.study import study
 from tasks.threads import compute_with
 from tasks.train import train
 from tasks.workspace import Workspace
 
-STAGES = ("ingest", "generate", "train", "assimilate", "evaluate", "invert", "refine", "study")
+STAGES = (
+    "ingest", "generate", "train", "learn_prior", "assimilate", "evaluate", "invert", "refine", "study",
+)  # fmt: skip
 
 
 def perform(job: Job) -> Outcome:
@@ -70,6 +74,8 @@ def _call_stage(workspace: Workspace) -> None:
             evaluate(step, workspace)
         case InvertStep() as step:
             invert(step, workspace)
+        case LearnPriorStep() as step:
+            learn_prior(step, workspace)
         case RefineStep() as step:
             refine(step, workspace)
         case StudyStep() as step:

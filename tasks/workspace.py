@@ -12,6 +12,7 @@ from koopcast.fields import FieldData
 from koopcast.generation import Run, SystemDynamics
 from koopcast.learned import read_model
 from koopcast.models import MapModel
+from koopcast.priors import Prior, read_prior
 from koopcast.rng import torch_generator
 from koopcast.stores import Artefact, Slot, Store
 from koopcast.stores.files import open_data
@@ -77,6 +78,10 @@ class Workspace:
         model = read_model(artefact.path)
         assert isinstance(model, Dynamics)
         return model
+
+    def prior(self, ref: Ref[object]) -> Prior:
+        """Return the prior behind a reference."""
+        return read_prior(self.artefact(ref).path)
 
     def map(self, ref: Ref[object]) -> MapModel:
         """Return the map behind a reference."""

@@ -16,6 +16,7 @@ from koopcast.assimilation.etkf import ETKFSpec
 from koopcast.assimilation.extkf import ExtKFSpec
 from koopcast.assimilation.free_run import FreeRunSpec
 from koopcast.assimilation.ienks import IEnKSSpec
+from koopcast.assimilation.inference_stack import InferenceStackSpec
 from koopcast.assimilation.inflation import AnyInflation as AnyInflation
 from koopcast.assimilation.initial import AnyInitial as AnyInitial
 from koopcast.assimilation.kalman import KalmanSpec
@@ -24,9 +25,11 @@ from koopcast.assimilation.localization import AnyLocalization as AnyLocalizatio
 from koopcast.assimilation.noda import NODASpec
 from koopcast.assimilation.nudging import NudgingSpec
 from koopcast.assimilation.optimal_interpolation import OptimalInterpolationSpec
+from koopcast.assimilation.particle import ParticleSpec
 from koopcast.assimilation.var3d import Var3DSpec
 from koopcast.assimilation.var4d import Var4DSpec
 from koopcast.assimilation.var4d_weak import Var4DWeakSpec
+from koopcast.assimilation.var_pnp import VarPnPSpec
 from koopcast.spec import Family
 
 AnyAnalysis: TypeAlias = Annotated[
@@ -41,13 +44,16 @@ AnyAnalysis: TypeAlias = Annotated[
     | ExtKFSpec
     | FreeRunSpec
     | IEnKSSpec
+    | InferenceStackSpec
     | KalmanSpec
     | LETKFSpec
     | NODASpec
     | NudgingSpec
     | OptimalInterpolationSpec
+    | ParticleSpec
     | Var3DSpec
     | Var4DSpec
-    | Var4DWeakSpec,
+    | Var4DWeakSpec
+    | VarPnPSpec,
     Family("assimilation"),
 ]

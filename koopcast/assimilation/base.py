@@ -6,6 +6,7 @@ a value of a field at a place, *obs* one observation, *background* the ensemble 
 by the observation error.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from koopcast.grids import FieldsInfo
 from koopcast.numerics.derivatives import pushed
 from koopcast.numerics.ensembles import split
 from koopcast.numerics.geometry import Domain
+from koopcast.priors.base import Prior
 from koopcast.spec import MethodSpec, Problem
 
 
@@ -79,12 +81,19 @@ class Analysis(NamedTuple):
 
     ensemble: Float[Tensor, "batch member state"]
     figures: Mapping[str, Float[Tensor, " batch"]] = MappingProxyType({})
-    """`degrees_of_freedom`, the trace of HK; `chi_square`, dᵀ(HPHᵀ + R)⁻¹d of the innovation d."""
+    """`degrees_of_freedom`, the trace of HK; `chi_square`, dᵀ(HPHᵀ + R)⁻¹d of the innovation d; others are
+    kept as they are."""
     std: Float[Tensor, "batch cell"] | None = None
     """Standard deviation of each cell that a method without an ensemble states for its analysis."""
     path: tuple[Float[Tensor, "batch member state"], ...] | None = None
     """Of a smoother that corrects the model within a window: the analysis at its observation times. None:
     where the model takes the ensemble."""
+    weights: Float[Tensor, "batch member"] | None = None
+    """Of the members, with the sum 1; None: equal."""
+    background_weights: Float[Tensor, "batch member"] | None = None
+    """The same of the members before the analysis."""
+    carried: Float[Tensor, "batch member state"] | None = None
+    """What the next forecast starts from, where it is not `ensemble`: particles that were drawn again."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +124,8 @@ class Setting:
     is independent from entry to entry (`noise_std`)."""
     noise_std: Float[Tensor, " state"] | None = None
     """Standard deviation of that error, entry by entry."""
+    prior: Prior | None = None
+    """What fields look like, where it was learned."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +187,20 @@ class Propagating(Remembering):
         """
 
 
+class Weighing(Remembering):
+    """An analysis whose members carry weights from one call to the next."""
+
+    def log_weight(self, ensemble: Float[Tensor, "batch member state"]) -> Float[Tensor, "batch member"]:
+        """Return the logarithms of the weights, of sum 1; equal ones at first."""
+        if "log_weight" in self.memory:
+            return self.memory["log_weight"]
+        return ensemble.new_full(ensemble.shape[:2], -math.log(ensemble.shape[1]))
+
+    def keep(self, log_weight: Float[Tensor, "batch member"]) -> None:
+        """Remember the logarithms of the weights of what is carried on."""
+        self.memory = {**self.memory, "log_weight": log_weight}
+
+
 Analyse = Callable[[Tensor, Observed, torch.Generator], Analysis]
 """(background ensemble "batch member state", observations, generator) -> analysis; float64."""
 
@@ -205,6 +230,10 @@ class AnalysisSpec(MethodSpec):
 
     def needs_derivatives(self) -> bool:
         """Return whether the method differentiates: it is then never run in inference mode."""
+        return False
+
+    def needs_prior(self) -> bool:
+        """Return whether the method uses a learned prior."""
         return False
 
     def check(self, fields: FieldsInfo) -> Iterator[Problem]:

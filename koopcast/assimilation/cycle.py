@@ -22,6 +22,7 @@ from koopcast.assimilation.base import (
     Remembering,
     Setting,
     SmootherSpec,
+    Weighing,
     Window,
     standardised,
 )
@@ -32,6 +33,7 @@ from koopcast.fields import FieldData
 from koopcast.numerics.arrays import normal
 from koopcast.numerics.geometry import domain_of
 from koopcast.observations.base import ObservationSet
+from koopcast.priors.base import Prior
 from koopcast.progress import report
 from koopcast.spec import Spec
 
@@ -61,6 +63,8 @@ class ModelNoise(Spec):
 
 Forecast = Callable[[Tensor, torch.Generator], Tensor]
 """(ensemble "batch member state", generator) -> ensemble one record later."""
+SUMS = ("chi_square", "degrees_of_freedom", "log_evidence")
+"""Figures of a window that are sums over its observations."""
 MEMORY = "memory."
 """Prefix of the names of what a method remembers."""
 
@@ -110,6 +114,8 @@ class Experiment:
     training: FieldData
     """What a method may know of the climatology."""
     noise: ModelNoise = field(default_factory=ModelNoise)
+    prior: Prior | None = None
+    """What fields look like, where the method uses a learned prior."""
 
     def setting(self, ensemble: Float[Tensor, "batch member state"]) -> Setting:
         """Return what the method knows before the first cycle, of states like those of `ensemble`."""
@@ -125,6 +131,7 @@ class Experiment:
             step=lambda states: _stepped(dynamics, states),
             noise=factor,
             noise_std=std,
+            prior=self.prior,
         )
 
     def _noise(self, active: Float[Tensor, " state"]) -> tuple[Tensor | None, Tensor | None]:
@@ -217,6 +224,11 @@ class _Cycling:
             return ensemble
         return self.observations.seen(cells_of(self.dynamics, ensemble), cycle)
 
+    def untouched(self, ensemble: Float[Tensor, "batch member state"]) -> Analysis:
+        """Return the background as the analysis of times without observations."""
+        weights = self._method.log_weight(ensemble).exp() if isinstance(self._method, Weighing) else None
+        return Analysis(ensemble, weights=weights, background_weights=weights)
+
     def report(self, done: int) -> None:
         """Report progress once in a while."""
         if time.perf_counter() - self._reported > REPORT_SECONDS:
@@ -246,7 +258,7 @@ class _Filtering(_Cycling):
             except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
                 raise diverged(ensemble, cycle, self.total) from error
             recorder.add(ensemble, analysis)
-            ensemble = analysis.ensemble
+            ensemble = analysis.ensemble if analysis.carried is None else analysis.carried
             self.report(cycle + 1)
             if recorder.is_full:
                 break
@@ -254,7 +266,7 @@ class _Filtering(_Cycling):
 
     def _analysis(self, ensemble: Tensor, cycle: int, generator: torch.Generator) -> Analysis:
         if self.is_empty[cycle]:
-            return Analysis(ensemble)
+            return self.untouched(ensemble)
         return self._analyse(ensemble, self.observed(ensemble, cycle), generator)
 
 
@@ -283,7 +295,8 @@ class _Smoothing(_Cycling):
             path = analysis.path
             after = list(window.trajectory(analysis.ensemble) if path is None else path)
             for time_of, before, then in zip(times, background, after, strict=True):
-                recorder.add(before, Analysis(then, self._share(analysis, time_of, times)))
+                figures = self._share(analysis, time_of, times)
+                recorder.add(before, analysis._replace(ensemble=then, figures=figures))
             cycle = times.stop
             start = cycle - 1 + self._shift - self._lag
             if start in times:
@@ -319,13 +332,13 @@ class _Smoothing(_Cycling):
         self, ensemble: Tensor, window: Window, times: range, generator: torch.Generator
     ) -> Analysis:
         if all(self.is_empty[number] for number in times):
-            return Analysis(ensemble)
+            return self.untouched(ensemble)
         return self._smooth(ensemble, window, generator)
 
     def _share(self, analysis: Analysis, number: int, times: range) -> dict[str, Tensor]:
-        """Return the figures of a window, each time with the share of its observations."""
-        among = self._present[:, list(times)].sum(dim=1)
-        return {name: figure * self._present[:, number] / among for name, figure in analysis.figures.items()}
+        """Return the figures of a window; of sums, each time gets the share of its observations."""
+        share = self._present[:, number] / self._present[:, list(times)].sum(dim=1)
+        return {name: figure * share if name in SUMS else figure for name, figure in analysis.figures.items()}
 
 
 def _forecast(dynamics: Dynamics, setting: Setting, analyse: object) -> Forecast:

@@ -12,6 +12,7 @@ from koopcast.assimilation.base import Analysis
 from koopcast.dynamics import Dynamics
 from koopcast.errors import Diverged, InvalidInput
 from koopcast.fields import FieldData
+from koopcast.numerics.particles import ancestors, gathered, weighted_split
 from koopcast.observations.base import ObservationSet
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Cycles:
     figures: dict[str, Float[Tensor, "batch time"]]
     """`background_rmse`, `rmse`, `background_spread`, `spread` (root mean square over cells that hold data);
     `innovation_mean`, `innovation_rms`, `chi_square` and `degrees_of_freedom` per observation;
-    `observations`, their number."""
+    `observations`, their number; what else a method says of itself, such as `n_eff`."""
     state: "CycleState"
     """The state after the last of these cycles."""
 
@@ -62,6 +63,8 @@ class Recorder:
         self._analysis: list[Tensor] = []
         self._figures: list[Mapping[str, Tensor]] = []
         self._stds: list[Tensor | None] = []
+        self._background_weights: list[Tensor | None] = []
+        self._analysis_weights: list[Tensor | None] = []
         valid = truth.valid().expand(-1, -1, *truth.info.shape, truth.info.num_channels).flatten(2)
         weights = valid.double().to(ensemble.device)
         self._weights = weights / weights.sum(dim=2, keepdim=True).clamp_min(1)
@@ -80,6 +83,8 @@ class Recorder:
         self._analysis.append(analysis.ensemble)
         self._figures.append(analysis.figures)
         self._stds.append(analysis.std)
+        self._background_weights.append(analysis.background_weights)
+        self._analysis_weights.append(analysis.weights)
 
     @torch.no_grad()
     def flush(self, state: "CycleState") -> Cycles:
@@ -101,6 +106,7 @@ class Recorder:
         }
         kept = (fields.movedim(1, 3) if self._keeps_members else means[:, :, None]).float()
         self._background, self._analysis, self._figures, self._stds = [], [], [], []
+        self._background_weights, self._analysis_weights = [], []
         return Cycles(
             record=record,
             background=kept[0],
@@ -126,15 +132,28 @@ class Recorder:
         block = torch.stack(self._background + self._analysis)
         batch, member = block.shape[1:3]
         fields = self._decoded(block.flatten(0, 2)).unflatten(0, (2, -1, batch, member))
-        means = fields.mean(dim=3)
-        squares = (fields - means[:, :, :, None]).square_().sum(dim=3)
-        spreads = squares.div_(max(1, member - 1)).sqrt_()
+        weights = self._weighting(block)
+        if weights is None:
+            means = fields.mean(dim=3)
+            squares = (fields - means[:, :, :, None]).square_().sum(dim=3)
+            spreads = squares.div_(max(1, member - 1)).sqrt_()
+        else:
+            fields, means, spreads = _weighted(fields, weights, draws=self._keeps_members)
         stated = [std for std in self._stds if std is not None]
         if stated:
             unknown = torch.full_like(stated[0], torch.nan)
             whole = torch.stack([unknown if std is None else std for std in self._stds])
             spreads[1] = whole.reshape(spreads[1].shape)
         return fields, means.movedim(1, 2), spreads.movedim(1, 2)
+
+    def _weighting(self, block: Tensor) -> Float[Tensor, "2 time batch member"] | None:
+        """Return the weights of the members of the block; None where all are equal."""
+        given = self._background_weights + self._analysis_weights
+        if all(weight is None for weight in given):
+            return None
+        equal = block.new_full(block.shape[1:3], 1 / block.shape[2])
+        whole: Tensor = torch.stack([equal if weight is None else weight for weight in given])
+        return whole.reshape(2, -1, *equal.shape)
 
     def _decoded(self, states: Float[Tensor, "many state"]) -> Float[Tensor, "many *space channel"]:
         if self._dynamics.is_physical:
@@ -180,7 +199,30 @@ class Recorder:
         for name in ("degrees_of_freedom", "chi_square"):
             column = torch.stack([figure.get(name, nothing) for figure in self._figures], dim=1)
             figures[name] = column / present
+        others = dict.fromkeys(name for figure in self._figures for name in figure if name not in figures)
+        for name in others:
+            figures[name] = torch.stack([figure.get(name, nothing) for figure in self._figures], dim=1)
         return figures
+
+
+def _weighted(
+    fields: Float[Tensor, "2 time batch member *cell"],
+    weights: Float[Tensor, "2 time batch member"],
+    draws: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return members of equal weight, and mean and spread of a weighted population.
+
+    The members are drawn by a comb in the order of the population, without chance: each is there N w times,
+    up to one. Their mean differs from the weighted one by that rounding.
+    """
+    flat, weight = fields.flatten(4).flatten(0, 2), weights.flatten(0, 2)
+    mean, anomalies = weighted_split(flat, weight)
+    spread = anomalies.square().sum(dim=1).sqrt()
+    shape = (*fields.shape[:3], *fields.shape[4:])
+    if draws:
+        comb = torch.full_like(weight, 0.5)
+        fields = gathered(flat, ancestors(weight, "systematic", comb)).reshape(fields.shape)
+    return fields, mean.reshape(shape), spread.reshape(shape)
 
 
 def joined(blocks: Iterable[Cycles]) -> Cycles:

@@ -11,6 +11,7 @@ from schemas.stages.gated import GatedStep
 from schemas.stages.generate import GenerateStep
 from schemas.stages.ingest import IngestStep
 from schemas.stages.invert import InvertStep
+from schemas.stages.learn_prior import LearnPriorStep
 from schemas.stages.refine import RefineStep
 from schemas.stages.study import StudyStep
 from schemas.stages.train import TrainStep
@@ -21,6 +22,7 @@ AnyStep: TypeAlias = Annotated[
     | GenerateStep
     | IngestStep
     | InvertStep
+    | LearnPriorStep
     | RefineStep
     | StudyStep
     | TrainStep,
@@ -36,6 +38,7 @@ __all__ = [
     "GenerateStep",
     "IngestStep",
     "InvertStep",
+    "LearnPriorStep",
     "RefineStep",
     "Step",
     "StudyStep",

@@ -10,7 +10,7 @@ from koopcast.assimilation.cycle import ModelNoise
 from koopcast.grids import FieldsInfo
 from koopcast.observations import AnyObservations
 from koopcast.spec import Problem
-from schemas.references import Analysis, Dataset, Kind, Model, Ref
+from schemas.references import Analysis, Dataset, Kind, Model, Prior, Ref
 from schemas.stages.base import Contract, Inputs, Step, mismatch
 
 
@@ -30,6 +30,8 @@ class AssimilateStep(Step):
     """What is observed, where and how well."""
     method: AnyAnalysis
     """How the ensemble is drawn to the observations."""
+    prior: Ref[Prior] | None = None
+    """A learned prior, for methods that use one."""
     initial: AnyInitial = Field(default="climatology", validate_default=True)
     """How the first ensemble is drawn."""
     model_noise: ModelNoise = ModelNoise()
@@ -70,6 +72,7 @@ class AssimilateStep(Step):
                 f"'{self.method.kind}' corrects with the gain of the forecast model, and '{self.model}' has "
                 "none; train a model that has one (`model: noda`), or choose another method",
             )
+        yield from self._faulty_prior(inputs)
         if difference := mismatch(model.fields, fields):
             yield Problem(("model",), f"'{self.model}' {difference}; use a model of these data")
         if self.method.needs_physical_state() and not model.is_localizable:
@@ -80,6 +83,26 @@ class AssimilateStep(Step):
                 "remove `localization`, or choose a model whose state is the field",
             )
         yield from self._length_fits(model.history, fields)
+
+    def _faulty_prior(self, inputs: Inputs) -> Iterator[Problem]:
+        if not self.method.needs_prior():
+            if self.prior is not None:
+                yield Problem(("prior",), f"'{self.method.kind}' uses no prior; remove it")
+            return
+        if self.prior is None:
+            yield Problem(
+                ("method",),
+                f"'{self.method.kind}' needs a learned prior; name a step `task: learn_prior` with `prior`",
+            )
+            return
+        learned, fields = inputs[str(self.prior)].fields, inputs[str(self.data)].fields
+        one, other = ((tuple(each.variables), each.shape) for each in (learned, fields))
+        if one != other:
+            yield Problem(
+                ("prior",),
+                f"'{self.prior}' was learned of {', '.join(one[0])} on {one[1]}, the data hold "
+                f"{', '.join(other[0])} on {other[1]}; learn a prior of such data",
+            )
 
     def _length_fits(self, history: int, fields: FieldsInfo) -> Iterator[Problem]:
         records = fields.time.size
