@@ -8,9 +8,9 @@ by the observation error.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -21,6 +21,10 @@ from koopcast.dynamics import Correction
 from koopcast.grids import FieldsInfo
 from koopcast.numerics.geometry import Domain
 from koopcast.spec import MethodSpec, Problem
+
+
+VARIABLE = ("inflation.factor", "localization.radius")
+"""Paths of the options of a method that a setting may vary from experiment to experiment."""
 
 
 class Observed(NamedTuple):
@@ -90,6 +94,8 @@ class Setting:
     is independent from entry to entry (`noise_std`)."""
     noise_std: Float[Tensor, " state"] | None = None
     """Standard deviation of that error, entry by entry."""
+    varied: Mapping[str, Float[Tensor, " batch"]] = field(default_factory=dict)
+    """Options that differ from experiment to experiment, by their path in the method: `inflation.factor`."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +140,10 @@ Smooth = Callable[[Tensor, Window, torch.Generator], Analysis]
 
 class AnalysisSpec(MethodSpec):
     """Options of a method that draws an ensemble to observations."""
+
+    runs_side_by_side: ClassVar[bool] = False
+    """Whether experiments with random streams and `VARIABLE` options of their own can run as one batch:
+    all that is random comes from `koopcast.numerics.arrays.normal`, the batch first."""
 
     @abstractmethod
     def num_members(self) -> int:

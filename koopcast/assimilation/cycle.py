@@ -1,7 +1,7 @@
 """Cycling: forecast to each observation time, analyse, carry on; batched over independent experiments."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -107,6 +107,8 @@ class Experiment:
     training: FieldData
     """What a method may know of the climatology."""
     noise: ModelNoise = field(default_factory=ModelNoise)
+    varied: Mapping[str, Float[Tensor, " batch"]] = field(default_factory=dict)
+    """Options of the method that differ from experiment to experiment, see `Setting.varied`."""
 
     def setting(self, ensemble: Float[Tensor, "batch member state"]) -> Setting:
         """Return what the method knows before the first cycle, of states like those of `ensemble`."""
@@ -121,6 +123,7 @@ class Experiment:
             correction=dynamics.correction(),
             noise=factor,
             noise_std=std,
+            varied=self.varied,
         )
 
     def _noise(self, active: Float[Tensor, " state"]) -> tuple[Tensor | None, Tensor | None]:

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from koopcast.assimilation.base import Analyse, Analysis, FilterSpec, Observed, Setting
-from koopcast.assimilation.inflation import AnyInflation
+from koopcast.assimilation.inflation import AnyInflation, Factor, InflationSpec, is_plainly
 from koopcast.numerics.ensembles import rotated, split
 
 Transform = Callable[[Tensor, Observed, torch.Generator], Analysis]
@@ -20,10 +20,10 @@ Transform = Callable[[Tensor, Observed, torch.Generator], Analysis]
 class Finish:
     """What follows the update of a filter: anomalies are inflated, then rotated."""
 
-    inflation: AnyInflation
+    inflation: InflationSpec
     rotation: bool
 
-    def fused_factor(self) -> float | None:
+    def fused_factor(self) -> Factor | None:
         """Return the factor on anomalies if that and a rotation are all that follows, else None."""
         return self.inflation.posterior_factor() if self.rotation else None
 
@@ -65,9 +65,10 @@ class EnsembleSpec(FilterSpec):
 
     def build(self, setting: Setting) -> Analyse:
         """Return the update after prior inflation; it ends in posterior inflation and rotation."""
-        transform = self.transform(setting, Finish(self.inflation, self.rotation))
-        factor = self.inflation.prior_factor()
-        if factor == 1:
+        inflation = self.inflation.within(setting)
+        transform = self.transform(setting, Finish(inflation, self.rotation))
+        factor = inflation.prior_factor()
+        if is_plainly(factor, 1.0):
             return transform
 
         def analyse(
@@ -80,7 +81,7 @@ class EnsembleSpec(FilterSpec):
 
 
 def stretched(
-    ensemble: Float[Tensor, "batch member state"], factor: float
+    ensemble: Float[Tensor, "batch member state"], factor: Factor
 ) -> Float[Tensor, "batch member state"]:
     """Return the ensemble with its anomalies multiplied."""
     mean, anomalies = split(ensemble)

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from koopcast.assimilation.base import Analysis, Observed, Setting
 from koopcast.assimilation.ensemble import EnsembleSpec, Finish, Transform, whitened
+from koopcast.assimilation.inflation import Factor
+from koopcast.numerics.arrays import normal
 from koopcast.numerics.ensembles import inverse_and_root, mean_and_contrasts, split
 
 
@@ -21,6 +23,7 @@ class ETKFSpec(EnsembleSpec):
 
     kind: Literal["etkf"] = "etkf"
 
+    runs_side_by_side = True
     reference = "Bishop et al. 2001; symmetric root as in Hunt et al. 2007; rotation as in Sakov and Oke 2008"
 
     def transform(self, setting: Setting, finish: Finish) -> Transform:
@@ -67,11 +70,12 @@ class RotatedRoot:
     rotated, calling a tensor operation costs several times its arithmetic.
     """
 
-    def __init__(self, finish: Finish, members: int, factor: float) -> None:
+    def __init__(self, finish: Finish, members: int, factor: Factor) -> None:
         self._finish = finish
         self._basis = mean_and_contrasts(members, torch.device("cpu")).numpy()
         self._identity = (members - 1) * np.eye(members - 1)
-        self._spread = np.ascontiguousarray(factor * math.sqrt(members - 1) * self._basis[1:].T)
+        factors = np.asarray(factor.cpu() if isinstance(factor, torch.Tensor) else [[[factor]]])
+        self._spreads = [np.ascontiguousarray(f * math.sqrt(members - 1) * self._basis[1:].T) for f in factors]
 
     def __call__(
         self, ensemble: Float[Tensor, "batch member state"], observed: Observed, generator: torch.Generator
@@ -80,15 +84,16 @@ class RotatedRoot:
         if not ensemble.is_cpu:
             return symmetric(ensemble, observed, generator, finish=self._finish)
         batch, members, _ = ensemble.shape
-        draws = torch.randn(batch, members - 1, members - 1, generator=generator).numpy()
+        draws = normal(batch, members - 1, members - 1, generator=generator, dtype=torch.float32).numpy()
         backgrounds, values, scales = ensemble.numpy(), observed.value.numpy(), observed.scale.numpy()
         predicted = None if observed.predicted is ensemble else observed.predicted.numpy()
         analysis = np.empty_like(backgrounds)
         freedom, chi_square = np.empty(batch), np.empty(batch)
         for one in range(batch):
             seen = None if predicted is None else predicted[one]
+            spread = self._spreads[one % len(self._spreads)]
             freedom[one], chi_square[one] = self._one(
-                backgrounds[one], seen, values[one], scales[one], draws[one], analysis[one]
+                backgrounds[one], seen, values[one], scales[one], draws[one], spread, analysis[one]
             )
         figures = {
             "degrees_of_freedom": torch.from_numpy(freedom),
@@ -103,6 +108,7 @@ class RotatedRoot:
         value: Float[np.ndarray, " obs"],
         scale: Float[np.ndarray, " obs"],
         draws: Float[np.ndarray, "_ _"],
+        spread: Float[np.ndarray, "member _"],
         analysis: Float[np.ndarray, "member state"],
     ) -> tuple[float, float]:
         """Write the analysis of one experiment; return its degrees of freedom and its χ².
@@ -124,7 +130,7 @@ class RotatedRoot:
         signs = np.sign(reflectors.diagonal())
         Q = dorgqr(reflectors, tau, lwork=32 * M.shape[0], overwrite_a=1)[0]
         # The mean and the rotated root in one matrix: each row of it makes one member.
-        rows = self._spread @ (Q * signs)
+        rows = spread @ (Q * signs)
         rows += u
         np.matmul(rows, X, out=analysis)
         analysis += contrasts[0]
