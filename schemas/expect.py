@@ -52,6 +52,8 @@ class Vocabulary:
     variables: Sequence[str] = ()
     key: Key = "lead"
     """How a condition names one of them."""
+    is_whole: bool = False
+    """Whether a subject with sizes has a score of all of them too."""
 
 
 @dataclass(frozen=True)
@@ -285,7 +287,7 @@ class _Parser:
         known = (
             f"its {nouns} are {', '.join(map(str, places))}" if places else f"it has one score and no {nouns}"
         )
-        if score.place is None and places and words.key == "n":
+        if score.place is None and places and words.key == "n" and not words.is_whole:
             raise ExpectationError(
                 f"'{score.subject}' has a score at each size, and {known}; name one, n={places[0]}"
             )

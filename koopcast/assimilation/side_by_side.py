@@ -26,7 +26,8 @@ BATCHED = (
 
 def fit(methods: Sequence[AnalysisSpec]) -> bool:
     """Return whether experiments with these methods can run as one batch."""
-    return all(method.runs_side_by_side for method in methods) and len({_rest(m) for m in methods}) == 1
+    rests = {rest(method) for method in methods}
+    return len(rests) == 1 and None not in rests
 
 
 def observations_fit(sets: Sequence[ObservationSet]) -> bool:
@@ -65,8 +66,13 @@ def run_side_by_side(
     return [_part(whole, number, state.generator, (samples, sets)) for number, state in enumerate(states)]
 
 
-def _rest(method: AnalysisSpec) -> str:
-    """Return all but what may vary; a relaxation by 0 is none at all, and so another method."""
+def rest(method: AnalysisSpec) -> str | None:
+    """Return the options of a method but those that may vary in a batch; None for one that runs alone.
+
+    A relaxation by 0 is none at all, and so another method.
+    """
+    if not method.runs_side_by_side:
+        return None
     options: dict[str, Any] = method.model_dump(mode="json")
     for path in VARIABLE:
         block, _, name = path.rpartition(".")

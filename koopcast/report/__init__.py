@@ -9,6 +9,7 @@ from koopcast.report.content import (
     ModelPart,
     ReportContent,
     StepRow,
+    SweepPart,
 )
 from koopcast.report.gallery import Gallery, gallery
 from koopcast.report.graph import draw_graph
@@ -26,6 +27,7 @@ __all__ = [
     "Picture",
     "ReportContent",
     "StepRow",
+    "SweepPart",
     "draw_graph",
     "gallery",
     "render",
