@@ -79,7 +79,7 @@ def job(prepared: Prepared, planned: Planned, beside: Sequence[Planned] = ()) ->
     plan, root = prepared.plan, str(prepared.store.root)
     inputs = {
         item.ref: Input(
-            kind=plan[item.step].kind if item.step else kind_of(root, item.ref), key=item.key, part=item.part
+            kind=item.kind or kind_of(root, item.ref), key=item.key, part=item.part
         )
         for item in planned.inputs
     }

@@ -120,13 +120,17 @@ class Steps:
             if planned.name not in self.results:
                 self._settle(planned, self._handles[planned.name])
 
+    def say(self, line: str) -> None:
+        """Show a line."""
+        self._display.say(line)
+
     def gather(self, plan: Plan) -> dict[str, Artefact]:
         """Return the table of each step with scores that a sweep multiplies, once all its points are settled."""
         points, found = plan.loaded.points, dict[str, Artefact]()
         for name in gated(points) if points is not None else ():
             assert points is not None
             rows = self.rows([planned for planned in plan.steps if planned.origin == name])
-            if any(row.state == "skipped" and row.message == "not chosen" for row in rows):
+            if not rows or any(row.state == "skipped" and row.message == "not chosen" for row in rows):
                 continue
             artefact = gather(name, rows, points, self.prepared.store)
             seconds = sum(self.results[row.planned.name].seconds for row in rows)

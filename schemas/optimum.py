@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from importlib.util import find_spec
 
 from koopcast.spec import Problem
 from schemas.expect import ExpectationError, Vocabulary, parse
@@ -80,19 +81,39 @@ def _objective(points: Points, words: Mapping[str, Vocabulary]) -> Iterator[Prob
             if sweep.lead not in getattr(step, "leads", ()):
                 yield Problem(("sweep", "lead"), f"'{name}' scores no lead {sweep.lead}; add it to its `leads`")
     if not isinstance(sweep.search, GridSearch):
-        yield from _searched(points, words)
+        yield from _searchable(points)
 
 
-def _searched(points: Points, words: Mapping[str, Vocabulary]) -> Iterator[Problem]:
-    """Yield why a search has not one score to go by."""
-    ending = f".{BEST}"
-    varied = [s.removesuffix(ending) for known in words.values() for s in known.subjects if s.endswith(ending)]
-    chosen = points.sweep.subject
-    if chosen is not None and chosen not in varied:
-        yield Problem(("sweep", "subject"), f"'{chosen}' does not vary{hint(chosen, varied, 'varied')}")
-    if chosen is None and len([s for s in varied if not s.endswith(".background")]) != 1:
+def varied(points: Points) -> dict[str, str]:
+    """Return the subjects that vary, and the step that scores each."""
+    return {
+        subject: name
+        for name, step in gated(points).items()
+        if isinstance(step, EvaluateStep)
+        for subject in (ref.label for ref in step.of)
+        if axes_of(subject, name, points)
+    }
+
+
+def searched(points: Points) -> tuple[str, str]:
+    """Return the step and the subject that a search goes by."""
+    found = varied(points)
+    subject = points.sweep.subject or next(iter(found))
+    return found[subject], subject
+
+
+def _searchable(points: Points) -> Iterator[Problem]:
+    """Yield why a search has not one score to go by, or cannot run here."""
+    found, chosen = varied(points), points.sweep.subject
+    if chosen is not None and chosen not in found:
+        yield Problem(("sweep", "subject"), f"'{chosen}' does not vary{hint(chosen, found, 'varied')}")
+    if chosen is None and len(found) != 1:
         yield Problem(
             ("sweep", "search"),
-            f"a search goes by one score, and {len(varied)} vary ({', '.join(varied) or 'none'}); "
+            f"a search goes by one score, and {len(found)} vary ({', '.join(found) or 'none'}); "
             "name one with `subject`",
+        )
+    if find_spec("optuna") is None:
+        yield Problem(
+            ("sweep", "search"), "needs the package optuna, which is not installed: pip install 'koopcast[optuna]'"
         )

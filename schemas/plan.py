@@ -32,6 +32,8 @@ class Input:
     step: str | None
     """None for an artefact of an earlier run."""
     part: str | None
+    kind: str | None = None
+    """Of the artefact of a step."""
 
 
 @dataclass(frozen=True)
@@ -253,7 +255,8 @@ def _inputs(step: Step, done: Mapping[str, Planned], lookup: Lookup | None) -> t
     for link in links(step):
         ref, path = link.ref, ".".join(map(str, link.path))
         if ref.run is None:
-            result.append(Input(path, str(ref), done[ref.step].key, done[ref.step].name, ref.part))
+            source = done[ref.step]
+            result.append(Input(path, str(ref), source.key, source.name, ref.part, source.kind))
         elif lookup is None:
             raise InvalidInput(
                 f"'{ref}' is of an earlier run, and no store is at hand", "give its store with --store"

@@ -43,7 +43,7 @@ def gather(name: str, rows: Sequence[Row], points: Points, store: Store) -> Arte
             return slot.existing
         scores = {row.planned.name: _scores(row, store) for row in rows if row.state == "done"}
         table = _table(rows, scores, points)
-        optima = list(_optima(name, table, points))
+        optima = list(_optima(name, table, [row.planned.at or At() for row in rows], points))
         write_table(slot.path / POINTS, table)
         write_table(slot.path / OPTIMA, _as_table(optima, points))
         write_json(slot.path / SWEPT, _together(name, table, optima, points))
@@ -69,7 +69,7 @@ def read_options(artefact: Artefact) -> str:
     return artefact.file(OPTIONS).read_text(encoding="utf-8")
 
 
-def objective(name: str, subject: str, rows: Sequence[Row], points: Points, store: Store) -> float:
+def objective(subject: str, rows: Sequence[Row], points: Points, store: Store) -> float:
     """Return the mean over repetitions of what a search goes by; NaN where one was lost."""
     place = column("lead", points.sweep.lead)
     values = []
@@ -154,36 +154,26 @@ def _subjects(table: pd.DataFrame, metric: str) -> dict[str, list[str]]:
     return found
 
 
-def _optima(name: str, table: pd.DataFrame, points: Points) -> Iterator[Optimum]:
-    sweep, place = points.sweep, column("lead", points.sweep.lead)
-    for subject, places in _subjects(table, sweep.metric).items():
+def _optima(name: str, table: pd.DataFrame, places: Sequence[At], points: Points) -> Iterator[Optimum]:
+    sweep, lead = points.sweep, column("lead", points.sweep.lead)
+    for subject, leads in _subjects(table, sweep.metric).items():
         axes = axes_of(subject, name, points)
         if not axes:
             continue
-        score = _column(sweep.metric, subject, place if place in places else places[0])
+        score = _column(sweep.metric, subject, lead if lead in leads else leads[0])
         rows = means(table, [points.names[path] for path in axes], score)
         sizes = points.sweep.values(sweep.per) if sweep.per in axes else []
         for size in [None, *sizes]:
             chosen = rows if size is None else rows[rows[points.names[str(sweep.per)]] == size]
-            if (found := best(chosen, sweep.sign)) is not None:
-                yield _optimum(subject, score, size, rows.loc[found], _at(table, rows.loc[found], axes, points))
-
-
-def _optimum(subject: str, score: str, size: int | None, row: Any, at: At) -> Optimum:
-    return Optimum(
-        subject, score, size, at, float(row["mean"]), float(row["half_width"]), int(row["seeds"]), int(row["lost"])
-    )
-
-
-def _at(table: pd.DataFrame, row: Any, axes: Sequence[str], points: Points) -> At:
-    """Return the combination of a row, each value as its axis has it."""
-    values = []
-    for path in axes:
-        text = row[points.names[path]]
-        known = {_plain(value): value for value in points.sweep.values(path)}
-        value = known.get(text, text.item() if hasattr(text, "item") else text)
-        values.append((path, canonical_json(value)))
-    return At(tuple(values))
+            if (found := best(chosen, sweep.sign)) is None:
+                continue
+            row = rows.loc[found]
+            is_here = pd.Series(True, index=table.index)
+            for path in axes:
+                is_here &= table[points.names[path]] == row[points.names[path]]
+            at = places[int(is_here.to_numpy().argmax())].on(axes, repeated=False)
+            mean, width = float(row["mean"]), float(row["half_width"])
+            yield Optimum(subject, score, size, at, mean, width, int(row["seeds"]), int(row["lost"]))
 
 
 def _as_table(optima: Sequence[Optimum], points: Points) -> pd.DataFrame:
