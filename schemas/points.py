@@ -103,7 +103,7 @@ class Points:
 
     def _all_needs(self, name: str) -> tuple[str, ...]:
         """Return what a step needs at any value: an axis may vary a reference."""
-        found = dict.fromkeys(needs(self.steps[name]))
+        found = dict.fromkeys((*needs(self.steps[name]), *needs(self.linked[name])))
         for path in self._own(name):
             for value in self.sweep.values(path):
                 with suppress(PipelineInvalid):  # told when the point is made
@@ -166,12 +166,13 @@ class Points:
 
     def _make(self, name: str, at: At) -> Instance:
         step = self._variant(name, at.on(self._own(name), repeated=False))
-        above = {other: self.instance(other, at) for other in needs(step) if other in self.reach}
         problems = list(broken_links(name, links(step), self.steps))
-        linked = with_truth(step, {**self.steps, **{other: one.step for other, one in above.items()}})
-        label = at.label(self.names)
-        if problems or not isinstance(linked, Step):
+        if problems:
             raise self._refused(name, at, [(problem.path[2:], problem.message) for problem in problems])
+        linked = with_truth(step, {**self.steps, **{o: one.step for o, one in self._above(step, at).items()}})
+        if isinstance(linked, str):
+            raise self._refused(name, at, [(("of",), linked)])
+        above, label = self._above(linked, at), at.label(self.names)
         if isinstance(linked, GatedStep):
             linked = linked.model_copy(update={"expect": []})
         contracts = {other: one.contract for other, one in above.items() if one.contract is not None}
@@ -191,6 +192,10 @@ class Points:
             contract=findings.contracts.get(name),
             cost=findings.costs.get(name),
         )
+
+    def _above(self, step: Step, at: At) -> dict[str, Instance]:
+        """Return the multiplied steps that a step needs, at its point."""
+        return {other: self.instance(other, at) for other in needs(step) if other in self.reach}
 
     def _variant(self, name: str, own: At) -> Step:
         if not own.values:
