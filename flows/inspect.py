@@ -105,9 +105,12 @@ def _gathered(rows: list[dict[str, Any]], plan: Plan) -> Iterator[dict[str, Any]
     for name in points.reach if points is not None else ():
         if points is not None and name not in groups:
             trials = f"at most {points.count(name)} points, chosen by the search"
-            yield {"step": name, "action": "run", "reason": trials, "count": points.count(name)} | dict.fromkeys(
-                ("seconds", "measured", "memory", "disk")
-            )
+            yield {
+                "step": name,
+                "action": "run",
+                "reason": trials,
+                "count": points.count(name),
+            } | dict.fromkeys(("seconds", "measured", "memory", "disk"))
 
 
 def _print_plan(rows: list[dict[str, Any]]) -> None:

@@ -78,9 +78,7 @@ def job(prepared: Prepared, planned: Planned, beside: Sequence[Planned] = ()) ->
     """Return one step as a task takes it, with the points of a sweep that are computed beside it."""
     plan, root = prepared.plan, str(prepared.store.root)
     inputs = {
-        item.ref: Input(
-            kind=item.kind or kind_of(root, item.ref), key=item.key, part=item.part
-        )
+        item.ref: Input(kind=item.kind or kind_of(root, item.ref), key=item.key, part=item.part)
         for item in planned.inputs
     }
     return Job(

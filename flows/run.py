@@ -101,14 +101,16 @@ class Steps:
         """What became of each step."""
         self._handles: dict[str, Handle] = {}
         self._shared: set[str] = set()
-        """Points that were computed with another one."""
+        """Points that were computed as one batch."""
 
     def carry_out(self, steps: Sequence[Planned]) -> None:
         """Do steps, given in order, that were not done before."""
         beside = self._beside(steps)
         for planned in steps:
             if self._decision(planned) == "skip":
-                self.results[planned.name] = StepResult(key=planned.key, state="skipped", message="not chosen")
+                self.results[planned.name] = StepResult(
+                    key=planned.key, state="skipped", message="not chosen"
+                )
                 continue
             after = [self._handles[name] for name in planned.needs if name in self._handles]
             one = job(self.prepared, planned, beside.get(planned.name, ()))
@@ -125,7 +127,7 @@ class Steps:
         self._display.say(line)
 
     def gather(self, plan: Plan) -> dict[str, Artefact]:
-        """Return the table of each step with scores that a sweep multiplies, once all its points are settled."""
+        """Return the table of each step with scores that a sweep multiplies; all its points are settled."""
         points, found = plan.loaded.points, dict[str, Artefact]()
         for name in gated(points) if points is not None else ():
             assert points is not None
@@ -146,10 +148,7 @@ class Steps:
 
     def rows(self, steps: Sequence[Planned]) -> list[Row]:
         """Return what became of points."""
-        return [
-            Row(planned, self.results[planned.name].state, self._why(planned))
-            for planned in steps
-        ]
+        return [Row(planned, self.results[planned.name].state, self._why(planned)) for planned in steps]
 
     def _why(self, planned: Planned) -> str:
         """Return why a point has no result: what it needs may have been lost."""
@@ -169,9 +168,9 @@ class Steps:
             for planned in steps
             if self._decision(planned) == "run" and planned.name not in self.prepared.forced
         ]
-        found = {batch[0].name: batch[1:] for batch in batches(missing)}
-        self._shared |= {planned.name for rest in found.values() for planned in rest}
-        return found
+        together = [batch for batch in batches(missing) if len(batch) > 1]
+        self._shared |= {planned.name for batch in together for planned in batch}
+        return {batch[0].name: batch[1:] for batch in together}
 
     def _settle(self, planned: Planned, handle: Handle) -> None:
         try:
@@ -194,9 +193,7 @@ class Steps:
                 seconds=outcome.seconds,
                 artefact=str(self.prepared.store.artefacts / outcome.ref.name),
             )
-            self._note(
-                planned, "done", digest=outcome.ref.digest, cached=is_cached, seconds=outcome.seconds
-            )
+            self._note(planned, "done", digest=outcome.ref.digest, cached=is_cached, seconds=outcome.seconds)
             detail = f"{duration(outcome.seconds):>8}  {outcome.ref.name[:28]}"
             if planned.at is None:
                 self._display.finish(planned.name, "cached" if is_cached else "done", detail)

@@ -28,7 +28,7 @@ def torch_generator(seed: int, *names: str | int, device: str = "cpu") -> torch.
 
 
 class Streams(torch.Generator):
-    """Random streams of several sets of experiments that run as one batch: each set draws what it would alone.
+    """Random streams of sets of experiments that run as one batch: each set draws what it would alone.
 
     The batch is `sample * set * repeat`, repeats fastest. `koopcast.numerics.arrays.normal` takes it apart;
     nothing else may draw from it.
@@ -36,7 +36,7 @@ class Streams(torch.Generator):
 
     def __new__(cls, streams: Sequence[torch.Generator], samples: int) -> "Streams":
         """Return a generator on the device of the streams."""
-        return super().__new__(cls, streams[0].device)
+        return super().__new__(cls, streams[0].device)  # type: ignore[call-arg]
 
     def __init__(self, streams: Sequence[torch.Generator], samples: int) -> None:
         self.streams, self.samples = tuple(streams), samples

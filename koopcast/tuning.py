@@ -18,8 +18,8 @@ def means(points: pd.DataFrame, axes: Sequence[str], column: str) -> pd.DataFram
         column: What is averaged.
 
     Returns:
-        The axes; `mean`; `half_width` of its 95 % interval by Student's t (NaN for one repetition); `seeds`, the
-        repetitions that have a value, and `lost`, those that have none.
+        The axes; `mean`; `half_width` of its 95 % interval by Student's t (NaN for one repetition); `seeds`,
+        the repetitions that have a value, and `lost`, those that have none.
     """
     # Axes that do not reach the column repeat its values: they count once.
     each = points.groupby([*axes, "seed"], sort=False, dropna=False)[column].mean().reset_index()

@@ -14,11 +14,11 @@ MEMORY = 2**30
 
 
 def batches(points: Iterable[Planned]) -> Iterator[tuple[Planned, ...]]:
-    """Yield the points that can run as one batch: equal but for what a filter can vary and the random numbers."""
+    """Yield the points that can run as one batch: equal but for what a filter can vary and random numbers."""
     groups: dict[str, list[Planned]] = {}
     for planned in points:
-        if planned.at is not None and (group := _group(planned)) is not None:
-            groups.setdefault(group, []).append(planned)
+        if planned.at is not None and (shared := _shared(planned)) is not None:
+            groups.setdefault(shared, []).append(planned)
     for group in groups.values():
         memory = max(planned.cost.memory if planned.cost else 1 for planned in group)
         size = max(1, min(MOST_TOGETHER, MEMORY // max(1, memory)))
@@ -28,7 +28,8 @@ def batches(points: Iterable[Planned]) -> Iterator[tuple[Planned, ...]]:
             yield tuple(group[start : start + size])
 
 
-def _group(planned: Planned) -> str | None:
+def _shared(planned: Planned) -> str | None:
+    """Return what the points of a batch have in common; None for a point that is computed alone."""
     step = planned.step
     method = rest(step.method) if isinstance(step, AssimilateStep) else None
     if method is None:

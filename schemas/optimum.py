@@ -16,7 +16,9 @@ from schemas.sweep import BEST, GridSearch
 def gated(points: Points) -> dict[str, GatedStep]:
     """Return the multiplied steps with scores."""
     return {
-        name: step for name, step in points.linked.items() if name in points.reach and isinstance(step, GatedStep)
+        name: step
+        for name, step in points.linked.items()
+        if name in points.reach and isinstance(step, GatedStep)
     }
 
 
@@ -79,7 +81,9 @@ def _objective(points: Points, words: Mapping[str, Vocabulary]) -> Iterator[Prob
     if sweep.lead is not None:
         for name, step in gated(points).items():
             if sweep.lead not in getattr(step, "leads", ()):
-                yield Problem(("sweep", "lead"), f"'{name}' scores no lead {sweep.lead}; add it to its `leads`")
+                yield Problem(
+                    ("sweep", "lead"), f"'{name}' scores no lead {sweep.lead}; add it to its `leads`"
+                )
     if not isinstance(sweep.search, GridSearch):
         yield from _searchable(points)
 
@@ -115,5 +119,6 @@ def _searchable(points: Points) -> Iterator[Problem]:
         )
     if find_spec("optuna") is None:
         yield Problem(
-            ("sweep", "search"), "needs the package optuna, which is not installed: pip install 'koopcast[optuna]'"
+            ("sweep", "search"),
+            "needs the package optuna, which is not installed: pip install 'koopcast[optuna]'",
         )

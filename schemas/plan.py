@@ -151,9 +151,7 @@ class Plan:
                 decisions[planned.name] = Decision("run", "not made yet")
         return decisions
 
-    def _only(
-        self, chosen: Collection[Planned], cached: Collection[str], force: bool
-    ) -> dict[str, Decision]:
+    def _only(self, chosen: Collection[Planned], cached: Collection[str], force: bool) -> dict[str, Decision]:
         decisions = {planned.name: Decision("skip", "not chosen") for planned in self.steps}
         for planned in chosen:
             missing = [name for name in planned.needs if name not in cached]

@@ -129,8 +129,8 @@ class Points:
                 yield At(chosen, repetition)
 
     def at_some(self, name: str) -> Iterator[At]:
-        """Yield combinations that show what may be wrong: all of a grid; else each axis at each of its values or
-        ends, the others at their first.
+        """Yield combinations that show what may be wrong: all of a grid; else each axis at each of its values
+        or ends, the others at their first.
         """
         if isinstance(self.sweep.search, GridSearch):
             yield from self.at_all(name)
@@ -232,9 +232,7 @@ class Points:
     def _refused(self, name: str, at: At, problems: list[tuple[Path, str]]) -> PipelineInvalid:
         document, where = self._document(at), self._where(at)
         return PipelineInvalid(
-            mark_of(document, ("steps", name, *path)).fault(
-                ("steps", name, *path), f"{message}{where}"
-            )
+            mark_of(document, ("steps", name, *path)).fault(("steps", name, *path), f"{message}{where}")
             for path, message in problems
         )
 
@@ -258,7 +256,7 @@ def axis_node(root: Document, path: str) -> Node | None:
 
 
 def shortest_names(paths: list[str]) -> dict[str, str]:
-    """Return for each path the shortest end that no other has: `factor`, or `etkf.method.inflation.factor`."""
+    """Return for each path the shortest end that no other has: `factor`, or `etkf.method.members`."""
     result = {}
     for path in paths:
         parts = path.split(".")
@@ -318,6 +316,8 @@ def expanded(points: Points) -> tuple[dict[str, tuple[Instance, ...]], list[Faul
 def without_conditions(steps: Mapping[str, Step], names: Mapping[str, Any]) -> dict[str, Step]:
     """Return steps, the multiplied ones among them without conditions: these are on the optimum."""
     return {
-        name: step.model_copy(update={"expect": []}) if name in names and isinstance(step, GatedStep) else step
+        name: step.model_copy(update={"expect": []})
+        if name in names and isinstance(step, GatedStep)
+        else step
         for name, step in steps.items()
     }

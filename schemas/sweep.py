@@ -31,7 +31,9 @@ class Range(Spec):
     @model_validator(mode="after")
     def _is_a_range(self) -> "Range":
         if not self.low < self.high:
-            raise ValueError(f"low: {self.low} is not below high {self.high}; write the smaller number as `low`")
+            raise ValueError(
+                f"low: {self.low} is not below high {self.high}; write the smaller number as `low`"
+            )
         if self.log and self.low <= 0:
             raise ValueError(f"low: {self.low} has no logarithm; raise it above 0, or leave `log` out")
         return self

@@ -19,9 +19,9 @@ from tasks.generate import generate
 from tasks.ingest import ingest
 from tasks.invert import invert
 from tasks.job import Job, Outcome
+from tasks.publish import publish
 from tasks.refine import refine
 from tasks.study import study
-from tasks.publish import publish
 from tasks.threads import compute_with
 from tasks.together import make_together
 from tasks.train import train

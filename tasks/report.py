@@ -20,9 +20,7 @@ STEP = "(report)"
 """Under which the record of a run names it; no step of a pipeline can have this name."""
 
 
-def write_report(
-    plan: Plan, store: Store, run: Run, ending: Ending, optima: Mapping[str, Artefact]
-) -> Path:
+def write_report(plan: Plan, store: Store, run: Run, ending: Ending, optima: Mapping[str, Artefact]) -> Path:
     """Write the page of a run into its record, which names the artefact too; return the path of the page."""
     key = _key(plan, ending, optima)
     with store.produce(KIND, key) as slot:

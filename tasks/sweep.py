@@ -60,7 +60,7 @@ def read_points(artefact: Artefact) -> pd.DataFrame:
 
 
 def read_optima(artefact: Artefact) -> pd.DataFrame:
-    """Return one row a subject (and value of `per`): the axes, mean, half width of its interval, repetitions."""
+    """Return one row a subject (and value of `per`): the axes, mean, half width of its interval, seeds."""
     return read_table(artefact.file(OPTIMA))
 
 
@@ -167,7 +167,7 @@ def _optima(name: str, table: pd.DataFrame, places: Sequence[At], points: Points
             chosen = rows if size is None else rows[rows[points.names[str(sweep.per)]] == size]
             if (found := best(chosen, sweep.sign)) is None:
                 continue
-            row = rows.loc[found]
+            row: dict[str, Any] = dict(rows.loc[found])
             is_here = pd.Series(True, index=table.index)
             for path in axes:
                 is_here &= table[points.names[path]] == row[points.names[path]]
@@ -189,7 +189,7 @@ def _as_table(optima: Sequence[Optimum], points: Points) -> pd.DataFrame:
 
 
 def _together(name: str, table: pd.DataFrame, optima: Sequence[Optimum], points: Points) -> Scores:
-    """Return the scores as conditions name them: at the optimum, or the mean of all for what does not vary."""
+    """Return the scores as conditions name them: at the optimum, or a mean of what does not vary."""
     result: dict[str, dict[str, dict[str, Any]]] = {}
     metrics = dict.fromkeys(column.partition("(")[0] for column in table.columns if column.endswith(")"))
     for metric in metrics:
@@ -227,4 +227,3 @@ def _options(optima: Sequence[Optimum], points: Points) -> str:
         told = f"# {one.subject}{where}: {one.score} = {one.mean:.4g}{interval} ({one.seeds} seeds)\n"
         parts.append(told + yaml.safe_dump(points.overlay(one.at), sort_keys=False))
     return "---\n".join(parts)
-

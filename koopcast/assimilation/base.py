@@ -22,7 +22,6 @@ from koopcast.grids import FieldsInfo
 from koopcast.numerics.geometry import Domain
 from koopcast.spec import MethodSpec, Problem
 
-
 VARIABLE = ("inflation.factor", "localization.radius")
 """Paths of the options of a method that a setting may vary from experiment to experiment."""
 

@@ -75,7 +75,9 @@ class RotatedRoot:
         self._basis = mean_and_contrasts(members, torch.device("cpu")).numpy()
         self._identity = (members - 1) * np.eye(members - 1)
         factors = np.asarray(factor.cpu() if isinstance(factor, torch.Tensor) else [[[factor]]])
-        self._spreads = [np.ascontiguousarray(f * math.sqrt(members - 1) * self._basis[1:].T) for f in factors]
+        self._spreads = [
+            np.ascontiguousarray(f * math.sqrt(members - 1) * self._basis[1:].T) for f in factors
+        ]
 
     def __call__(
         self, ensemble: Float[Tensor, "batch member state"], observed: Observed, generator: torch.Generator

@@ -13,7 +13,6 @@ from koopcast.numerics.arrays import normal
 from koopcast.numerics.ensembles import split
 from koopcast.spec import Family, MethodSpec
 
-
 Factor: TypeAlias = float | Float[Tensor, "batch 1 1"]
 """One for all experiments, or one for each."""
 
@@ -27,7 +26,7 @@ class InflationSpec(MethodSpec):
     """Options of an inflation of anomalies; the mean of the analysis never changes."""
 
     def within(self, setting: Setting) -> "InflationSpec":
-        """Return the options with a `factor` for each experiment, `(batch, 1, 1)`, where the setting varies it."""
+        """Return the options; their `factor` is `(batch, 1, 1)` where the setting varies it."""
         factor = setting.varied.get("inflation.factor")
         return self if factor is None else self.model_copy(update={"factor": factor[:, None, None]})
 

@@ -126,7 +126,9 @@ class Taper:
         self._refresh(index)
         if self._points is None:
             every = torch.arange(math.prod(self._domain.shape), device=index.device)
-            self._points = torch.stack([self._weights(spec, every, sites) for spec, sites in self._rows(index)])
+            self._points = torch.stack(
+                [self._weights(spec, every, sites) for spec, sites in self._rows(index)]
+            )
         return self._points
 
     def to_obs(self, index: Int[Tensor, "batch obs"]) -> Float[Tensor, "_ obs obs"]:

@@ -34,7 +34,9 @@ def observations_fit(sets: Sequence[ObservationSet]) -> bool:
     """Return whether these observations have the same times and number, of the cells themselves."""
     first = sets[0]
     return all(
-        one.operator is None and one.value.shape == first.value.shape and torch.equal(one.record, first.record)
+        one.operator is None
+        and one.value.shape == first.value.shape
+        and torch.equal(one.record, first.record)
         for one in sets
     )
 
@@ -114,7 +116,8 @@ def _part(whole: Cycles, number: int, generator: torch.Generator, counts: tuple[
     """Return the cycles of one of the sets, with the state in which it would have ended alone."""
 
     def own(values: Tensor) -> Tensor:
-        return values.unflatten(0, (*counts, -1))[:, number].flatten(0, 1)
+        part: Tensor = values.unflatten(0, (*counts, -1))[:, number].flatten(0, 1)
+        return part
 
     fields = {name: own(getattr(whole, name)) for name in BATCHED}
     figures = {name: own(value) for name, value in whole.figures.items()}

@@ -30,7 +30,9 @@ def _points(step: str, part: SweepPart) -> ScoreTable:
     table = part.points.head(MOST_ROWS)
     columns = [name for name in table.columns if name not in ("key", "message")]
     rows = [
-        ScoreRow(str(row["key"]), "study", [Cell(_state(row) if c == "state" else _text(row[c])) for c in columns])
+        ScoreRow(
+            str(row["key"]), "study", [Cell(_state(row) if c == "state" else _text(row[c])) for c in columns]
+        )
         for row in table.to_dict("records")
     ]
     left = len(part.points) - len(table)
