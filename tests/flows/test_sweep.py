@@ -162,7 +162,8 @@ def test_a_sweep_that_loses_every_point_has_failed(go: Go) -> None:
 
 
 def test_the_optimum_is_found_for_each_size(go: Go) -> None:
-    sweep = f"{{over: {{{FACTOR}: [1.0, 1.1], steps.etkf.method.members: [3, 6]}}, per: steps.etkf.method.members}}"
+    members = "steps.etkf.method.members"
+    sweep = f"{{over: {{{FACTOR}: [1.0, 1.1], {members}: [3, 6]}}, per: {members}}}"
     result = go(sweep, "rmse(etkf.best, n=6) <= rmse(etkf.best, n=3)")
     best = points(result).groupby("members")["rmse(etkf)"].min()
     found = result.scores["rmse"]["etkf.best"]
