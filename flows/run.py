@@ -116,7 +116,8 @@ class Steps:
             one = job(self.prepared, planned, beside.get(planned.name, ()))
             shown = self._display if planned.at is None else Silent()
             self._handles[planned.name] = self._engine.submit(one, after, shown)
-            if self._engine.is_immediate:
+            # A batch ends before its other points are asked for: they would be computed twice.
+            if self._engine.is_immediate or planned.name in beside:
                 self._settle(planned, self._handles[planned.name])
         for planned in steps:
             if planned.name not in self.results:
