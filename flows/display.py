@@ -28,7 +28,7 @@ class Display(Protocol):
         """Return who hears the progress reports of a step."""
 
     def finish(self, step: str, state: str, detail: str) -> None:
-        """A step has ended as `done`, `cached`, `failed` or `skipped`."""
+        """A step has ended as `done`, `cached`, `failed`, `lost` or `skipped`."""
 
     def live(self) -> AbstractContextManager[object]:
         """Return the context in which the run takes place."""
@@ -99,7 +99,13 @@ class Lines:
         return nullcontext()
 
 
-MARKS = {"done": ("✓", "green"), "cached": ("=", "cyan"), "failed": ("✗", "red"), "skipped": ("-", "yellow")}
+MARKS = {
+    "done": ("✓", "green"),
+    "cached": ("=", "cyan"),
+    "failed": ("✗", "red"),
+    "lost": ("✗", "yellow"),
+    "skipped": ("-", "yellow"),
+}
 
 
 class Bars:

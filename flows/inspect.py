@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -75,6 +75,7 @@ def show_plan(file: Path, overrides: Sequence[str], uri: str | None, *, as_json:
         rows.append(
             {
                 "step": step.name,
+                "origin": step.origin,
                 "action": decision.action,
                 "reason": reason,
                 "key": step.key,
@@ -87,7 +88,39 @@ def show_plan(file: Path, overrides: Sequence[str], uri: str | None, *, as_json:
     if as_json:
         print(json.dumps({"pipeline": plan.loaded.pipeline.name, "steps": rows}, indent=1))
     else:
-        _print_plan(rows)
+        _print_plan(list(_gathered(rows, plan)))
+
+
+def _gathered(rows: list[dict[str, Any]], plan: Plan) -> Iterator[dict[str, Any]]:
+    """Yield a row a step of the file; those of a sweep together, with what is left of them to run."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(row["origin"], []).append(row)
+    for name, group in groups.items():
+        if group[0]["step"] == name:
+            yield {**group[0], "count": 1}
+            continue
+        running = [row for row in group if row["action"] == "run"]
+        seconds = [row["seconds"] for row in running if row["seconds"] is not None]
+        is_known = running and len(seconds) == len(running)
+        yield {
+            **(running or group)[0],
+            "step": f"{name} × {len(group)}",
+            "count": len(running),
+            "seconds": sum(seconds) if is_known else None,
+            "disk": sum(row["disk"] or 0 for row in running),
+            "reason": f"{len(running)} of {len(group)} points" if running else "nothing changed",
+        }
+    points = plan.loaded.points
+    for name in points.reach if points is not None else ():
+        if points is not None and name not in groups:
+            trials = f"at most {points.count(name)} points, chosen by the search"
+            yield {
+                "step": name,
+                "action": "run",
+                "reason": trials,
+                "count": points.count(name),
+            } | dict.fromkeys(("seconds", "measured", "memory", "disk"))
 
 
 def _print_plan(rows: list[dict[str, Any]]) -> None:
@@ -113,6 +146,8 @@ def _print_plan(rows: list[dict[str, Any]]) -> None:
     total = sum(row["seconds"] or 0.0 for row in running)
     unknown = sum(row["seconds"] is None for row in running)
     line = f"{len(running)} of {len(rows)} steps would run"
+    if (count := sum(row["count"] for row in running)) > len(running):
+        line += f", {count} times in all"
     if days:
         line += f", {duration(total)} by rates measured on this machine ({days[0]} to {days[-1]})"
     if unknown:
@@ -123,8 +158,11 @@ def _print_plan(rows: list[dict[str, Any]]) -> None:
 def explain_step(file: Path, step: str, overrides: Sequence[str], uri: str | None) -> str:
     """Return which option, input, file, seed or code makes a step run again, or that nothing does."""
     store, plan = _planned(file, overrides, uri)
-    name = plan[step].name
     known = cached(plan, store)
+    return "\n".join(_explained(plan, store, planned.name, known) for planned in plan.of(step))
+
+
+def _explained(plan: Plan, store: Store, name: str, known: Mapping[str, bool]) -> str:
     if known.get(name):
         return f"{name}: nothing changed; its result is {plan[name].kind}-{plan[name].key[:12]}"
     if name in known:
@@ -188,6 +226,8 @@ def show_run(name: str, uri: str | None, *, as_json: bool) -> None:
         print(result.model_dump_json(indent=1))
         return
     for step, outcome in result.steps.items():
+        if "[" in step:
+            continue  # points: the row of their step counts them
         state = "cached" if outcome.cached else outcome.state
         print(f"{step:<16} {state:<8} {duration(outcome.seconds):>10}  {outcome.message or outcome.key[:12]}")
     show(result)

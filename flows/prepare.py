@@ -74,13 +74,11 @@ def cached(plan: Plan, store: Store) -> dict[str, bool]:
     return found
 
 
-def job(prepared: Prepared, planned: Planned) -> Job:
-    """Return one step as a task takes it."""
+def job(prepared: Prepared, planned: Planned, beside: Sequence[Planned] = ()) -> Job:
+    """Return one step as a task takes it, with the points of a sweep that are computed beside it."""
     plan, root = prepared.plan, str(prepared.store.root)
     inputs = {
-        item.ref: Input(
-            kind=plan[item.step].kind if item.step else kind_of(root, item.ref), key=item.key, part=item.part
-        )
+        item.ref: Input(kind=item.kind or kind_of(root, item.ref), key=item.key, part=item.part)
         for item in planned.inputs
     }
     return Job(
@@ -97,4 +95,5 @@ def job(prepared: Prepared, planned: Planned) -> Job:
         contract=contract_to_json(planned.contract) if planned.contract else None,
         threads=plan.loaded.pipeline.threads,
         force=planned.name in prepared.forced,
+        beside=[job(prepared, other) for other in beside],
     )

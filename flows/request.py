@@ -34,7 +34,8 @@ class StepResult(Spec):
     """What became of one step."""
 
     key: str
-    state: Literal["done", "failed", "skipped"]
+    state: Literal["done", "failed", "lost", "skipped"]
+    """`lost`: a point of a sweep whose mathematics failed; a row of its table, and no failure of the run."""
     cached: bool = False
     seconds: float = 0.0
     """Of the computation that made the artefact, now or earlier."""

@@ -1,6 +1,7 @@
 """Random streams that depend on names, never on the order or number of workers."""
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -24,6 +25,35 @@ def derived_seed(seed: int, *names: str | int) -> int:
 def torch_generator(seed: int, *names: str | int, device: str = "cpu") -> torch.Generator:
     """Return a torch generator for the stream of `names`."""
     return torch.Generator(device=device).manual_seed(derived_seed(seed, *names))
+
+
+class Streams(torch.Generator):
+    """Random streams of sets of experiments that run as one batch: each set draws what it would alone.
+
+    The batch is `sample * set * repeat`, repeats fastest. `koopcast.numerics.arrays.normal` takes it apart;
+    nothing else may draw from it.
+    """
+
+    def __new__(cls, streams: Sequence[torch.Generator], samples: int) -> "Streams":
+        """Return a generator on the device of the streams."""
+        return super().__new__(cls, streams[0].device)  # type: ignore[call-arg]
+
+    def __init__(self, streams: Sequence[torch.Generator], samples: int) -> None:
+        self.streams, self.samples = tuple(streams), samples
+
+    def normal(self, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+        """Draw standard normal numbers; the first axis is the batch."""
+        size = (shape[0] // len(self.streams), *shape[1:])
+        drawn = [torch.randn(size, generator=g, device=self.device, dtype=dtype) for g in self.streams]
+        return torch.cat([part.unflatten(0, (self.samples, -1)) for part in drawn], dim=1).flatten(0, 1)
+
+    def shared(self, batch: int, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+        """Draw normal numbers once for each set, the same for all its experiments: `(batch, *shape)`."""
+        drawn = torch.stack(
+            [torch.randn(shape, generator=g, device=self.device, dtype=dtype) for g in self.streams]
+        )
+        repeats = batch // (self.samples * len(self.streams))
+        return drawn.repeat_interleave(repeats, dim=0).repeat(self.samples, *[1] * len(shape))
 
 
 def numpy_generator(seed: int, *names: str | int) -> np.random.Generator:

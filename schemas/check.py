@@ -51,15 +51,18 @@ def check(steps: Mapping[str, Step], lookup: Lookup | None = None, workers: int 
     for name in ordered(steps):
         problems = [
             problem.below("steps", name)
-            for problem in _check_step(name, steps[name], findings, lookup, workers)
+            for problem in check_step(name, steps[name], findings, lookup, workers)
         ]
         findings.problems.extend(problems)
     return findings
 
 
-def _check_step(
+def check_step(
     name: str, step: Step, findings: Findings, lookup: Lookup | None, workers: int
 ) -> Iterator[Problem]:
+    """Yield what a step breaks, by its own paths; note its contract, inputs and cost in `findings`, which
+    holds the contracts of the steps that it needs.
+    """
     yield from _device(step)
     inputs = yield from _inputs(step, findings.contracts, lookup)
     if inputs is None:

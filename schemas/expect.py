@@ -54,6 +54,8 @@ class Vocabulary:
     """How a condition names one of them."""
     of_models: Sequence[str] = ()
     """Metrics that have one score a subject, at no lead and of no variable."""
+    is_whole: bool = False
+    """Whether a subject with sizes has a score of all of them too."""
 
 
 @dataclass(frozen=True)
@@ -292,7 +294,7 @@ class _Parser:
         known = (
             f"its {nouns} are {', '.join(map(str, places))}" if places else f"it has one score and no {nouns}"
         )
-        if score.place is None and places and words.key == "n":
+        if score.place is None and places and words.key == "n" and not words.is_whole:
             raise ExpectationError(
                 f"'{score.subject}' has a score at each size, and {known}; name one, n={places[0]}"
             )

@@ -63,7 +63,10 @@ def graph_of(loaded: Loaded) -> Graph:
             edges.append(Edge(source, name, label))
             layers.setdefault(source, 0)
         layers[name] = max((layers[edge.source] + 1 for edge in edges if edge.target == name), default=0)
-    nodes = [_node(name, steps.get(name), contracts.get(name), layers[name]) for name in layers]
+    nodes = [
+        _node(name, steps.get(name), contracts.get(name), layers[name], _times(loaded, name))
+        for name in layers
+    ]
     return Graph(loaded.pipeline.name, tuple(nodes), _gathered(edges))
 
 
@@ -75,7 +78,13 @@ def _gathered(edges: list[Edge]) -> tuple[Edge, ...]:
     return tuple(Edge(*pair, ", ".join(filter(None, found))) for pair, found in labels.items())
 
 
-def _node(name: str, step: Step | None, contract: Contract | None, layer: int) -> Node:
+def _times(loaded: Loaded, name: str) -> str:
+    """Return how often a sweep runs a step: ` × 48`; empty where it is none of its."""
+    points = loaded.points
+    return f" × {points.count(name)}" if points is not None and name in points.reach else ""
+
+
+def _node(name: str, step: Step | None, contract: Contract | None, layer: int, times: str) -> Node:
     if step is None:
         return Node(name, "earlier run", "", "", layer)
     methods = {
@@ -94,7 +103,7 @@ def _node(name: str, step: Step | None, contract: Contract | None, layer: int) -
     if task in ("invert", "refine"):
         chosen = getattr(getattr(step, "experiment", step), "methods", {})
         method = ", ".join(dict.fromkeys(one.kind for one in chosen.values()))
-    return Node(name, task, method, dims(contract.fields) if contract else "", layer)
+    return Node(name, task, method + times, dims(contract.fields) if contract else "", layer)
 
 
 def _label(part: str | None, contract: Contract | None) -> str:

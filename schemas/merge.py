@@ -116,6 +116,17 @@ def _overridden(document: Mapping, text: str) -> Mapping:
     return result
 
 
+def with_value(document: Mapping, path: str, value: Node) -> Mapping:
+    """Return the document with a value at `a.b.c`, as an override sets it; null deletes.
+
+    Raises:
+        PipelineInvalid: The path leads nowhere.
+    """
+    result = _set(document, tuple(path.split(".")), 0, value, value.mark)
+    assert isinstance(result, Mapping)
+    return result
+
+
 def _set(node: Node, path: tuple[str, ...], depth: int, value: Node, mark: Mark) -> Node:
     """Return `node` with `value` at `path[depth:]` below it."""
     if depth == len(path):

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as MappingType
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal, TypeAlias
 from zoneinfo import ZoneInfo, available_timezones
@@ -25,9 +25,12 @@ from schemas.expect import ExpectationError, parse
 from schemas.faults import Fault, PipelineInvalid
 from schemas.links import Link, broken_links, links, loop, with_truth, written_links
 from schemas.merge import read_extended, with_overrides
+from schemas.optimum import faulty_conditions
+from schemas.points import Instance, Points, expanded, misplaced, without_conditions
 from schemas.positions import Mapping, mark_of, plain
 from schemas.references import NAME, SLUG
 from schemas.stages import AnyStep, Step
+from schemas.sweep import Sweep
 from schemas.translate import translate
 from schemas.walk import alternatives
 
@@ -148,6 +151,8 @@ class Pipeline(Spec):
     """Another file, relative to this one, over which this one is laid: maps merge, null deletes."""
     steps: dict[StepName, AnyStep] = Field(min_length=1, max_length=MOST_STEPS)
     """What is done, by name; edges come from references alone."""
+    sweep: Sweep | None = None
+    """Options that vary: steps that they reach run once for each combination."""
     runner: AnyRunner = Field(default="threads", validate_default=True)
     """Where steps run."""
     threads: PositiveInt = Field(2, le=1024)
@@ -169,6 +174,10 @@ class Loaded:
     root: Mapping
     """The document with its places, `extends` and overrides applied."""
     findings: Findings
+    points: Points | None = None
+    """What the sweep multiplies."""
+    instances: MappingType[str, tuple[Instance, ...]] = field(default_factory=dict)
+    """Multiplied step -> its points, as far as they are known beforehand."""
 
     @property
     def raw(self) -> dict[str, Any]:
@@ -202,7 +211,13 @@ def load(file: str | FilePath, overrides: Sequence[str] = (), lookup: Lookup | N
     if reader.faults or pipeline is None:
         raise PipelineInvalid(reader.faults)
     return Loaded(
-        pipeline.model_copy(update={"steps": reader.linked}), path, tuple(overrides), root, findings
+        pipeline.model_copy(update={"steps": reader.linked}),
+        path,
+        tuple(overrides),
+        root,
+        findings,
+        reader.points,
+        reader.instances,
     )
 
 
@@ -214,6 +229,8 @@ class _Reader:
         self.value: dict[str, Any] = plain(root)
         self.faults: list[Fault] = []
         self.linked: dict[str, Step] = {}
+        self.points: Points | None = None
+        self.instances: dict[str, tuple[Instance, ...]] = {}
 
     def steps(self) -> dict[str, Step | None]:
         """Return each step on its own, so that a fault in one does not hide those of another."""
@@ -228,6 +245,27 @@ class _Reader:
         except ValidationError as error:
             self.faults.extend(translate(error, self.value, Pipeline, self.root, ("steps", name)))
             return None
+
+    def _varied(self, name: str, document: Mapping) -> Step:
+        """Return a step as a document writes it that differs from ours in values of the sweep."""
+        value = plain(document)
+        try:
+            return STEP.validate_python(value["steps"][name], context={"folder": self._folder(name)})
+        except ValidationError as error:
+            raise PipelineInvalid(translate(error, value, Pipeline, document, ("steps", name))) from None
+
+    def _sweep(self, steps: MappingType[str, Step | None]) -> Sweep | None:
+        """Return the sweep if its grammar and the places of its axes are sound."""
+        written = self.value.get("sweep")
+        if written is None:
+            return None
+        try:
+            sweep = Sweep.model_validate(written)
+        except ValidationError:
+            return None  # told with the pipeline's own faults
+        faults = list(misplaced(sweep, self.root, steps))
+        self.faults.extend(faults)
+        return None if faults else sweep
 
     def _folder(self, name: str) -> FilePath:
         """Return the folder that relative paths of a step start from: that of the file in which its
@@ -267,11 +305,27 @@ class _Reader:
                 valid.pop(name, None)
                 sound.pop(name, None)
         self.linked = self._with_truths(sound)
-        findings = check(self.linked, lookup, workers)
+        sweep = self._sweep(steps)
+        if sweep is not None:
+            written = {name: sound[name] for name in self.linked}
+            self.points = Points(sweep, self.root, written, self.linked, {}, self._varied, lookup, workers)
+        # Where nobody knows what a faulty sweep varies, no condition can be told to name the wrong subject.
+        is_unclear = self.points is None and self.value.get("sweep") is not None
+        multiplied = self.points.reach if self.points is not None else self.linked if is_unclear else {}
+        findings = check(without_conditions(self.linked, multiplied), lookup, workers)
         self._note(findings.problems)
-        for name in steps.keys() - findings.contracts.keys():
+        if self.points is not None:
+            self._expand(self.points, findings)
+        for name in steps if is_unclear else steps.keys() - findings.contracts.keys():
             self._note(list(self._unreadable_conditions(name)))
         return findings
+
+    def _expand(self, points: Points, findings: Findings) -> None:
+        """Make and check the points of the sweep, and the conditions on its optimum."""
+        points.known = {name: c for name, c in findings.contracts.items() if name not in points.reach}
+        self.instances, faults = expanded(points)
+        self.faults.extend(faults)
+        self._note(list(faulty_conditions(points, findings.inputs)))
 
     def _written_links(self, name: str) -> Iterator[Link]:
         written = self.value["steps"][name]

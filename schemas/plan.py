@@ -1,7 +1,7 @@
 """What would run, in which order, under which keys, and why."""
 
 from collections.abc import Collection, Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,9 @@ from schemas.keys import FORMAT, canonical_json, key_of, key_options
 from schemas.keys import explain as explain
 from schemas.links import links, needs, ordered
 from schemas.pipeline import Loaded
+from schemas.points import At, Instance
 from schemas.stages import AssimilateStep, Contract, IngestStep, Step
+from schemas.sweep import GridSearch
 from schemas.version import versions
 
 
@@ -30,6 +32,8 @@ class Input:
     step: str | None
     """None for an artefact of an earlier run."""
     part: str | None
+    kind: str | None = None
+    """Of the artefact of a step."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,10 @@ class Planned:
     contract: Contract | None
     """None where it depends on an earlier run that was not looked up."""
     cost: Cost | None
+    origin: str
+    """Name of the step in the file: several are of one where a sweep multiplies it."""
+    at: At | None = None
+    """Where in the sweep it is."""
 
     @property
     def kind(self) -> str:
@@ -58,8 +66,8 @@ class Planned:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Names of the steps whose output it reads."""
-        return needs(self.step)
+        """Names of the planned steps whose output it reads."""
+        return tuple(dict.fromkeys(item.step for item in self.inputs if item.step is not None))
 
 
 @dataclass(frozen=True)
@@ -89,9 +97,21 @@ class Plan:
         known = hint(name, (planned.name for planned in self.steps), "steps")
         raise InvalidInput(f"there is no step '{name}'{known}")
 
+    def of(self, name: str) -> tuple[Planned, ...]:
+        """Return a step of the file, or each of its points; one planned step by its own name.
+
+        Raises:
+            InvalidInput: There is none of this name.
+        """
+        found = tuple(planned for planned in self.steps if name in (planned.name, planned.origin))
+        if found or (self.loaded.points is not None and name in self.loaded.points.reach):
+            return found
+        known = hint(name, dict.fromkeys(planned.origin for planned in self.steps), "steps")
+        raise InvalidInput(f"there is no step '{name}'{known}")
+
     def downstream(self, name: str) -> frozenset[str]:
         """Return a step and all that depends on it, however far."""
-        found = {self[name].name}
+        found = {planned.name for planned in self.of(name)}
         for planned in self.steps:
             if found & set(planned.needs):
                 found.add(planned.name)
@@ -119,7 +139,7 @@ class Plan:
         if only is not None and from_ is not None:
             raise InvalidInput("`--only` and `--from` exclude each other", "choose one")
         if only is not None:
-            return self._only(self[only], cached, force)
+            return self._only(self.of(only), cached, force)
         forced = self.downstream(from_) if from_ is not None else frozenset()
         decisions: dict[str, Decision] = {}
         for planned in self.steps:
@@ -131,16 +151,20 @@ class Plan:
                 decisions[planned.name] = Decision("run", "not made yet")
         return decisions
 
-    def _only(self, chosen: Planned, cached: Collection[str], force: bool) -> dict[str, Decision]:
-        missing = [name for name in chosen.needs if name not in cached]
-        if missing:
-            raise InvalidInput(
-                f"step '{chosen.name}' needs '{missing[0]}', which is not in the store",
-                f"run `--only {missing[0]}` first, or leave `--only` out",
+    def _only(self, chosen: Collection[Planned], cached: Collection[str], force: bool) -> dict[str, Decision]:
+        decisions = {planned.name: Decision("skip", "not chosen") for planned in self.steps}
+        for planned in chosen:
+            missing = [name for name in planned.needs if name not in cached]
+            if missing:
+                raise InvalidInput(
+                    f"step '{planned.name}' needs '{missing[0]}', which is not in the store",
+                    f"run `--only {self[missing[0]].origin}` first, or leave `--only` out",
+                )
+            is_done = planned.name in cached and not force
+            decisions[planned.name] = (
+                Decision("cached", "nothing changed") if is_done else Decision("run", "alone")
             )
-        is_done = chosen.name in cached and not force
-        own = Decision("cached", "nothing changed") if is_done else Decision("run", "alone")
-        return {p.name: own if p.name == chosen.name else Decision("skip", "not chosen") for p in self.steps}
+        return decisions
 
 
 def make_plan(
@@ -158,22 +182,47 @@ def make_plan(
         StoreMissing: It is not in the store.
         MissingFile: An external file cannot be read.
     """
-    steps, done = loaded.pipeline.steps, dict[str, Planned]()
+    steps, findings = loaded.pipeline.steps, loaded.findings
+    planner = Planner(loaded, lookup, memory)
     for name in ordered(steps):
-        done[name] = _planned(name, steps[name], done, loaded, lookup, memory)
-    return Plan(loaded, tuple(done.values()))
+        if loaded.points is not None and name in loaded.points.reach:
+            if isinstance(loaded.points.sweep.search, GridSearch):
+                for instance in loaded.instances[name]:
+                    planner.add(instance)
+        else:
+            inputs = {needed: needed for needed in needs(steps[name])}
+            contract, cost = findings.contracts.get(name), findings.costs.get(name)
+            planner.add(Instance(name, name, At(), steps[name], inputs, contract, cost))
+    return Plan(loaded, tuple(planner.done.values()))
+
+
+@dataclass
+class Planner:
+    """Plans steps, each after those that it needs."""
+
+    loaded: Loaded
+    lookup: Lookup | None
+    memory: MutableMapping[str, str] | None
+    done: dict[str, Planned] = field(default_factory=dict)
+
+    def add(self, instance: Instance) -> Planned:
+        """Return a step planned, if it was not before."""
+        if instance.name not in self.done:
+            self.done[instance.name] = _planned(instance, self.done, self.loaded, self.lookup, self.memory)
+        return self.done[instance.name]
 
 
 def _planned(
-    name: str,
-    step: Step,
+    instance: Instance,
     done: Mapping[str, Planned],
     loaded: Loaded,
     lookup: Lookup | None,
     memory: MutableMapping[str, str] | None,
 ) -> Planned:
-    seed, stream = loaded.pipeline.seed, step.stream_name(name)
-    inputs = _inputs(step, done, lookup)
+    step, seed, stream = instance.step, loaded.pipeline.seed, instance.step.stream_name(instance.origin)
+    if instance.at.repetition > 0:
+        seed = derived_seed(seed, "repetition", instance.at.repetition)
+    inputs = _inputs(step, {name: done[made] for name, made in instance.inputs.items()}, lookup)
     components = {
         "format": FORMAT,
         "task": str(getattr(step, "task", "")),
@@ -185,15 +234,17 @@ def _planned(
         "observation_seed": _observation_seed(step, seed),
     }
     return Planned(
-        name=name,
+        name=instance.name,
         step=step,
         key=key_of(components),
         seed=derived_seed(seed, stream),
         observation_seed=_observation_seed(step, seed),
         inputs=inputs,
         components=components,
-        contract=loaded.findings.contracts.get(name),
-        cost=loaded.findings.costs.get(name),
+        contract=instance.contract,
+        cost=instance.cost,
+        origin=instance.origin,
+        at=instance.at if instance.name != instance.origin else None,
     )
 
 
@@ -202,7 +253,8 @@ def _inputs(step: Step, done: Mapping[str, Planned], lookup: Lookup | None) -> t
     for link in links(step):
         ref, path = link.ref, ".".join(map(str, link.path))
         if ref.run is None:
-            result.append(Input(path, str(ref), done[ref.step].key, ref.step, ref.part))
+            source = done[ref.step]
+            result.append(Input(path, str(ref), source.key, source.name, ref.part, source.kind))
         elif lookup is None:
             raise InvalidInput(
                 f"'{ref}' is of an earlier run, and no store is at hand", "give its store with --store"

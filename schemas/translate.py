@@ -38,10 +38,6 @@ BOUNDS = {
     "less_than_equal": ("le", "at most"),
     "multiple_of": ("multiple_of", "a multiple of"),
 }
-RETIRED = {
-    "sweep": "sweep is not available in this version; remove it and run the pipeline once for each value "
-    "with `--set`"
-}
 
 
 def translate(
@@ -196,8 +192,6 @@ def _wrong_tag(path: Path, detail: ErrorDetails, value: Any, top: type[Spec], ro
 
 def _unknown_key(path: Path, value: Any, top: type[Spec]) -> str:
     name = str(path[-1])
-    if len(path) == 1 and name in RETIRED:
-        return RETIRED[name]
     spec = spec_at(top, value, path[:-1])
     return f"unknown key '{name}'{hint(name, spec.model_fields if spec else (), 'keys')}"
 

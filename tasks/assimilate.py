@@ -26,6 +26,12 @@ ANALYSIS, OBSERVATIONS, CYCLES, SETTINGS = (
 
 def assimilate(step: AssimilateStep, workspace: Workspace) -> None:
     """Draw the observations and the first ensemble, cycle, and keep ensembles, departures and figures."""
+    experiment, state = begin(step, workspace)
+    end(step, experiment, joined(run(experiment, state, keep=step.keep)), workspace)
+
+
+def begin(step: AssimilateStep, workspace: Workspace) -> tuple[Experiment, CycleState]:
+    """Return the experiments of a step, and where they start."""
     truth = workspace.data(step.data)
     dynamics = workspace.dynamics(step.model)
     device = workspace.device
@@ -37,9 +43,12 @@ def assimilate(step: AssimilateStep, workspace: Workspace) -> None:
     ensemble = step.initial.draw(
         dynamics, truth, training, size, workspace.generator("initial", device=str(device))
     )
-    state = CycleState(ensemble, workspace.generator("cycle", device=str(device)))
-    cycles = joined(run(experiment, state, keep=step.keep))
-    write(cycles, observations, truth, workspace)
+    return experiment, CycleState(ensemble, workspace.generator("cycle", device=str(device)))
+
+
+def end(step: AssimilateStep, experiment: Experiment, cycles: Cycles, workspace: Workspace) -> None:
+    """Keep what the cycles left behind."""
+    write(cycles, experiment.observations, experiment.truth, workspace)
     settings = {"burn_in": step.burn_in, "records": step.records}
     write_json(workspace.path / SETTINGS, {**settings, "data": str(step.data), "part": step.data.part})
 

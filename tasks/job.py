@@ -42,6 +42,8 @@ class Job(Spec):
     """What is known of the result beforehand; kept in the manifest for pipelines that refer to it."""
     threads: int
     """Torch threads while the step runs."""
+    beside: list["Job"] = []
+    """Points of a sweep that are computed with this one as one batch, as far as the store lacks them."""
     force: bool = False
     """Compute again although the result is there, and replace it in one step."""
 

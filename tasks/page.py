@@ -1,6 +1,6 @@
 """What the page of a run shows, read from the artefacts of its steps."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -9,7 +9,15 @@ import xarray as xr
 import yaml
 
 from koopcast.learned import MODEL_CARD
-from koopcast.report import CyclePart, EvaluationPart, ExpectationRow, ModelPart, ReportContent, StepRow
+from koopcast.report import (
+    CyclePart,
+    EvaluationPart,
+    ExpectationRow,
+    ModelPart,
+    ReportContent,
+    StepRow,
+    SweepPart,
+)
 from koopcast.stores import Artefact, Run, Store
 from koopcast.stores.arrays import open_fields
 from koopcast.stores.files import open_data, read_json, read_table
@@ -24,6 +32,7 @@ from tasks.evaluate import CURVES, EIGENFUNCTIONS, EXAMPLES, SCORES
 from tasks.examples import data_part
 from tasks.refine import HISTORY as REFINEMENTS
 from tasks.study import FINDINGS
+from tasks.sweep import read_optima, read_options, read_points
 from tasks.train import DIAGNOSTICS, TRAINING
 
 STATES: dict[str, Literal["completed", "failed", "expectations not held"]] = {
@@ -34,23 +43,26 @@ STATES: dict[str, Literal["completed", "failed", "expectations not held"]] = {
 """How a run ended -> what its page says."""
 
 
-def content(plan: Plan, store: Store, run: Run, ending: Ending) -> ReportContent:
-    """Return what is known of a run."""
+def content(
+    plan: Plan, store: Store, run: Run, ending: Ending, optima: Mapping[str, Artefact]
+) -> ReportContent:
+    """Return what is known of a run; `optima` are the tables of what a sweep multiplied."""
     pipeline = plan.loaded.pipeline
-    made = {step.name: store.find(step.kind, step.key) for step in plan.steps}
-    done = [(step, artefact) for step in plan.steps if (artefact := made[step.name]) is not None]
+    every = {step.name: store.find(step.kind, step.key) for step in plan.steps}
+    made = {step.name: every[step.name] for step in plan.steps if step.at is None}
+    done = [(step, artefact) for step in plan.steps if (artefact := made.get(step.name)) is not None]
     return ReportContent(
         name=pipeline.name,
         state=STATES[ending.state],
         summary=" ".join(pipeline.description.split()),
         run=run.name,
         finished=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        seconds=sum(artefact.manifest.timings["total"] for _, artefact in done),
+        seconds=sum(artefact.manifest.timings["total"] for artefact in every.values() if artefact),
         expectations=[
             ExpectationRow(text, holds, "no value" if value is None else f"{value:.4g}")
             for text, holds, value in ending.expectations
         ],
-        steps=[_row(step, ending.steps[step.name]) for step in plan.steps],
+        steps=[*_rows(plan, ending)],
         graph_svg=to_svg(graph_of(plan.loaded)),
         evaluations={
             step.name: _evaluation(step, artefact)
@@ -72,6 +84,10 @@ def content(plan: Plan, store: Store, run: Run, ending: Ending) -> ReportContent
             for step, artefact in done
             if isinstance(step.step, RefineStep)
         },
+        sweeps={
+            name: SweepPart(read_optima(table), read_points(table), read_options(table))
+            for name, table in optima.items()
+        },
         models={step.name: _model(step, artefact) for step, artefact in done if step.kind == "model"},
         chains={step.name: _chain(step, artefact) for step, artefact in done if step.kind == "analysis"},
         warnings=[f"{name}: {step.message}" for name, step in ending.steps.items() if step.state == "failed"],
@@ -80,6 +96,32 @@ def content(plan: Plan, store: Store, run: Run, ending: Ending) -> ReportContent
         hardware=", ".join(f"{value}" for value in hardware().values() if value),
         yaml=yaml.safe_dump(plan.loaded.raw, sort_keys=False, allow_unicode=True),
         reproduce=[ending.command],
+    )
+
+
+def _rows(plan: Plan, ending: Ending) -> Iterator[StepRow]:
+    """Yield a row a step; the points of one are a row together."""
+    points: dict[str, list[Planned]] = {}
+    for step in plan.steps:
+        points.setdefault(step.origin, []).append(step)
+    for name, steps in points.items():
+        if steps[0].at is None:
+            yield _row(steps[0], ending.steps[name])
+        else:
+            yield _together(name, steps, ending)
+
+
+def _together(name: str, steps: Sequence[Planned], ending: Ending) -> StepRow:
+    facts = [ending.steps[step.name] for step in steps]
+    done = [one for one in facts if one.state == "done"]
+    state = "cached" if done and all(one.cached for one in facts) else "completed" if done else "failed"
+    lost = f", {len(facts) - len(done)} lost" if len(done) < len(facts) else ""
+    return StepRow(
+        name=name,
+        task=steps[0].components["task"],
+        state=state,
+        seconds=sum(one.seconds for one in done),
+        summary=f"{len(facts)} points{lost}",
     )
 
 

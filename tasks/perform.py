@@ -21,9 +21,11 @@ from tasks.ingest import ingest
 from tasks.invert import invert
 from tasks.job import Job, Outcome
 from tasks.learn_prior import learn_prior
+from tasks.publish import publish
 from tasks.refine import refine
 from tasks.study import study
 from tasks.threads import compute_with
+from tasks.together import make_together
 from tasks.train import train
 from tasks.workspace import Workspace
 
@@ -39,24 +41,14 @@ def perform(job: Job) -> Outcome:
     """
     store = Store.open(job.store)
     compute_with(job.threads)
+    if job.beside:
+        make_together([job, *job.beside], store)
     with store.produce(job.kind, job.key, force=job.force) as slot:
         if slot.existing is not None:
             total = slot.existing.manifest.timings["total"]
             return Outcome(ref=slot.existing.ref, cached=True, seconds=total)
         _call_stage(Workspace(job, store, slot))
-        artefact = slot.publish(
-            spec=job.step.model_dump(mode="json"),
-            seed=job.seed,
-            versions=job.components["code"],
-            inputs={name: source.key for name, source in job.inputs.items()},
-            external=job.components["files"],
-            facts={
-                "components": job.components,
-                "contract": job.contract,
-                "step": job.name,
-                "pipeline": job.pipeline,
-            },
-        )
+        artefact = publish(job, slot)
     return Outcome(ref=artefact.ref, cached=False, seconds=artefact.manifest.timings["total"])
 
 

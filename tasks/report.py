@@ -2,10 +2,11 @@
 
 import hashlib
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import koopcast
-from koopcast.stores import Run, StepRecord, Store
+from koopcast.stores import Artefact, Run, StepRecord, Store
 from schemas.digests import digest
 from schemas.keys import canonical_json
 from schemas.plan import Plan
@@ -19,16 +20,16 @@ STEP = "(report)"
 """Under which the record of a run names it; no step of a pipeline can have this name."""
 
 
-def write_report(plan: Plan, store: Store, run: Run, ending: Ending) -> Path:
+def write_report(plan: Plan, store: Store, run: Run, ending: Ending, optima: Mapping[str, Artefact]) -> Path:
     """Write the page of a run into its record, which names the artefact too; return the path of the page."""
-    key = _key(plan, ending)
+    key = _key(plan, ending, optima)
     with store.produce(KIND, key) as slot:
         if slot.existing is None:
             # Drawing takes a second to import, which a run that finds everything done can do without.
             from koopcast import report
             from tasks.page import content
 
-            report.write(content(plan, store, run, ending), slot.path)
+            report.write(content(plan, store, run, ending, optima), slot.path)
             slot.publish(inputs={step.name: step.key for step in plan.steps})
         artefact = slot.existing or slot.published
     assert artefact is not None
@@ -39,10 +40,11 @@ def write_report(plan: Plan, store: Store, run: Run, ending: Ending) -> Path:
     return run.path / PAGE
 
 
-def _key(plan: Plan, ending: Ending) -> str:
+def _key(plan: Plan, ending: Ending, optima: Mapping[str, Artefact]) -> str:
     parts = {
         "pipeline": plan.loaded.pipeline.model_dump(mode="json"),
         "keys": {step.name: [step.key, ending.steps[step.name].state] for step in plan.steps},
+        "optima": {name: artefact.ref.key for name, artefact in optima.items()},
         "ending": [ending.state, *ending.expectations],
         "code": code_versions([PACKAGE, "tasks.page"]),
         "templates": digest(TEMPLATES),

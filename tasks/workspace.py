@@ -29,7 +29,14 @@ class Workspace:
 
     job: Job
     store: Store
-    slot: Slot
+    place: Slot | None = None
+    """None while results are computed that find their places later."""
+
+    @property
+    def slot(self) -> Slot:
+        """What takes the result."""
+        assert self.place is not None, "nothing is written before there is a place for it"
+        return self.place
 
     @property
     def path(self) -> Path:

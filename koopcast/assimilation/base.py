@@ -9,10 +9,10 @@ by the observation error.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -26,6 +26,9 @@ from koopcast.numerics.ensembles import split
 from koopcast.numerics.geometry import Domain
 from koopcast.priors.base import Prior
 from koopcast.spec import MethodSpec, Problem
+
+VARIABLE = ("inflation.factor", "localization.radius")
+"""Paths of the options of a method that a setting may vary from experiment to experiment."""
 
 
 class Observed(NamedTuple):
@@ -126,6 +129,8 @@ class Setting:
     """Standard deviation of that error, entry by entry."""
     prior: Prior | None = None
     """What fields look like, where it was learned."""
+    varied: Mapping[str, Float[Tensor, " batch"]] = field(default_factory=dict)
+    """Options that differ from experiment to experiment, by their path in the method: `inflation.factor`."""
 
 
 @dataclass(frozen=True)
@@ -211,6 +216,10 @@ Smooth = Callable[[Tensor, Window, torch.Generator], Analysis]
 
 class AnalysisSpec(MethodSpec):
     """Options of a method that draws an ensemble to observations."""
+
+    runs_side_by_side: ClassVar[bool] = False
+    """Whether experiments with random streams and `VARIABLE` options of their own can run as one batch:
+    all that is random comes from `koopcast.numerics.arrays.normal`, the batch first."""
 
     @abstractmethod
     def num_members(self) -> int:

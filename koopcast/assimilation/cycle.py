@@ -1,7 +1,7 @@
 """Cycling: forecast to each observation time, analyse, carry on; batched over independent experiments."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol, runtime_checkable
@@ -116,6 +116,8 @@ class Experiment:
     noise: ModelNoise = field(default_factory=ModelNoise)
     prior: Prior | None = None
     """What fields look like, where the method uses a learned prior."""
+    varied: Mapping[str, Float[Tensor, " batch"]] = field(default_factory=dict)
+    """Options of the method that differ from experiment to experiment, see `Setting.varied`."""
 
     def setting(self, ensemble: Float[Tensor, "batch member state"]) -> Setting:
         """Return what the method knows before the first cycle, of states like those of `ensemble`."""
@@ -132,6 +134,7 @@ class Experiment:
             noise=factor,
             noise_std=std,
             prior=self.prior,
+            varied=self.varied,
         )
 
     def _noise(self, active: Float[Tensor, " state"]) -> tuple[Tensor | None, Tensor | None]:

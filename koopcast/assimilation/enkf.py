@@ -25,6 +25,7 @@ class EnKFSpec(GainSpec):
     localization: AnyLocalization = Field(default="none", validate_default=True)
     """Taper on the sampled covariances, multiplied element by element."""
 
+    runs_side_by_side = True
     reference = (
         "Evensen 1994; Burgers, van Leeuwen and Evensen 1998; localised as in Houtekamer and Mitchell 2001"
     )

@@ -12,7 +12,14 @@ from torch import Tensor
 from koopcast.assimilation.adaptive import Adaptive
 from koopcast.assimilation.base import Analyse, Analysis, FilterSpec, Observed, Setting
 from koopcast.assimilation.base import whitened as whitened
-from koopcast.assimilation.inflation import AdaptiveSpec, AnyInflation, InflationSpec, Relax
+from koopcast.assimilation.inflation import (
+    AdaptiveSpec,
+    AnyInflation,
+    Factor,
+    InflationSpec,
+    Relax,
+    is_plainly,
+)
 from koopcast.assimilation.localization import AnyLocalization, Taper
 from koopcast.grids import FieldsInfo
 from koopcast.numerics.ensembles import rotated, split
@@ -27,7 +34,7 @@ class Finish:
 
     relax: Relax
     rotation: bool
-    factor: float | None = None
+    factor: Factor | None = None
     """What `relax` multiplies anomalies by, where it does no more than that."""
 
     @classmethod
@@ -35,7 +42,7 @@ class Finish:
         """Return what follows an update."""
         return cls(inflation.build(setting), rotation, inflation.posterior_factor())
 
-    def fused_factor(self) -> float | None:
+    def fused_factor(self) -> Factor | None:
         """Return the factor on anomalies if that and a rotation are all that follows, else None."""
         return self.factor if self.rotation else None
 
@@ -89,11 +96,12 @@ class EnsembleSpec(FilterSpec):
 
     def build(self, setting: Setting) -> Analyse:
         """Return the update after prior inflation; it ends in posterior inflation and rotation."""
-        transform = self.transform(setting, Finish.of(self.inflation, self.rotation, setting))
-        if isinstance(self.inflation, AdaptiveSpec):
-            return Adaptive(transform, self.inflation, self.taper(setting), setting.num_channels)
-        factor = self.inflation.prior_factor()
-        if factor == 1:
+        inflation = self.inflation.within(setting)
+        transform = self.transform(setting, Finish.of(inflation, self.rotation, setting))
+        if isinstance(inflation, AdaptiveSpec):
+            return Adaptive(transform, inflation, self.taper(setting), setting.num_channels)
+        factor = inflation.prior_factor()
+        if is_plainly(factor, 1.0):
             return transform
 
         def analyse(
@@ -125,7 +133,7 @@ class LocalizedSpec(EnsembleSpec):
 
 
 def stretched(
-    ensemble: Float[Tensor, "batch member state"], factor: float
+    ensemble: Float[Tensor, "batch member state"], factor: Factor
 ) -> Float[Tensor, "batch member state"]:
     """Return the ensemble with its anomalies multiplied."""
     mean, anomalies = split(ensemble)

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from koopcast.assimilation.base import Analysis, Observed, Setting
 from koopcast.assimilation.ensemble import EnsembleSpec, Finish, Transform, whitened
+from koopcast.assimilation.inflation import Factor
+from koopcast.numerics.arrays import shared_normal
 from koopcast.numerics.ensembles import inverse_and_root, mean_and_contrasts, split
 
 
@@ -21,6 +23,7 @@ class ETKFSpec(EnsembleSpec):
 
     kind: Literal["etkf"] = "etkf"
 
+    runs_side_by_side = True
     reference = "Bishop et al. 2001; symmetric root as in Hunt et al. 2007; rotation as in Sakov and Oke 2008"
 
     def transform(self, setting: Setting, finish: Finish) -> Transform:
@@ -64,15 +67,18 @@ class RotatedRoot:
     eigenvectors of order N.
 
     One experiment runs on LAPACK itself: for the small ensembles that are rotated, calling a tensor
-    operation costs several times its arithmetic. Q is the same for all experiments of a batch, as if each had
-    run alone.
+    operation costs several times its arithmetic. Q is the same for all experiments of a batch that share one
+    stream of random numbers.
     """
 
-    def __init__(self, finish: Finish, members: int, factor: float) -> None:
+    def __init__(self, finish: Finish, members: int, factor: Factor) -> None:
         self._finish = finish
         self._basis = mean_and_contrasts(members, torch.device("cpu")).numpy()
         self._identity = (members - 1) * np.eye(members - 1)
-        self._spread = np.ascontiguousarray(factor * math.sqrt(members - 1) * self._basis[1:].T)
+        factors = np.asarray(factor.cpu() if isinstance(factor, torch.Tensor) else [[[factor]]])
+        self._spreads = [
+            np.ascontiguousarray(f * math.sqrt(members - 1) * self._basis[1:].T) for f in factors
+        ]
 
     def __call__(
         self, ensemble: Float[Tensor, "batch member state"], observed: Observed, generator: torch.Generator
@@ -81,14 +87,18 @@ class RotatedRoot:
         if not ensemble.is_cpu:
             return symmetric(ensemble, observed, generator, finish=self._finish)
         batch, members, _ = ensemble.shape
-        root = self._rotated_spread(torch.randn(members - 1, members - 1, generator=generator).numpy())
+        draws = shared_normal(
+            batch, members - 1, members - 1, generator=generator, dtype=torch.float32
+        ).numpy()
+        spreads, count = self._spreads, max(len(draws), len(self._spreads))
+        roots = [self._rotated(draws[i % len(draws)], spreads[i % len(spreads)]) for i in range(count)]
         if batch > 1:
-            return self._many(ensemble, observed, torch.from_numpy(root))
+            return self._many(ensemble, observed, torch.from_numpy(np.stack(roots)))
         background = ensemble[0].numpy()
         seen = None if observed.predicted is ensemble else observed.predicted[0].numpy()
         analysis = np.empty_like(background)
         freedom, chi_square = self._one(
-            background, seen, observed.value[0].numpy(), observed.scale[0].numpy(), root, analysis
+            background, seen, observed.value[0].numpy(), observed.scale[0].numpy(), roots[0], analysis
         )
         figures = {
             "degrees_of_freedom": torch.from_numpy(np.array([freedom])),
@@ -96,20 +106,25 @@ class RotatedRoot:
         }
         return Analysis(torch.from_numpy(analysis)[None], figures)
 
-    def _rotated_spread(self, draws: Float[np.ndarray, "_ _"]) -> Float[np.ndarray, "member _"]:
+    def _rotated(
+        self, draws: Float[np.ndarray, "_ _"], spread: Float[np.ndarray, "member _"]
+    ) -> Float[np.ndarray, "member _"]:
         """Return f √(N-1) Vᵀ Q. The draws are float32, which are made three times as fast; Q is orthogonal to
         float64 precision.
         """
-        reflectors, tau, _, _ = dgeqrf(draws.T, lwork=32 * draws.shape[0], overwrite_a=1)
+        reflectors, tau, _, _ = dgeqrf(draws.T, lwork=32 * draws.shape[0], overwrite_a=0)
         signs = np.sign(reflectors.diagonal())
         Q = dorgqr(reflectors, tau, lwork=32 * draws.shape[0], overwrite_a=1)[0]
-        spread: np.ndarray = self._spread @ (Q * signs)
-        return spread
+        rotated: np.ndarray = spread @ (Q * signs)
+        return rotated
 
     def _many(
-        self, ensemble: Float[Tensor, "batch member state"], observed: Observed, root: Float[Tensor, "_ _"]
+        self,
+        ensemble: Float[Tensor, "batch member state"],
+        observed: Observed,
+        roots: Float[Tensor, "_ member contrast"],
     ) -> Analysis:
-        """Return the analysis of several experiments at once."""
+        """Return the analysis of several experiments at once; one root serves all, or each has its own."""
         basis = torch.from_numpy(self._basis)
         contrasts = basis @ ensemble
         seen = contrasts if observed.predicted is ensemble else basis @ observed.predicted
@@ -128,7 +143,7 @@ class RotatedRoot:
             "degrees_of_freedom": Z.square().sum(dim=(1, 2)),
             "chi_square": delta.square().sum(dim=1) - u.square().sum(dim=(1, 2)),
         }
-        return Analysis(torch.baddbmm(contrasts[:, :1], root + u.mT, X), figures)
+        return Analysis(torch.baddbmm(contrasts[:, :1], roots + u.mT, X), figures)
 
     def _one(
         self,

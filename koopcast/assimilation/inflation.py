@@ -19,9 +19,22 @@ from koopcast.spec import Family, MethodSpec
 Relax = Callable[[Tensor, Tensor, torch.Generator], Tensor]
 """(anomalies of an analysis, background ensemble, generator) -> inflated anomalies."""
 
+Factor: TypeAlias = float | Float[Tensor, "batch 1 1"]
+"""One for all experiments, or one for each."""
+
+
+def is_plainly(factor: Factor, number: float) -> bool:
+    """Return whether a factor is this number in every experiment, so that its arithmetic can be left out."""
+    return not isinstance(factor, Tensor) and factor == number
+
 
 class InflationSpec(MethodSpec):
     """Options of an inflation of anomalies; the mean of the analysis never changes."""
+
+    def within(self, setting: Setting) -> "InflationSpec":
+        """Return the options; their `factor` is `(batch, 1, 1)` where the setting varies it."""
+        factor = setting.varied.get("inflation.factor")
+        return self if factor is None else self.model_copy(update={"factor": factor[:, None, None]})
 
     def needs_climatology(self) -> bool:
         """Return whether the training data are drawn from."""
@@ -29,14 +42,14 @@ class InflationSpec(MethodSpec):
 
     def acts_before(self) -> bool:
         """Return whether it acts on the background, before the analysis."""
-        return self.prior_factor() != 1
+        return not is_plainly(self.prior_factor(), 1.0)
 
-    def prior_factor(self) -> float:
+    def prior_factor(self) -> Factor:
         """Return the factor on anomalies of the background, 1 for none."""
         return 1.0
 
     @abstractmethod
-    def posterior_factor(self) -> float | None:
+    def posterior_factor(self) -> Factor | None:
         """Return the factor on anomalies of the analysis where `relax` does no more than that, else None."""
 
     @abstractmethod
@@ -64,7 +77,7 @@ class NoInflationSpec(InflationSpec):
 
     reference = "Evensen 1994"
 
-    def posterior_factor(self) -> float | None:
+    def posterior_factor(self) -> Factor | None:
         """Return 1."""
         return 1.0
 
@@ -89,11 +102,11 @@ class MultiplicativeSpec(InflationSpec):
 
     reference = "Anderson and Anderson 1999"
 
-    def prior_factor(self) -> float:
+    def prior_factor(self) -> Factor:
         """Return f, or 1 where it acts on the analysis."""
         return self.factor if self.when == "prior" else 1.0
 
-    def posterior_factor(self) -> float:
+    def posterior_factor(self) -> Factor:
         """Return f, or 1 where it acts on the background."""
         return self.factor if self.when == "posterior" else 1.0
 
@@ -105,7 +118,7 @@ class MultiplicativeSpec(InflationSpec):
     ) -> Float[Tensor, "batch member state"]:
         """Return f A."""
         factor = self.posterior_factor()
-        return anomalies if factor == 1 else anomalies * factor
+        return anomalies if is_plainly(factor, 1.0) else anomalies * factor
 
 
 class RTPSSpec(InflationSpec):
@@ -117,9 +130,9 @@ class RTPSSpec(InflationSpec):
 
     reference = "Whitaker and Hamill 2012"
 
-    def posterior_factor(self) -> float | None:
+    def posterior_factor(self) -> Factor | None:
         """Return 1 where nothing is done."""
-        return 1.0 if self.factor == 0 else None
+        return 1.0 if is_plainly(self.factor, 0.0) else None
 
     def relax(
         self,
@@ -128,7 +141,7 @@ class RTPSSpec(InflationSpec):
         generator: torch.Generator,
     ) -> Float[Tensor, "batch member state"]:
         """Return A (1 + α (σ_b - σ_a) / σ_a)."""
-        if self.factor == 0:
+        if is_plainly(self.factor, 0.0):
             return anomalies
         prior, posterior = _sum_of_squares(split(background)[1]), _sum_of_squares(anomalies)
         # A component without spread (a masked cell) stays as it is.
@@ -145,9 +158,9 @@ class RTPPSpec(InflationSpec):
 
     reference = "Zhang, Snyder and Sun 2004"
 
-    def posterior_factor(self) -> float | None:
+    def posterior_factor(self) -> Factor | None:
         """Return 1 where nothing is done."""
-        return 1.0 if self.factor == 0 else None
+        return 1.0 if is_plainly(self.factor, 0.0) else None
 
     def relax(
         self,
@@ -156,7 +169,9 @@ class RTPPSpec(InflationSpec):
         generator: torch.Generator,
     ) -> Float[Tensor, "batch member state"]:
         """Return (1 - α) A + α A_b."""
-        return anomalies if self.factor == 0 else torch.lerp(anomalies, split(background)[1], self.factor)
+        if is_plainly(self.factor, 0.0):
+            return anomalies
+        return torch.lerp(anomalies, split(background)[1], self.factor)
 
 
 class AdaptiveSpec(InflationSpec):
@@ -217,7 +232,7 @@ class AdditiveSpec(InflationSpec):
 
     reference = "Mitchell and Houtekamer 2000"
 
-    def posterior_factor(self) -> float | None:
+    def posterior_factor(self) -> Factor | None:
         """Return 1 where nothing is done."""
         return 1.0 if self.std == 0 else None
 

@@ -30,6 +30,7 @@ class LETKFSpec(LocalizedSpec):
     localization: AnyLocalization = Field(default=GaspariCohnSpec(), validate_default=True)
     """Taper on the weights of observations, one over their error variances."""
 
+    runs_side_by_side = True
     reference = "Hunt, Kostelich and Szunyogh 2007; every grid point is a local domain"
 
     def transform(self, setting: Setting, finish: Finish) -> Transform:

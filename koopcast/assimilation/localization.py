@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 import torch
@@ -32,6 +32,13 @@ class LocalizationSpec(MethodSpec):
     def is_global(self) -> bool:
         """Return whether every weight is 1."""
         return False
+
+    def of_each(self, setting: Setting) -> tuple["LocalizationSpec", ...]:
+        """Return the taper of each experiment where the setting varies the radius, else the one of all."""
+        radii = setting.varied.get("localization.radius")
+        if radii is None:
+            return (self,)
+        return tuple(self.model_copy(update={"radius": radius}) for radius in radii.tolist())
 
 
 class NoLocalizationSpec(LocalizationSpec):
@@ -135,8 +142,8 @@ class Taper:
     tensor.
     """
 
-    def __init__(self, spec: LocalizationSpec, domain: Domain, num_channels: int) -> None:
-        self._spec, self._domain, self._num_channels = spec, domain, num_channels
+    def __init__(self, specs: Sequence[LocalizationSpec], domain: Domain, num_channels: int) -> None:
+        self._specs, self._domain, self._num_channels = specs, domain, num_channels
         self._index: Tensor | None = None
         self._points: Tensor | None = None
         self._obs: Tensor | None = None
@@ -154,16 +161,18 @@ class Taper:
                 "localisation needs cells with positions; this state has none",
                 "set `localization: none` or use a model whose state is the field",
             )
-        return cls(spec, setting.domain, setting.num_channels)
+        return cls(spec.of_each(setting), setting.domain, setting.num_channels)
 
     def to_points(self, index: Int[Tensor, "batch obs"]) -> Float[Tensor, "_ point obs"]:
         """Return weights between every grid point and the observed cells; one row where experiments share
-        sites.
+        sites and radius.
         """
         self._refresh(index)
         if self._points is None:
             every = self._every_point(index)
-            self._points = torch.stack([self._weights(every, sites) for sites in self._sites(index)])
+            self._points = torch.stack(
+                [self._weights(spec, every, sites) for spec, sites in self._rows(index)]
+            )
         return self._points
 
     def neighbours(self, index: Int[Tensor, "batch obs"]) -> Neighbours:
@@ -172,8 +181,11 @@ class Taper:
         if self._neighbours is None:
             size = max(1, CHUNK_BYTES // (64 * index.shape[1]))
             parts = [
-                [_nearest(self._weights(points, sites)) for points in self._every_point(index).split(size)]
-                for sites in self._sites(index)
+                [
+                    _nearest(self._weights(spec, points, sites))
+                    for points in self._every_point(index).split(size)
+                ]
+                for spec, sites in self._rows(index)
             ]
             near = max(part.place.shape[1] for row in parts for part in row)
             rows = [
@@ -193,19 +205,24 @@ class Taper:
         """Return weights among the observed cells."""
         self._refresh(index)
         if self._obs is None:
-            self._obs = torch.stack([self._weights(sites, sites) for sites in self._sites(index)])
+            self._obs = torch.stack([self._weights(spec, sites, sites) for spec, sites in self._rows(index)])
         return self._obs
 
     def _refresh(self, index: Tensor) -> None:
         if self._index is not index:
             self._index, self._points, self._obs, self._neighbours = index, None, None, None
 
-    def _sites(self, index: Int[Tensor, "batch obs"]) -> Int[Tensor, "_ obs"]:
-        shared = bool((index == index[:1]).all())
-        return (index[:1] if shared else index) // self._num_channels
+    def _rows(self, index: Int[Tensor, "batch obs"]) -> Iterator[tuple[LocalizationSpec, Tensor]]:
+        """Yield taper and sites of each experiment, once where all have the same."""
+        sites = index // self._num_channels
+        if len(self._specs) > 1:
+            yield from zip(self._specs, sites, strict=True)
+            return
+        for row in sites[:1] if bool((index == index[:1]).all()) else sites:
+            yield self._specs[0], row
 
-    def _weights(self, points: Tensor, sites: Tensor) -> Tensor:
-        weights = self._spec.weight(distances(self._domain, points, sites))
+    def _weights(self, spec: LocalizationSpec, points: Tensor, sites: Tensor) -> Tensor:
+        weights = spec.weight(distances(self._domain, points, sites))
         return weights.masked_fill(weights < NEGLIGIBLE, 0.0)
 
 

@@ -7,12 +7,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from koopcast.rng import Streams
+
 AnyArray = TypeVar("AnyArray", Tensor, np.ndarray)
 
 
-def normal(*shape: int, generator: torch.Generator) -> Tensor:
-    """Draw independent standard normal numbers, float64, on the generator's device."""
-    return torch.randn(shape, generator=generator, device=generator.device, dtype=torch.float64)
+def normal(*shape: int, generator: torch.Generator, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Draw independent standard normal numbers on the generator's device."""
+    if isinstance(generator, Streams):
+        return generator.normal(shape, dtype)
+    return torch.randn(shape, generator=generator, device=generator.device, dtype=dtype)
+
+
+def shared_normal(
+    batch: int, *shape: int, generator: torch.Generator, dtype: torch.dtype = torch.float64
+) -> Tensor:
+    """Draw normal numbers that the experiments of a batch share: `(1, *shape)`; `(batch, *shape)` where sets of
+    experiments have streams of their own.
+    """
+    if isinstance(generator, Streams):
+        return generator.shared(batch, shape, dtype)
+    return normal(1, *shape, generator=generator, dtype=dtype)
 
 
 def stacked(parts: Sequence[AnyArray]) -> AnyArray:

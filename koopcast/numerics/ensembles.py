@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from koopcast.numerics.arrays import normal
+from koopcast.numerics.arrays import normal, shared_normal
 
 
 def split(ensemble: Float[Tensor, "batch member state"]) -> tuple[Tensor, Tensor]:
@@ -39,14 +39,12 @@ def mean_and_contrasts(members: int, device: torch.device) -> Float[Tensor, "mem
     return torch.cat((mean, contrasts))
 
 
-def haar(
-    batch: int, size: int, generator: torch.Generator, columns: int | None = None
-) -> Float[Tensor, "batch size column"]:
-    """Draw orthogonal matrices uniformly, or their first columns: Q of Gaussian ones' QR with the diagonal of
-    R made positive.
+def haar(draws: Float[Tensor, "*batch size column"]) -> Float[Tensor, "*batch size column"]:
+    """Return orthogonal matrices, or their first columns, uniform where the draws are standard normal: Q of
+    their QR with the diagonal of R made positive.
     """
-    Q, R = torch.linalg.qr(normal(batch, size, columns or size, generator=generator))
-    uniform: Tensor = Q * R.diagonal(dim1=1, dim2=2).sign()[:, None]
+    Q, R = torch.linalg.qr(draws)
+    uniform: Tensor = Q * R.diagonal(dim1=-2, dim2=-1).sign()[..., None, :]
     return uniform
 
 
@@ -56,17 +54,16 @@ def rotated(
     """Return U A with a random orthogonal U that keeps the mean: U = V diag(1, Q) Vᵀ, the first column of V
     constant.
 
-    One U serves the whole batch, as if each of its ensembles had been alone. Where states are fewer than
-    members, B = V A is W R with few orthonormal columns W, and Q W is as likely as those of any other uniform
-    matrix.
+    One U serves all experiments that share a stream of random numbers, as if each had been alone. Where
+    states are fewer than members, B = V A is W R with few orthonormal columns W, and Q W is as likely as
+    those of any other uniform matrix.
     """
-    _, members, states = anomalies.shape
+    batch, members, states = anomalies.shape
     V = mean_and_contrasts(members, anomalies.device)[1:]
     B = V @ anomalies
-    if states < members - 1:
-        turned = haar(1, members - 1, generator, states)[0] @ torch.linalg.qr(B).R
-    else:
-        turned = haar(1, members - 1, generator)[0] @ B
+    columns = min(states, members - 1)
+    Q = haar(shared_normal(batch, members - 1, columns, generator=generator))
+    turned = Q @ (torch.linalg.qr(B).R if columns < members - 1 else B)
     result: Tensor = V.mT @ turned
     return result
 

@@ -11,6 +11,7 @@ from koopcast.report.content import (
     ModelPart,
     ReportContent,
     StepRow,
+    SweepPart,
 )
 from koopcast.report.gallery import Gallery, gallery
 from koopcast.report.graph import draw_graph
@@ -30,6 +31,7 @@ __all__ = [
     "Picture",
     "ReportContent",
     "StepRow",
+    "SweepPart",
     "draw_graph",
     "gallery",
     "render",

@@ -92,6 +92,18 @@ class CyclePart:
 
 
 @dataclass(frozen=True)
+class SweepPart:
+    """What a sweep made of a step with scores."""
+
+    optima: pd.DataFrame
+    """One row a subject: the axes, `score`, `mean`, `half_width`, `seeds`, `lost`; see `koopcast.tuning`."""
+    points: pd.DataFrame
+    """One row a point: the axes, `seed`, `state`, `message`, `key`, and each score."""
+    options: str = ""
+    """The best options as YAML."""
+
+
+@dataclass(frozen=True)
 class ReportContent:
     """A run, as its report shows it."""
 
@@ -113,6 +125,7 @@ class ReportContent:
     """Columns `metric`, `subject`, `n` (missing where there is one score alone), `value`, `units`."""
     refinements: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     """Histories: columns `method`, `case`, `iteration`, and what was lowered; see `koopcast.refinement`."""
+    sweeps: Mapping[str, SweepPart] = field(default_factory=dict)
     models: Mapping[str, ModelPart] = field(default_factory=dict)
     chains: Mapping[str, CyclePart] = field(default_factory=dict)
     warnings: Sequence[str] = ()

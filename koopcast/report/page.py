@@ -15,6 +15,7 @@ from koopcast.report.gallery import Gallery, gallery
 from koopcast.report.graph import draw_graph
 from koopcast.report.studies import study_tables
 from koopcast.report.style import raised, with_units
+from koopcast.report.sweeps import sweep_tables
 from koopcast.report.tables import TIE, ScoreTable, analysis_tables, forecast_tables, map_tables, number
 
 PAGE, FIGURES = "report.html", "figures"
@@ -44,6 +45,7 @@ def render(content: ReportContent, pictures: Gallery | None = None) -> str:
             study_tables=[
                 table for name, rows in content.studies.items() for table in study_tables(name, rows)
             ],
+            sweep_tables={name: list(sweep_tables(name, part)) for name, part in content.sweeps.items()},
             state=_state(content),
             held=sum(row.holds for row in content.expectations),
             longest=max((step.seconds or 0.0 for step in content.steps), default=0.0),

@@ -60,7 +60,8 @@ class Slot:
     ) -> Artefact:
         """Describe, sync and rename: the artefact exists whole from then on, and not at all before.
 
-        The arguments are those of `Manifest`; `timings` gains `total`, seconds since the slot was entered.
+        The arguments are those of `Manifest`; `timings` gains `total`, seconds since the slot was entered,
+        unless it is given.
 
         Raises:
             StoreNotWritable: The disk is full; nothing was published.
@@ -77,7 +78,7 @@ class Slot:
                 external=dict(external or {}),
                 facts=dict(facts or {}),
                 files=describe(self.path),
-                timings={**(timings or {}), "total": time.perf_counter() - self._started},
+                timings={"total": time.perf_counter() - self._started, **(timings or {})},
                 created=datetime.now(UTC),
             ).sealed()
             age(self.path)

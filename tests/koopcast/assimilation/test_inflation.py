@@ -125,7 +125,7 @@ def test_contrasts_are_an_orthonormal_basis_of_what_the_mean_leaves():
 
 
 def test_haar_matrices_are_orthogonal_and_uniform():
-    Q = haar(20_000, 3, torch.Generator().manual_seed(0))
+    Q = haar(torch.randn(20_000, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
     assert torch.allclose(Q @ Q.mT, torch.eye(3).double().expand_as(Q), atol=1e-13)
     # Under the uniform law E q = 0, E q² = 1/3 with variance E q⁴ - 1/9 = 1/5 - 1/9, and det = ±1 equally
     # often.

@@ -46,7 +46,7 @@ def test_the_taper_falls_smoothly_from_one_to_zero():
 
 def test_a_taper_matrix_on_a_ring_is_a_circulant_covariance():
     ring = Axis("state", 40, "index", periodic=True)
-    taper = Taper(GaspariCohnSpec(radius=4.0), Domain((ring,), (implied_coordinates(ring),)), 1)
+    taper = Taper([GaspariCohnSpec(radius=4.0)], Domain((ring,), (implied_coordinates(ring),)), 1)
     index = torch.arange(40)[None]
     rho = taper.to_points(index)[0]
     assert torch.equal(rho, taper.to_obs(index)[0])
