@@ -184,7 +184,8 @@ def _as_table(optima: Sequence[Optimum], points: Points) -> pd.DataFrame:
         record |= {"score": one.score, "mean": one.mean, "half_width": one.half_width}
         records.append(record | {"seeds": one.seeds, "lost": one.lost})
     names = ["subject", "per", "score", "mean", "half_width", "seeds", "lost"]
-    table = pd.DataFrame(records, columns=[*names[:2], *points.names.values(), *names[2:]])
+    axes = [name for name in points.names.values() if any(name in record for record in records)]
+    table = pd.DataFrame(records, columns=[*names[:2], *axes, *names[2:]])
     return table.astype({"per": "Int64"})
 
 
@@ -219,11 +220,26 @@ def _number(value: float) -> float | None:
 
 
 def _options(optima: Sequence[Optimum], points: Points) -> str:
-    """Return the best options of each subject as YAML, to be laid over the file."""
-    parts = []
-    for one in (one for one in optima if not one.subject.endswith(".background")):
+    """Return the best options of all subjects as YAML to lay over the file; those of sizes as comments."""
+    found, told = [one for one in optima if not one.subject.endswith(".background")], []
+    best: dict[str, Any] = {}
+    for one in found:
         interval = f" ± {one.half_width:.2g}" if math.isfinite(one.half_width) else ""
-        where = "" if one.size is None else f", {points.names[str(points.sweep.per)]} {one.size}"
-        told = f"# {one.subject}{where}: {one.score} = {one.mean:.4g}{interval} ({one.seeds} seeds)\n"
-        parts.append(told + yaml.safe_dump(points.overlay(one.at), sort_keys=False))
-    return "---\n".join(parts)
+        where = "" if one.size is None else f", n={one.size}"
+        values = ", ".join(f"{path}={text}" for path, text in one.at.values)
+        score = f"{one.score} = {one.mean:.4g}{interval}, {one.seeds} seeds"
+        told.append(f"# {one.subject}{where}: {score}: {values}\n")
+        if one.size is None:
+            best = _laid_over(best, points.overlay(one.at))
+    return "".join(told) + yaml.safe_dump(best, sort_keys=False)
+
+
+def _laid_over(upper: dict[str, Any], lower: dict[str, Any]) -> dict[str, Any]:
+    """Return two documents as one; where both have a value, the upper's counts."""
+    both = upper.keys() & lower.keys()
+    merged = {
+        name: _laid_over(upper[name], lower[name])
+        for name in both
+        if isinstance(upper[name], dict) and isinstance(lower[name], dict)
+    }
+    return {**lower, **upper, **merged}

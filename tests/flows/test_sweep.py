@@ -165,6 +165,9 @@ def test_the_optimum_is_found_for_each_size(go: Go) -> None:
     members = "steps.etkf.method.members"
     sweep = f"{{over: {{{FACTOR}: [1.0, 1.1], {members}: [3, 6]}}, per: {members}}}"
     result = go(sweep, "rmse(etkf.best, n=6) <= rmse(etkf.best, n=3)")
+    text = (artefact(result) / "best.yaml").read_text()
+    assert "# etkf, n=3: rmse(etkf) = " in text
+    assert yaml.safe_load(text)["steps"]["etkf"]["method"]["members"] in (3, 6)
     best = points(result).groupby("members")["rmse(etkf)"].min()
     found = result.scores["rmse"]["etkf.best"]
     assert [found["n=3"], found["n=6"], found["all"]] == pytest.approx([best[3], best[6], best.min()])
