@@ -67,9 +67,16 @@ def contests() -> list[Contest]:
         localization=GaspariCohnSpec(radius=4.0),
     )
     ensrf = EnSRFSpec(members=28, inflation=MultiplicativeSpec(factor=1.02), rotation=True)
+    local = EnSRFSpec(
+        members=7,
+        inflation=MultiplicativeSpec(factor=1.07),
+        rotation=True,
+        localization=GaspariCohnSpec(radius=6.0),
+    )
     return [
         Contest("ETKF N=24", etkf, peer_methods.EnKF("Sqrt", N=24, infl=1.013, rot=True), 0.18),
         Contest("LETKF N=7", letkf, peer_methods.LETKF(N=7, infl=1.04, rot=True, loc_rad=4), 0.22),
+        Contest("Local EnSRF N=7", local, peer_methods.SL_EAKF(N=7, infl=1.07, rot=True, loc_rad=6), 0.23),
         Contest("Serial EnSRF N=28", ensrf, peer_methods.EnKF("Serial", N=28, infl=1.02, rot=True), 0.18),
     ]
 

@@ -22,8 +22,8 @@ def normal(*shape: int, generator: torch.Generator, dtype: torch.dtype = torch.f
 def shared_normal(
     batch: int, *shape: int, generator: torch.Generator, dtype: torch.dtype = torch.float64
 ) -> Tensor:
-    """Draw normal numbers that the experiments of a batch share: `(1, *shape)`; `(batch, *shape)` where sets of
-    experiments have streams of their own.
+    """Draw normal numbers that the experiments of a batch share: `(1, *shape)`, or `(batch, *shape)` where
+    sets of them have streams of their own.
     """
     if isinstance(generator, Streams):
         return generator.shared(batch, shape, dtype)

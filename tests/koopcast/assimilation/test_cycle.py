@@ -148,7 +148,7 @@ def test_blocks_do_not_change_results(monkeypatch):
     assert torch.equal(whole.figures["rmse"], parts.figures["rmse"])
 
 
-@pytest.mark.parametrize("kind", ["etkf", "enkf", "letkf", "free_run"])
+@pytest.mark.parametrize("kind", ["denkf", "enkf", "enkf_n", "ensrf", "etkf", "free_run", "letkf"])
 def test_a_run_that_was_stopped_goes_on_bit_by_bit(kind, monkeypatch):
     monkeypatch.setattr(records, "BLOCK_CYCLES", 4)
     trial = experiment({**ETKF, "kind": kind} if kind != "free_run" else {"kind": kind, "members": 14})

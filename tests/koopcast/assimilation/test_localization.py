@@ -66,7 +66,7 @@ def test_gauss_and_step_have_hand_values():
 
 def test_a_gaussian_taper_ends_where_it_is_negligible():
     line = Axis("x", 20)
-    taper = Taper(GaussSpec(radius=2.0), Domain((line,), (implied_coordinates(line),)), 1)
+    taper = Taper([GaussSpec(radius=2.0)], Domain((line,), (implied_coordinates(line),)), 1)
     weights = taper.to_points(torch.tensor([[0]]))[0, :, 0]
     # exp(-d²/8) falls below a thousandth at d = √(8 log 1000) = 7.43.
     assert (weights[:8] > 0).all()
@@ -77,7 +77,7 @@ def test_on_the_sphere_distances_cross_the_date_line_and_the_pole():
     latitude = Axis("latitude", 3, "latitude")
     longitude = Axis("longitude", 4, "longitude", periodic=True)
     places = torch.tensor([-80.0, 0.0, 80.0]).double(), torch.tensor([-175.0, -90.0, 5.0, 175.0]).double()
-    taper = Taper(StepSpec(radius=21.0), Domain((latitude, longitude), places), 1)
+    taper = Taper([StepSpec(radius=21.0)], Domain((latitude, longitude), places), 1)
     # From (0, -175) the point (0, 175) is 10 degrees away, from (80, -175) the point (80, 5) is 20, over the
     # pole, and (80, 175) less than 2.
     near = taper.to_points(torch.tensor([[4, 8]]))[0].mT.bool()
