@@ -90,6 +90,8 @@ class Setting:
     is independent from entry to entry (`noise_std`)."""
     noise_std: Float[Tensor, " state"] | None = None
     """Standard deviation of that error, entry by entry."""
+    reach: Float[Tensor, " obs"] | None = None
+    """Factor on the radius of localisation, observation by observation; None where all are 1."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,10 @@ class AnalysisSpec(MethodSpec):
 
     def needs_physical_state(self) -> bool:
         """Return whether cells of the state must have a position (localisation)."""
+        return False
+
+    def needs_cells(self) -> bool:
+        """Return whether each observation must be the value of a cell itself."""
         return False
 
     def needs_climatology(self) -> bool:

@@ -92,8 +92,14 @@ class Taper:
     tensor.
     """
 
-    def __init__(self, spec: LocalizationSpec, domain: Domain, num_channels: int) -> None:
-        self._spec, self._domain, self._num_channels = spec, domain, num_channels
+    def __init__(
+        self,
+        spec: LocalizationSpec,
+        domain: Domain,
+        num_channels: int,
+        reach: Float[Tensor, " obs"] | None = None,
+    ) -> None:
+        self._spec, self._domain, self._num_channels, self._reach = spec, domain, num_channels, reach
         self._index: Tensor | None = None
         self._points: Tensor | None = None
         self._obs: Tensor | None = None
@@ -110,7 +116,7 @@ class Taper:
                 "localisation needs cells with positions; this state has none",
                 "set `localization: none` or use a model whose state is the field",
             )
-        return cls(spec, setting.domain, setting.num_channels)
+        return cls(spec, setting.domain, setting.num_channels, setting.reach)
 
     def to_points(self, index: Int[Tensor, "batch obs"]) -> Float[Tensor, "_ point obs"]:
         """Return weights between every grid point and the observed cells; one row where experiments share
@@ -119,14 +125,17 @@ class Taper:
         self._refresh(index)
         if self._points is None:
             every = torch.arange(math.prod(self._domain.shape), device=index.device)
-            self._points = torch.stack([self._weights(every, sites) for sites in self._sites(index)])
+            self._points = torch.stack(
+                [self._weights(every, sites, self._reach) for sites in self._sites(index)]
+            )
         return self._points
 
     def to_obs(self, index: Int[Tensor, "batch obs"]) -> Float[Tensor, "_ obs obs"]:
         """Return weights among the observed cells."""
         self._refresh(index)
         if self._obs is None:
-            self._obs = torch.stack([self._weights(sites, sites) for sites in self._sites(index)])
+            pairs = None if self._reach is None else (self._reach[:, None] + self._reach) / 2
+            self._obs = torch.stack([self._weights(sites, sites, pairs) for sites in self._sites(index)])
         return self._obs
 
     def _refresh(self, index: Tensor) -> None:
@@ -137,6 +146,7 @@ class Taper:
         shared = bool((index == index[:1]).all())
         return (index[:1] if shared else index) // self._num_channels
 
-    def _weights(self, points: Tensor, sites: Tensor) -> Tensor:
-        weights = self._spec.weight(distances(self._domain, points, sites))
+    def _weights(self, points: Tensor, sites: Tensor, reach: Tensor | None) -> Tensor:
+        gaps = distances(self._domain, points, sites)
+        weights = self._spec.weight(gaps if reach is None else gaps / reach)
         return weights.masked_fill(weights < NEGLIGIBLE, 0.0)

@@ -32,9 +32,6 @@ class Flag(IntEnum):
     """Used, with a larger error."""
 
 
-NUM_REASONS = len(Flag) - 1
-"""Flags that are counted: all but `ABSENT`."""
-
 
 def is_used(flag: Int[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
     """Return which observations an analysis sees."""
