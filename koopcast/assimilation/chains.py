@@ -79,7 +79,7 @@ class Cycling:
         return Observed(self._values[cycle], self._scales[cycle], predicted, index)
 
     def screened(self, observed: Observed, cycle: int) -> tuple[Observed, Int[Tensor, "batch obs"] | None]:
-        """Return what quality control lets through at an observation time, and the flags where they change."""
+        """Return what quality control lets through at a time, and the flags where they change."""
         if not self.screening.is_needed:
             return observed, None
         observed, flag = self.screening(observed, cycle)

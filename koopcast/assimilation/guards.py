@@ -1,4 +1,4 @@
-"""When a chain of analyses must stop: what went wrong, at which cycle, in which experiment, and what to do."""
+"""When a chain of analyses must stop: what went wrong, at which cycle, where, and what to do."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -44,7 +44,10 @@ class Guard:
     """All that later verdicts depend on."""
 
     def fault(
-        self, first: int, figures: Mapping[str, Float[Tensor, "batch time"]], flag: Int[Tensor, "batch time obs"]
+        self,
+        first: int,
+        figures: Mapping[str, Float[Tensor, "batch time"]],
+        flag: Int[Tensor, "batch time obs"],
     ) -> tuple[int, Diverged] | None:
         """Return the place in a block of cycles at which the chain must stop, and why; None where it goes on.
 
@@ -89,8 +92,8 @@ class Guard:
                 "`background_check`, `inflation` or the model noise",
             ),
             "collapsed": (
-                f"the ensemble has collapsed: its spread is below {self.limits.collapse:g} of the first one, and "
-                f"χ² per observation above {CONTRADICTED:g}",
+                f"the ensemble has collapsed: its spread is below {self.limits.collapse:g} of the first one, "
+                f"and χ² per observation above {CONTRADICTED:g}",
                 "raise `inflation`, `members` or the model noise, or localise",
             ),
             "contradicted": (
@@ -108,7 +111,9 @@ class Guard:
 def named(which: Bool[Tensor, " batch"]) -> str:
     """Return experiments in words, by their number in the batch."""
     found = which.nonzero()[:, 0].tolist()
-    return f"experiments {found[:5]} of {which.shape[0]}" if found else f"the sum over members of {len(which)}"
+    return (
+        f"experiments {found[:5]} of {which.shape[0]}" if found else f"the sum over members of {len(which)}"
+    )
 
 
 def diverged(
@@ -136,8 +141,8 @@ def diverged(
         largest = float(before[~finite].abs().max()) if bool((~finite).any()) else torch.inf
         if largest <= ORDINARY * usual:
             remedy = (
-                f"the model made it of states of ordinary size (up to {largest:.3g}): check the model, its time "
-                "step and its inputs"
+                f"the model made it of states of ordinary size (up to {largest:.3g}): check the model, its "
+                "time step and its inputs"
             )
     message = f"the ensemble is not finite {at} observation time {cycle + 1} of {total} ({named(~finite)})"
     return Diverged(message, remedy)

@@ -47,11 +47,11 @@ class Cycles:
     flag: Int[Tensor, "batch time obs"]
     """What became of each observation; see `koopcast.observations.quality.Flag`."""
     figures: dict[str, Float[Tensor, "batch time"]]
-    """`background_rmse`, `rmse`, `background_spread`, `spread` and `increment_rms` (root mean square over cells
-    that hold data); `effective_dimension`, (tr P)² / tr P² of the background's sampled covariance P;
+    """`background_rmse`, `rmse`, `background_spread`, `spread` and `increment_rms` (root mean square over
+    cells that hold data); `effective_dimension`, (tr P)² / tr P² of the background's sampled covariance P;
     `innovation_mean`, `innovation_rms`, `chi_square` and `degrees_of_freedom` per observation used;
-    `observations`, their number, and `rejected`, those that quality control refused; and what the method states
-    beside them."""
+    `observations`, their number, and `rejected`, those that quality control refused; and what the method
+    states beside them."""
     state: "CycleState"
     """The state after the last of these cycles."""
 
@@ -266,9 +266,7 @@ class Recorder:
         weights = self._weights[:, record] if self._weights.shape[1] > 1 else self._weights
         return (squares * weights.repeat_interleave(self._repeats, dim=0)).sum(dim=3).sqrt()
 
-    def _summary(
-        self, taken: list["Taken"], cycles: slice, seen: Tensor, flag: Tensor
-    ) -> dict[str, Tensor]:
+    def _summary(self, taken: list["Taken"], cycles: slice, seen: Tensor, flag: Tensor) -> dict[str, Tensor]:
         """Return figures per observation used; NaN at times without any."""
         used = is_used(flag)
         present = used.sum(dim=2)
@@ -288,10 +286,12 @@ class Recorder:
         return figures
 
 
-def _effective_dimension(anomalies: Float[Tensor, "time batch member *space channel"]) -> Float[Tensor, "batch time"]:
+def _effective_dimension(
+    anomalies: Float[Tensor, "time batch member *space channel"],
+) -> Float[Tensor, "batch time"]:
     """Return (tr P)² / tr P² of sampled covariances; NaN where nothing varies."""
     A = anomalies.flatten(3)
-    G = A @ A.mT
+    G = A @ A.mT if A.shape[2] < A.shape[3] else A.mT @ A
     trace = G.diagonal(dim1=-2, dim2=-1).sum(dim=-1)
     ratio: Tensor = (trace.square() / G.square().sum(dim=(-2, -1))).mT
     return ratio

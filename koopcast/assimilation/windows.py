@@ -1,4 +1,4 @@
-"""Observations of several records in one analysis: windows of a filter, and its first guess at their times."""
+"""Observations of several records in one analysis of a filter, and its first guess at their times."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -27,8 +27,8 @@ class AnalysisWindow(Spec):
     """Which record of the window is analysed."""
     first_guess: Literal["at_time", "four_dimensional", "at_analysis"] = "at_time"
     """`at_time`: departures from the background at the record of each observation, spread around it at the
-    analysis (FGAT); `four_dimensional`: that spread too at its record, so that the ensemble carries it through
-    time; `at_analysis`: both at the analysis, as if all were observed then."""
+    analysis (FGAT); `four_dimensional`: that spread too at its record, so that the ensemble carries it
+    through time; `at_analysis`: both at the analysis, as if all were observed then."""
 
     @property
     def place(self) -> int:
@@ -91,7 +91,8 @@ class Grouped(Operator):
     def together(self, parts: Mapping[int, Tensor]) -> Float[Tensor, "batch member obs"]:
         """Return the parts of all records in the order of the columns."""
         whole = torch.cat([parts[place] for place in range(self.options.records)], dim=2)
-        return whole[..., self.columns]
+        chosen: Tensor = whole[..., self.columns]
+        return chosen
 
     def at(self, times: Int[Tensor, " time"]) -> "Grouped":
         """Return these windows."""
@@ -101,7 +102,7 @@ class Grouped(Operator):
 def first_guess(
     own: Float[Tensor, "batch member obs"], there: Float[Tensor, "batch member obs"], options: AnalysisWindow
 ) -> Float[Tensor, "batch member obs"]:
-    """Return the predicted observations of an analysis, given those of their own records and of the analysis."""
+    """Return the predicted observations of an analysis, given those at their own records and at it."""
     if options.first_guess == "four_dimensional":
         return own
     return there + (own - there).mean(dim=1, keepdim=True)
@@ -122,4 +123,5 @@ def _by_type(base: ObservationSet, due: Tensor) -> tuple[Tensor, tuple[Observati
 
 def _rows(values: Tensor, columns: Tensor, windows: int = 1) -> Tensor:
     """Return `(batch, record, obs)` as `(batch, window, column)`."""
-    return values.unflatten(1, (windows, -1)).flatten(2)[..., columns]
+    chosen: Tensor = values.unflatten(1, (windows, -1)).flatten(2)[..., columns]
+    return chosen

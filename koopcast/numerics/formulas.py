@@ -1,7 +1,7 @@
 """Formulas that people write: a closed grammar over variable names, never executed as code."""
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,9 @@ from koopcast.errors import InvalidInput
 
 LONGEST, MOST_NODES = 300, 100
 """Characters and terms of a formula, at most."""
-FUNCTIONS = {
+HUGE = 1e300
+"""No number is as large."""
+FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "abs": torch.abs,
     "cos": torch.cos,
     "exp": torch.exp,
@@ -19,7 +21,7 @@ FUNCTIONS = {
     "sin": torch.sin,
     "sqrt": torch.sqrt,
 }
-OPERATORS = {
+OPERATORS: dict[type, Callable[[Tensor, Tensor], Tensor]] = {
     ast.Add: torch.add,
     ast.Sub: torch.sub,
     ast.Mult: torch.mul,
@@ -80,7 +82,9 @@ def _check(node: ast.expr, text: str, found: set[str]) -> None:
             raise _fault(text, node.col_offset + 1, f"'{name}' {what}")
         case ast.Name(id=name):
             found.add(name)
-        case ast.Constant(value=value) if type(value) in (int, float) and abs(value) < 1e300:
+        case ast.Constant(value=int() | float() as value) if (
+            not isinstance(value, bool) and abs(value) < HUGE
+        ):
             pass
         case _:
             part = ast.get_source_segment(text.strip(), node) or text
@@ -90,8 +94,7 @@ def _check(node: ast.expr, text: str, found: set[str]) -> None:
 def _value(node: ast.expr, values: Mapping[str, Tensor], zero: Tensor) -> Tensor:
     match node:
         case ast.BinOp(left=left, op=op, right=right):
-            result: Tensor = OPERATORS[type(op)](_value(left, values, zero), _value(right, values, zero))
-            return result
+            return OPERATORS[type(op)](_value(left, values, zero), _value(right, values, zero))
         case ast.UnaryOp(op=op, operand=operand):
             inner = _value(operand, values, zero)
             return -inner if isinstance(op, ast.USub) else inner

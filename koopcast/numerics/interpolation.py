@@ -48,7 +48,7 @@ def stencil(domain: Domain, places: Float[Tensor, "*shape axis"]) -> Stencil:
 
 
 def closed_length(axis: Axis, held: Float[Tensor, " size"]) -> float | None:
-    """Return the length of an axis that closes between the last and the first point of its grid, else None."""
+    """Return the length of an axis that closes between its last and its first point, else None."""
     length = period(axis)
     if length is None or axis.size < 2:
         return None

@@ -6,7 +6,7 @@ error, reach and quality control.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -42,7 +42,7 @@ class ObservationType:
     """Columns."""
     reach: float = 1.0
     """Factor on the radius of localisation."""
-    qc: QualityControl = QualityControl()
+    qc: QualityControl = field(default_factory=QualityControl)
     is_located: bool = True
     """Whether its observations stand at a place."""
     is_of_cells: bool = True
@@ -112,9 +112,7 @@ class ObservationSet:
         """Return the factor on the radius of localisation, column by column; None where all are 1."""
         if all(kind.reach == 1 for kind in self.types):
             return None
-        return torch.cat(
-            [torch.full((kind.count,), kind.reach, dtype=torch.float64) for kind in self.types]
-        )
+        return torch.cat([torch.full((kind.count,), kind.reach, dtype=torch.float64) for kind in self.types])
 
     def at_every_record(self, num_records: int) -> "ObservationSet":
         """Return the observations with a time at each record, from 1 or the first observation time on.
@@ -292,7 +290,8 @@ class OperatorSpec(MethodSpec):
 
     def num_observations(self, sites: int, channels: int, num_cells: int) -> int:
         """Return how many observations there are at an observation time, at sites of a grid of so many
-        points."""
+        points.
+        """
         return sites * channels
 
     def check(self, fields: FieldsInfo) -> Iterator[Problem]:

@@ -17,7 +17,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
 
 
 class CombinedSpec(ObservationsSpec):
-    """Several types side by side, each with its own sites, operator, error, reach, times and quality control."""
+    """Several types side by side, each with its own sites, operator, error, reach, times and checks."""
 
     kind: Literal["combined"] = "combined"
     types: dict[Name, SyntheticSpec] = Field(min_length=1)
@@ -35,9 +35,7 @@ class CombinedSpec(ObservationsSpec):
 
     def kinds(self) -> tuple[ObservationType, ...]:
         """Return the types."""
-        return tuple(
-            replace(kind, name=name) for name, spec in self.types.items() for kind in spec.kinds()
-        )
+        return tuple(replace(kind, name=name) for name, spec in self.types.items() for kind in spec.kinds())
 
     def num_observations(self, fields: FieldsInfo) -> int:
         """Return the observations of all types together."""

@@ -19,7 +19,6 @@ from koopcast.observations.sampled import SampledSpec
 from koopcast.observations.track import TrackSpec
 from koopcast.spec import Family, Problem
 
-
 MOST_DRAWS = 200
 """Times that random places are drawn anew where some lie beside masked points."""
 
@@ -108,7 +107,9 @@ class RandomSpec(LocationsSpec):
         domain, valid = domain_of(truth), truth.always_valid().flatten()
         times = len(record) if self.redraw else 1
         low = torch.stack([held.min() for held in domain.coordinates])
-        high = torch.stack([_end(axis, held) for axis, held in zip(domain.axes, domain.coordinates, strict=True)])
+        high = torch.stack(
+            [_end(axis, held) for axis, held in zip(domain.axes, domain.coordinates, strict=True)]
+        )
         found = torch.zeros(batch, times, self.count, len(domain.axes), dtype=torch.float64)
         missing = torch.ones(found.shape[:3], dtype=torch.bool)
         for _ in range(MOST_DRAWS):
@@ -200,7 +201,8 @@ class PointsSpec(LocationsSpec):
         self.draw(truth, record, batch, generator)
         names = [axis.name for axis in truth.info.axes]
         rows = [
-            [place[name] for name in names] if isinstance(place, dict) else place for place in self.coordinates
+            [place[name] for name in names] if isinstance(place, dict) else place
+            for place in self.coordinates
         ]
         return torch.tensor(rows, dtype=torch.float64).expand(batch, len(record), -1, -1)
 

@@ -32,7 +32,6 @@ class Flag(IntEnum):
     """Used, with a larger error."""
 
 
-
 def is_used(flag: Int[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
     """Return which observations an analysis sees."""
     return (flag == Flag.USED) | (flag == Flag.DOWNWEIGHTED)
@@ -214,6 +213,4 @@ def _stands_out(
 
 def counts(flag: Int[Tensor, "*shape"]) -> Mapping[str, int]:
     """Return how many observations have each flag; they add up to all that were due."""
-    return {
-        reason.name.lower(): int((flag == reason).sum()) for reason in Flag if reason is not Flag.ABSENT
-    }
+    return {reason.name.lower(): int((flag == reason).sum()) for reason in Flag if reason is not Flag.ABSENT}

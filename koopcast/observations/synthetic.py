@@ -66,7 +66,7 @@ class SyntheticSpec(InstrumentSpec):
     locations: AnyLocations = Field(default="all", validate_default=True)
     """Where."""
     operator: AnyOperator = Field(default="index", validate_default=True)
-    """What of the fields: cells at the sites, values between grid points, combinations or functions of them."""
+    """What of the fields: cells at the sites, values between grid points, or functions of them."""
     error: ObservationError = ObservationError(std=1.0)
     """How well."""
     variables: list[str] = []

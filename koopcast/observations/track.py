@@ -17,7 +17,7 @@ from koopcast.spec import Problem
 
 
 class TrackSpec(LocationsSpec):
-    """Platforms that move on at one speed and heading: round a closed axis, and back from the ends of another.
+    """Platforms that move on at one speed: round a closed axis, and back from the ends of another.
 
     On the sphere they follow great circles. Over masked points they report nothing.
     """
@@ -28,8 +28,8 @@ class TrackSpec(LocationsSpec):
     speed: PositiveFloat = 1.0
     """Way from one record to the next, in the units of the axes; degrees of arc on the sphere."""
     heading: float | None = Field(None, ge=0, lt=360)
-    """Degrees, 0 along the first axis (north), 90 along the last (east); along a single axis 0 is forward, 180
-    back. Default: drawn for each platform."""
+    """Degrees, 0 along the first axis (north), 90 along the last (east); along a single axis 0 is forward,
+    180 back. Default: drawn for each platform."""
     start: list[list[float]] = []
     """Coordinates of each platform at the first record; default: drawn uniformly."""
 

@@ -24,9 +24,9 @@ class LinearSpec(OperatorSpec):
 
     kind: Literal["linear"] = "linear"
     matrix: list[list[float]] = Field(min_length=1)
-    """One row an observation, one column a cell of the whole frame (grid points in order, variables of a point
-    side by side); or the path of a table of numbers, separated by commas or blanks, in the folder of the
-    pipeline or below."""
+    """One row an observation, one column a cell of the whole frame (grid points in order, variables of a
+    point side by side); or the path of a table of numbers, separated by commas or blanks, in the folder of
+    the pipeline or below."""
 
     reference = "the linear observation operator of Kalman 1960"
 

@@ -86,9 +86,7 @@ class NonlinearSpec(OperatorSpec):
         for name in self._formula.names:
             if name not in fields.variables:
                 place = self._formula.text.index(name) + 1
-                yield Problem(
-                    ("formula",), f"unknown variable '{name}' at position {place} (known: {known})"
-                )
+                yield Problem(("formula",), f"unknown variable '{name}' at position {place} (known: {known})")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor
 
 from koopcast.grids import Axis, FieldsInfo
 from koopcast.observations.base import OperatorSpec, Placed, Scene

@@ -24,9 +24,7 @@ def data(axes, coordinates, values, mask=None):
     variables = {name: (dims, values[None, ..., i]) for i, name in enumerate(names)}
     if mask is not None:
         variables["mask"] = (dims[2:], mask)
-    info = FieldsInfo(
-        dict.fromkeys(names, "1"), axes, TimeAxis(len(values), 1.0), is_masked=mask is not None
-    )
+    info = FieldsInfo(dict.fromkeys(names, "1"), axes, TimeAxis(len(values), 1.0), is_masked=mask is not None)
     coords = {axis.name: held for axis, held in zip(axes, coordinates, strict=True) if held is not None}
     return FieldData(xr.Dataset(variables, coords={**coords, "time": np.arange(len(values)) * 1.0}), info)
 
@@ -168,7 +166,9 @@ def test_fourier_coefficients_are_those_of_the_fast_transform():
 
 
 def test_fourier_coefficients_of_an_open_axis_or_above_nyquist_are_refused():
-    spec = ADAPTER.validate_python({"kind": "synthetic", "operator": {"kind": "spectral", "wavenumbers": [9, [1, 2]]}})
+    spec = ADAPTER.validate_python(
+        {"kind": "synthetic", "operator": {"kind": "spectral", "wavenumbers": [9, [1, 2]]}}
+    )
     paths = [problem.path for problem in spec.check(ring(16).info)]
     assert paths == [("operator", "wavenumbers", 0), ("operator", "wavenumbers", 1)]
     assert any("not periodic" in problem.message for problem in spec.check(globe(lambda a, b: a).info))
