@@ -59,6 +59,32 @@ def table(parts: dict[str, Departures]) -> pd.DataFrame:
     return pd.DataFrame([row for name, part in parts.items() for row in by_flag(name, part)])
 
 
+def consistency(rows: pd.DataFrame) -> dict[str, float]:
+    """Return `chi_square` and `desroziers` of all observations used, and of each type where there are some.
+
+    Args:
+        rows: What `table` returned.
+    """
+    used = rows[(rows["flag"] == "all_used") & (rows["count"] > 0)]
+    known = used[used["chi_square"].notna()]
+    if known.empty:
+        return {}
+    share = known["count"] / known["count"].sum()
+    ratio = known["error_variance"] / known["stated_error_variance"]
+    background = known["background_variance"] / known["stated_background_variance"]
+    card = {
+        "chi_square": float((share * known["chi_square"]).sum()),
+        "desroziers": float((share * ratio).sum()),
+        "desroziers.background": float((share * background).sum()),
+    }
+    if len(known) > 1:
+        card |= {
+            f"chi_square.{name}": float(v) for name, v in zip(known["type"], known["chi_square"], strict=True)
+        }
+        card |= {f"desroziers.{name}": float(v) for name, v in zip(known["type"], ratio, strict=True)}
+    return card
+
+
 def _moments(departures: Departures, which: Bool[Tensor, "batch time obs"]) -> dict[str, float | int]:
     innovation, residual = departures.innovation(), departures.residual()
     mean, half_width = _in_time(innovation, which)

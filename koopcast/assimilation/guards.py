@@ -14,7 +14,7 @@ from koopcast.spec import Spec
 
 CONTRADICTED = 4.0
 """χ² per observation above which the observations contradict what an ensemble states."""
-ORDINARY = 10.0
+ORDINARY = 2.0
 """States up to so many times the largest one of the first background are of ordinary size."""
 
 

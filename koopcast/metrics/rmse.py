@@ -9,6 +9,7 @@ from koopcast.metrics.averages import (
     Weighting,
     case_mean,
     cell_weights,
+    half_width,
     pooled_mean,
     verified,
     weighted_mean,
@@ -22,7 +23,8 @@ class RMSESpec(MetricSpec):
     kind: Literal["rmse"] = "rmse"
     average: Average = "pooled"
     """`pooled`: root of the mean over all samples, times and cells; `time_mean`: mean over samples and times
-    of each field's spatial RMS, the convention of twin experiments."""
+    of each field's spatial RMS, the convention of twin experiments. Its component `half_width` is that of the
+    95 % interval of this mean by batch means, which know autocorrelation (NaN where there are few times)."""
     weighting: Weighting = "area"
     """`area`: cells weigh by their area (cos latitude on the sphere); `uniform`: all the same."""
 
@@ -33,7 +35,10 @@ class RMSESpec(MetricSpec):
         squared = ((pair.forecast - pair.truth).astype(np.float64) ** 2).where(verified(pair))
         weights = cell_weights(pair, self.weighting)
         if self.average == "time_mean":
-            value, pooled = case_mean(weighted_mean(squared, weights, pair.space) ** 0.5)
-            return Score(value, pooled, pair.units)
+            fields = weighted_mean(squared, weights, pair.space) ** 0.5
+            value, pooled = case_mean(fields)
+            known = half_width(fields)
+            parts = {"half_width": known} if bool(known.notnull().any()) else {}
+            return Score(value, pooled, pair.units, components=parts)
         value, pooled = pooled_mean(squared, weights)
         return Score(value**0.5, pooled**0.5, pair.units)

@@ -11,7 +11,7 @@ FEWEST = 4
 
 
 def mean_and_half_width(
-    series: Sequence[Float[np.ndarray, " time"]], confidence: float = 0.95
+    series: Sequence[Float[np.ndarray, "_"]], confidence: float = 0.95
 ) -> tuple[float, float]:
     """Return the mean of stationary series that are independent of one another, and its half-width.
 

@@ -138,7 +138,8 @@ def without_components(table: pd.DataFrame) -> pd.DataFrame:
     names = set(table["metric"])
     head = table["metric"].map(lambda name: str(name).rpartition(".")[0])
     tail = table["metric"].map(lambda name: str(name).rpartition(".")[2])
-    return table[~(head.isin(names) & tail.isin(["slope", "curvature"]))]
+    is_part = tail.isin(["slope", "curvature", "half_width"]) | head.isin(["chi_square", "desroziers"])
+    return table[~(head.isin(names) & is_part)]
 
 
 def number(value: float | int) -> str:

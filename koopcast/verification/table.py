@@ -89,6 +89,8 @@ class Sheet:
             for name, metric in self.metrics.items():
                 if metric.needs_members and pair.members is None:
                     continue
+                if subject.is_part and not metric.is_local:
+                    continue
                 if metric.needs_card is not None and metric.needs_card not in pair.card:
                     continue
                 if metric.needs_spectrum and pair.spectrum is None:

@@ -235,7 +235,9 @@ def linear_gaussian():
         noise = torch.randn(4, LINEAR_SIZE, generator=generator, dtype=torch.float64)
         states.append(0.9 * states[-1] + noise @ F)
     values = torch.stack(states, dim=1).numpy()
-    data = xr.Dataset({"u": (("sample", "time", "x"), values)}, coords={"time": np.arange(LINEAR_STEPS + 1.0)})
+    data = xr.Dataset(
+        {"u": (("sample", "time", "x"), values)}, coords={"time": np.arange(LINEAR_STEPS + 1.0)}
+    )
     info = FieldsInfo({"u": "1"}, (Axis("x", LINEAR_SIZE, "index"),), TimeAxis(LINEAR_STEPS + 1, 1.0), 4)
     truth = FieldData(data, info)
     members = 200
@@ -288,12 +290,16 @@ def test_figures_of_each_cycle_of_a_right_filter_are_those_of_theory(linear_gaus
     assert float(chi_square.mean()) == pytest.approx(1.0, abs=6 * (2 / (3 * chi_square.numel())) ** 0.5)
     p = float(cycles.observed_spread[:, 20:].square().mean())
     # Independent components: tr HK is p / (p + r) for each observation.
-    assert float(cycles.figures["degrees_of_freedom"][:, 20:].mean()) == pytest.approx(p / (p + 0.49), rel=0.02)
+    assert float(cycles.figures["degrees_of_freedom"][:, 20:].mean()) == pytest.approx(
+        p / (p + 0.49), rel=0.02
+    )
     # Of three observed and three unobserved components, variances p and q = 0.25 / 0.19.
     q = 0.25 / 0.19
     dimension = (3 * p + 3 * q) ** 2 / (3 * p**2 + 3 * q**2)
     # A sample of 200 adds about n / N to tr P² / (tr P)².
-    assert float(cycles.figures["effective_dimension"][:, 50:].mean()) == pytest.approx(1 / (1 / dimension + 1 / 200), rel=0.03)
+    assert float(cycles.figures["effective_dimension"][:, 50:].mean()) == pytest.approx(
+        1 / (1 / dimension + 1 / 200), rel=0.03
+    )
 
 
 def test_too_small_a_stated_error_shows_in_the_estimate(linear_gaussian):
@@ -305,7 +311,9 @@ def test_too_small_a_stated_error_shows_in_the_estimate(linear_gaussian):
 
 def test_flags_have_rows_of_their_own_and_counts_add_up():
     cycles = cycled(experiment(**GROSS, qc={"background_check": 5.0, "blacklist": [7]}, missing=0.1))
-    observations = experiment(**GROSS, qc={"background_check": 5.0, "blacklist": [7]}, missing=0.1).observations
+    observations = experiment(
+        **GROSS, qc={"background_check": 5.0, "blacklist": [7]}, missing=0.1
+    ).observations
     found = table(
         {
             "all": Departures(

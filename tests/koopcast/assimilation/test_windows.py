@@ -160,7 +160,9 @@ def test_a_window_holds_the_observations_of_its_records_by_type():
 def test_the_localised_filter_of_windows_has_the_cells_of_all_records():
     model = Rotation()
     truth = truth_of(model)
-    window = AnalysisWindow(records=2).grouped(observed(truth, locations={"kind": "cells", "indices": [2]}), 13)
+    window = AnalysisWindow(records=2).grouped(
+        observed(truth, locations={"kind": "cells", "indices": [2]}), 13
+    )
     assert window.index.shape == (1, 6, 2)
     method = {"kind": "letkf", "members": MEMBERS, "localization": {"kind": "gaspari_cohn", "radius": 0.4}}
     cycles = cycled(model, truth, window, start(truth), method)

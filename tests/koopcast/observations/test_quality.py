@@ -114,7 +114,9 @@ def test_bounds_are_in_order():
 
 
 def field(values):
-    data = xr.Dataset({"u": (("sample", "time", "x"), values)}, coords={"time": np.arange(values.shape[1]) * 1.0})
+    data = xr.Dataset(
+        {"u": (("sample", "time", "x"), values)}, coords={"time": np.arange(values.shape[1]) * 1.0}
+    )
     return FieldData(data, FieldsInfo({"u": "1"}, (AXIS,), TimeAxis(values.shape[1], 1.0)))
 
 
