@@ -11,6 +11,8 @@ from koopcast.report.style import SUPERSCRIPTS, metric_title, raised, readable, 
 
 TIE = 0.05
 """Relative difference to the best below which two values are called a tie."""
+IN = " in "
+"""Before the name of a sector, in the column `pairs`."""
 SENSES = {
     "lower": "lower is better",
     "higher": "higher is better",
@@ -96,7 +98,7 @@ def forecast_tables(table: pd.DataFrame, clock: Clock) -> list[ScoreTable]:
     """Return one table for each metric and variable of the forecasts: leads across."""
     tables = []
     rows = without_components(table[table["lead"].notna()])
-    for _, own in rows.groupby(["metric", "variable"], sort=False):
+    for _, own in rows.groupby(["pairs", "metric", "variable"], sort=False):
         columns = [
             _column(at_lead, f"{clock.factor * lead:.3g}", clock.text(int(lead)))
             for lead, at_lead in own.groupby(own["lead"].astype(int))
@@ -106,13 +108,16 @@ def forecast_tables(table: pd.DataFrame, clock: Clock) -> list[ScoreTable]:
         title = with_units(
             f"{metric_title(str(first['metric']))} of {readable(str(first['variable']))}", units
         )
+        title += f",{sector_of(first['pairs'])}" if sector_of(first["pairs"]) else ""
         tables.append(_table(sentence(title), sense, clock.axis_label("lead"), columns, own, "at {label}"))
     return tables
 
 
 def analysis_tables(table: pd.DataFrame) -> list[ScoreTable]:
     """Return one table for each variable of the analyses: metrics across."""
-    return _tables(table, "analysis", "At the analysis times")
+    found = [pairs for pairs in table["pairs"].unique() if str(pairs).partition(IN)[0] == "analysis"]
+    titles = {pairs: f"At the analysis times{sector_of(pairs)}" for pairs in found}
+    return [made for pairs, title in titles.items() for made in _tables(table, pairs, title)]
 
 
 def map_tables(table: pd.DataFrame) -> list[ScoreTable]:
@@ -131,6 +136,16 @@ def _tables(table: pd.DataFrame, pairs: str, title: str) -> list[ScoreTable]:
         heading = f"{title}: {readable(str(variable))}"
         tables.append(_table(heading, "", "subject", columns, own, "in {label}"))
     return tables
+
+
+def sector_of(pairs: object) -> str:
+    """Return in which sector rows were scored, ` in <sector>`; empty for the whole grid."""
+    return "".join(str(pairs).partition(IN)[1:])
+
+
+def on_whole_grid(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that were not scored in a sector."""
+    return table[~table["pairs"].astype(str).str.contains(IN)]
 
 
 def without_components(table: pd.DataFrame) -> pd.DataFrame:

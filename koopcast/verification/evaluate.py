@@ -28,7 +28,8 @@ class Evaluation:
 
     table: pd.DataFrame
     """One row a score: metric, subject, role (`forecast`, `analysis`, `background`, `baseline`, `map`),
-    pairs (`forecast`, `analysis` or `map`: the records it was scored on), variable, lead (missing: all),
+    pairs (`forecast`, `analysis` or `map`: the records it was scored on; `analysis in <sector>` of a part of
+    the grid), variable, lead (missing: all),
     value, units, sense, perfect, cases (fields verified)."""
     curves: xr.Dataset
     """One variable a metric that has curves, dims `(subject, variable, [source,] lead, wavenumber |

@@ -26,8 +26,8 @@ class Subject:
     """Numbers of the card of the model behind it."""
     spectrum: xr.Dataset | None = None
     """Eigenvalues of the model behind it and their residuals, where it has them."""
-    is_part: bool = False
-    """Whether it is scored in a part of the grid alone, where some metrics have no meaning."""
+    sector: str = ""
+    """Name of the part of the grid in which alone it is scored; empty: all of it."""
 
 
 @dataclass(frozen=True)

@@ -49,5 +49,5 @@ def parts(
     """Yield a subject on the whole grid, then in each sector under the name `<subject>.<sector>`."""
     yield setting, subject
     for name, mask in masks.items():
-        named = replace(subject, name=f"{subject.name}.{name}", is_part=True)
+        named = replace(subject, name=f"{subject.name}.{name}", sector=name)
         yield replace(setting, valid=setting.valid & mask), named
