@@ -131,9 +131,11 @@ def _observed(cycles: Cycles, observations: ObservationSet, times: xr.DataArray)
     offset = observations.offset
     offsets = np.zeros(len(kinds)) if offset is None else offset.numpy()
     names = " ".join(kind.name for kind, _ in sections)
+    located = np.concatenate([np.full(kind.count, kind.is_located) for kind, _ in sections])
+    index = observations.index.masked_fill(~torch.from_numpy(located), -1)
     return xr.Dataset(
         {
-            "index": (dims, observations.index.cpu().numpy().astype("int64")),
+            "index": (dims, index.cpu().numpy().astype("int64"), {"long_name": "cell, -1 without a place"}),
             **variables,
             "flag": (dims, cycles.flag.cpu().numpy().astype("int8"), FLAGS),
             "type": (
