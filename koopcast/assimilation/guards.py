@@ -59,6 +59,9 @@ class Guard:
         self.memory.setdefault("spread", figures["background_spread"][:, 0].clone())
         for name, (wrong, counts) in self._signs(figures, flag).items():
             run = self.memory.get(name, torch.zeros(flag.shape[0], dtype=torch.int64, device=flag.device))
+            if not bool((wrong & counts).any()):
+                self.memory[name] = torch.where(counts.any(dim=1), 0, run)
+                continue
             for place in range(flag.shape[1]):
                 run = torch.where(counts[:, place], torch.where(wrong[:, place], run + 1, 0), run)
                 if bool((run >= self.limits.patience).any()):

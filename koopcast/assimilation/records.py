@@ -126,20 +126,21 @@ class Recorder:
             first: Number of the first of them.
         """
         taken, self._taken = self._taken, []
-        fault = self._not_finite(taken, first)
-        sound = taken if fault is None else taken[: fault[0]]
-        cycles = self._summed(sound, state, first)
+        cycles, fault = self._summed(taken, state, first), None
+        if cycles is not None and not bool(torch.isfinite(cycles.figures["increment_rms"].sum())):
+            fault = self._not_finite(taken, first)
+            cycles = cycles if fault is None else self._summed(taken[: fault[0]], state, first)
         if cycles is not None and (found := self._guard.fault(first, cycles.figures, cycles.flag)):
             fault = found
             cycles = self._summed(taken[: fault[0]], state, first)
         return cycles, None if fault is None else fault[1]
 
     def _not_finite(self, taken: list["Taken"], first: int) -> tuple[int, Diverged] | None:
-        """Return the first cycle with a number that is not finite, and its error."""
-        total = torch.stack([cycle.background.sum() + cycle.analysis.ensemble.sum() for cycle in taken or ()])
-        if bool(torch.isfinite(total).all()):
+        """Return the first cycle with a number that is not finite, and its error; None where all are."""
+        finite = [bool(torch.isfinite(cycle.background + cycle.analysis.ensemble).all()) for cycle in taken]
+        if all(finite):
             return None
-        place = torch.isfinite(total).tolist().index(False)
+        place = finite.index(False)
         cycle, number = taken[place], first + place
         count = self._observations.num_times
         if bool(torch.isfinite(cycle.background).all()):
@@ -159,7 +160,7 @@ class Recorder:
             )
         cycles = slice(first, first + len(taken))
         record = self._observations.record[cycles]
-        fields, means, spreads = self._moments(taken)
+        fields, means, spreads, dimension = self._moments(taken)
         truth = self._true[:, cycles].repeat_interleave(self._repeats, dim=0)
         error, spread = self._rms(means - truth, record), self._rms(spreads, record)
         increment = self._rms(means[1:] - means[:1], record)[0]
@@ -171,7 +172,7 @@ class Recorder:
             "background_spread": spread[0],
             "spread": spread[1],
             "increment_rms": increment,
-            "effective_dimension": _effective_dimension(fields[0] - means[0].movedim(1, 0)[:, :, None]),
+            "effective_dimension": dimension,
         }
         kept = (fields.movedim(1, 3) if self._keeps_members else means[:, :, None]).float()
         return Cycles(
@@ -188,8 +189,9 @@ class Recorder:
             state=state,
         )
 
-    def _moments(self, taken: list["Taken"]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return fields `(2, time, batch, member, *space, channel)`; mean and spread `(2, batch, time, ...)`.
+    def _moments(self, taken: list["Taken"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return fields `(2, time, batch, member, *space, channel)`; mean and spread `(2, batch, time, ...)`;
+        and the effective dimension of the background.
 
         The first axis holds background and analysis.
         """
@@ -198,14 +200,16 @@ class Recorder:
         batch, member = block.shape[1:3]
         fields = self._decoded(block.flatten(0, 2)).unflatten(0, (2, -1, batch, member))
         means = fields.mean(dim=3)
-        squares = (fields - means[:, :, :, None]).square_().sum(dim=3)
+        anomalies = fields - means[:, :, :, None]
+        dimension = _effective_dimension(anomalies[0])
+        squares = anomalies.square_().sum(dim=3)
         spreads = squares.div_(max(1, member - 1)).sqrt_()
         stated = [analysis.std for analysis in after if analysis.std is not None]
         if stated:
             unknown = torch.full_like(stated[0], torch.nan)
             whole = torch.stack([unknown if analysis.std is None else analysis.std for analysis in after])
             spreads[1] = whole.reshape(spreads[1].shape)
-        return fields, means.movedim(1, 2), spreads.movedim(1, 2)
+        return fields, means.movedim(1, 2), spreads.movedim(1, 2), dimension
 
     def _decoded(self, states: Float[Tensor, "many state"]) -> Float[Tensor, "many *space channel"]:
         if self._dynamics.is_physical:

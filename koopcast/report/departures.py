@@ -1,8 +1,7 @@
 """Tables of departures: what the observations said of background and analysis, by type and flag."""
 
+import math
 from collections.abc import Iterator, Mapping
-
-import pandas as pd
 
 from koopcast.report.content import CyclePart
 from koopcast.report.style import readable, sentence
@@ -41,7 +40,8 @@ def _row(row: Mapping[object, object]) -> ScoreRow:
 
 
 def _text(value: object) -> str:
-    return "\u2013" if pd.isna(value) else number(float(str(value)))  # type: ignore[arg-type]
+    found = float(str(value))
+    return "\u2013" if math.isnan(found) else number(found)
 
 
 def _sigma(variance: object) -> str | None:
