@@ -34,6 +34,8 @@ class Observed(NamedTuple):
     """The observation operator applied to each member of the background."""
     cell: Int[Tensor, "batch obs"] | None = None
     """Cell at which each observation stands: for localisation. The same tensor again means the same sites."""
+    is_of_cells: bool = True
+    """Whether each observation is the value of that cell itself."""
 
     @classmethod
     def of(

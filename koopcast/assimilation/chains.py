@@ -53,6 +53,7 @@ class Cycling:
         self._sees_all = self._fixed is not None and _sees_state(
             self.observations, self._fixed, self.dynamics
         )
+        self._is_of_cells = self.observations.operator is None
         truth = experiment.truth
         self.screening = Screening(self.observations, domain_of(truth), truth.info.num_channels)
         self._reported = 0.0
@@ -76,7 +77,7 @@ class Cycling:
         predicted = ensemble
         if not self._sees_all:
             predicted = self.observations.seen(cells_of(self.dynamics, ensemble), cycle)
-        return Observed(self._values[cycle], self._scales[cycle], predicted, index)
+        return Observed(self._values[cycle], self._scales[cycle], predicted, index, self._is_of_cells)
 
     def screened(self, observed: Observed, cycle: int) -> tuple[Observed, Int[Tensor, "batch obs"] | None]:
         """Return what quality control lets through at a time, and the flags where they change."""
