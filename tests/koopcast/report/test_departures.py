@@ -7,12 +7,13 @@ from koopcast.report.departures import departure_tables
 ROWS = pd.DataFrame(
     [
         {
-            "type": "sst", "flag": "all_used", "count": 90, "ob_mean": 0.25, "ob_rms": 1.0, "oa_rms": 0.5,
+            "type": "sst", "flag": "all_used", "count": 90,
+            "ob_mean": 0.25, "ob_rms": 1.0, "oa_rms": 0.5,
             "chi_square": 1.25, "error_variance": 0.25, "stated_error_variance": 0.36,
             "background_variance": -0.1, "stated_background_variance": 1.0,
         },
         {"type": "sst", "flag": "used", "count": 90},
-        {"type": "sst", "flag": "background_check", "count": 10, "ob_mean": 8.0, "ob_rms": 9.0, "oa_rms": 9.0},
+        {"type": "sst", "flag": "background_check", "count": 10, "ob_mean": 8, "ob_rms": 9, "oa_rms": 9},
     ]
 )  # fmt: skip
 
