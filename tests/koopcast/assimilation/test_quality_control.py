@@ -331,3 +331,19 @@ def test_flags_have_rows_of_their_own_and_counts_add_up():
     assert found["count"].drop("all_used").sum() == observations.value.numel()
     assert found.loc["background_check", "ob_rms"] > 5 * found.loc["used", "ob_rms"]
     assert found.loc["blacklisted", "ob_rms"] < 4
+
+
+@pytest.mark.parametrize("lag", [1, 3])
+def test_a_smoother_decides_by_the_background_of_its_window_which_observations_it_uses(lag):
+    method = {**ETKF, "kind": "ienks", "lag": lag, "shift": lag, "iterations": 3}
+    clean = experiment(method)
+    clean = replace(clean, observations=clean.observations.first(60))
+    gross = experiment(method, **GROSS, qc={"background_check": 5.0})
+    gross = replace(gross, observations=gross.observations.first(60))
+    checked = cycled(gross)
+    assert score(checked, 20) < 1.25 * score(cycled(clean), 20)
+    exact = TRUTH.tensor(dtype=torch.float64)[:, gross.observations.record].flatten(2)
+    is_gross = (gross.observations.value - exact).abs() > 6
+    found = checked.flag == Flag.BACKGROUND_CHECK
+    assert (found & is_gross).sum() == is_gross.sum()
+    assert (found & ~is_gross).sum() < 5
