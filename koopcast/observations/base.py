@@ -139,11 +139,10 @@ class ObservationSet:
 
     def at(self, times: Int[Tensor, " time"]) -> "ObservationSet":
         """Return the observation times with these numbers, in this order."""
-        is_still = self.index.stride(1) == 0 and self.num_times > 1
         return replace(
             self,
             record=self.record[times],
-            index=self.index[:, :1].expand(-1, len(times), -1) if is_still else self.index[:, times],
+            index=at_times(self.index, times),
             value=self.value[:, times],
             variance=self.variance[:, times],
             operator=None if self.operator is None else self.operator.at(times),
@@ -297,6 +296,13 @@ class OperatorSpec(MethodSpec):
     def check(self, fields: FieldsInfo) -> Iterator[Problem]:
         """Yield nothing."""
         yield from ()
+
+
+def at_times(values: Tensor, times: Int[Tensor, " time"]) -> Tensor:
+    """Return `(batch, time, ...)` at some times; one row seen many times stays one."""
+    if values.stride(1) == 0 and values.shape[1] > 1:
+        return values[:, :1].expand(-1, len(times), *(-1,) * (values.ndim - 2))
+    return values[:, times]
 
 
 def merged(sets: Sequence[ObservationSet]) -> ObservationSet:

@@ -11,7 +11,7 @@ from torch import Tensor
 from koopcast.grids import FieldsInfo
 from koopcast.numerics.geometry import domain_of
 from koopcast.numerics.interpolation import Stencil, stencil
-from koopcast.observations.base import Operator, OperatorSpec, Placed, Scene
+from koopcast.observations.base import Operator, OperatorSpec, Placed, Scene, at_times
 from koopcast.observations.operators.index import cells
 from koopcast.spec import Problem
 
@@ -29,15 +29,16 @@ class InterpolateSpec(OperatorSpec):
 
     def place(self, scene: Scene, generator: torch.Generator) -> Placed:
         """Return the stencils of the sites."""
-        around = surroundings(scene, generator)
+        around, times = surroundings(scene, generator)
         num_channels = scene.truth.info.num_channels
         corners = torch.tensor(scene.channels) + around.points[..., None] * num_channels
         # (batch, time, site, corner, channel) -> (batch, time, obs, corner), channel fastest.
         index = corners.transpose(3, 4).flatten(2, 3)
         weights = around.weights.repeat_interleave(len(scene.channels), dim=2)
+        shape = (-1, times, -1, -1)
         return Placed(
-            index=cells(around.nearest, scene.channels, num_channels),
-            operator=Interpolation(index, weights),
+            index=cells(around.nearest, scene.channels, num_channels).expand(shape[:3]),
+            operator=Interpolation(index.expand(shape), weights.expand(shape)),
             per_site=len(scene.channels),
             present=is_on_data(around, scene).repeat_interleave(len(scene.channels), dim=2),
         )
@@ -65,13 +66,16 @@ class Interpolation(Operator):
 
     def at(self, times: Int[Tensor, " time"]) -> "Interpolation":
         """Return the stencils of these times."""
-        return Interpolation(self.index[:, times], self.weights[:, times])
+        return Interpolation(at_times(self.index, times), at_times(self.weights, times))
 
 
-def surroundings(scene: Scene, generator: torch.Generator) -> Stencil:
-    """Return the stencils of the sites `(batch, time, site)`."""
-    places = scene.locations.places(scene.truth, scene.record, scene.batch, generator)
-    return stencil(domain_of(scene.truth), places.double())
+def surroundings(scene: Scene, generator: torch.Generator) -> tuple[Stencil, int]:
+    """Return the stencils of the sites `(batch, time, site)`, one time where they stay; and how many times
+    there are.
+    """
+    places = scene.locations.places(scene.truth, scene.record, scene.batch, generator).double()
+    rows = places[:, :1] if places.stride(1) == 0 else places
+    return stencil(domain_of(scene.truth), rows), places.shape[1]
 
 
 def is_on_data(around: Stencil, scene: Scene) -> Tensor:

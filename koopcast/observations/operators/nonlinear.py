@@ -13,7 +13,7 @@ from torch import Tensor
 from koopcast.errors import InvalidInput
 from koopcast.grids import FieldsInfo
 from koopcast.numerics.formulas import Formula
-from koopcast.observations.base import Operator, OperatorSpec, Placed, Scene
+from koopcast.observations.base import Operator, OperatorSpec, Placed, Scene, at_times
 from koopcast.observations.operators.index import IndexSpec
 from koopcast.observations.operators.interpolate import InterpolateSpec
 from koopcast.spec import Problem
@@ -101,7 +101,7 @@ class Cells(Operator):
 
     def at(self, times: Int[Tensor, " time"]) -> "Cells":
         """Return the cells of these times."""
-        return Cells(self.index[:, times])
+        return Cells(at_times(self.index, times))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -37,7 +38,7 @@ def cycle_series(
     mean = cycles.groupby("time", sort=True)[columns].mean()
     smooth = max(1, len(mean) // (LONG // 2)) if len(mean) > LONG else 1
     shown = mean.rolling(smooth, min_periods=1, center=True).mean()
-    limit = FAR * float(shown.max(axis=None))
+    limit = FAR * float(np.nanmax(shown.to_numpy()))
     near = {label: level for label, level in references.items() if level <= limit}
     far = {label: level for label, level in references.items() if level > limit}
 

@@ -257,3 +257,15 @@ def test_a_formula_with_an_unknown_variable_names_the_known_ones():
     )
     (problem,) = spec.check(ring().info)
     assert problem.message == "unknown variable 'wind' at position 6 (known: v0)"
+
+
+@pytest.mark.parametrize("operator", ["interpolate", {"kind": "nonlinear", "function": "abs"}])
+def test_sites_that_stay_are_one_row_and_may_be_observed_at_some_times_alone(operator):
+    truth = ring(16, length=16.0, times=6)
+    seen = observe(truth, operator=operator, locations=points([0.25], [7.0]))
+    assert seen.index.stride(1) == 0
+    some = seen.at(torch.tensor([0, 3]))
+    assert some.index.stride(1) == 0
+    cells = frames(truth)[0, [4]].flatten(1)[:, None]
+    assert torch.equal(some.seen(cells, 1), seen.seen(cells, 3))
+    assert torch.allclose(some.seen(cells, 1)[:, 0], seen.value[:, 3], atol=1e-10)
