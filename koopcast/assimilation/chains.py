@@ -133,10 +133,11 @@ class Filtering(Cycling):
         begin = then - operator.options.place
         parts, background = {}, ensemble
         for record in range(now + 1, begin + operator.options.records + 1):
+            before = cells_of(self.dynamics, ensemble) if operator.is_early else None
             ensemble = self._forecast(ensemble, generator)
             if record > begin:
                 place = record - begin - 1
-                parts[place] = operator.part(cells_of(self.dynamics, ensemble), cycle, place)
+                parts[place] = operator.part(cells_of(self.dynamics, ensemble), cycle, place, before)
             if record == then:
                 background = ensemble
         return Reached(background, operator.together(parts))

@@ -84,9 +84,28 @@ class Grouped(Operator):
         """Return all that is seen, as if of the same state."""
         return self.together({place: self.part(cells, time, place) for place in range(self.options.records)})
 
-    def part(self, cells: Float[Tensor, "batch member cell"], time: int, place: int) -> Tensor:
-        """Return what is seen at one record of a window, 0 for its first."""
-        return self.base.seen(cells, int(self.windows[time]) * self.options.records + place)
+    def part(
+        self,
+        cells: Float[Tensor, "batch member cell"],
+        time: int,
+        place: int,
+        before: Float[Tensor, "batch member cell"] | None = None,
+    ) -> Float[Tensor, "batch member _"]:
+        """Return what is seen at one record of a window, 0 for its first.
+
+        Observations that precede it lie between what is seen of `before`, one record earlier, and of `cells`.
+        """
+        number = int(self.windows[time]) * self.options.records + place
+        seen = self.base.seen(cells, number)
+        if before is None or not self.is_early:
+            return seen
+        share = torch.cat([torch.full((kind.count,), kind.early) for kind, _ in self.base.sections()])
+        return torch.lerp(seen, self.base.seen(before, number), share.to(seen))
+
+    @property
+    def is_early(self) -> bool:
+        """Whether some observations precede the record that they are listed at."""
+        return any(kind.early > 0 for kind in self.base.types)
 
     def together(self, parts: Mapping[int, Tensor]) -> Float[Tensor, "batch member obs"]:
         """Return the parts of all records in the order of the columns."""

@@ -43,6 +43,8 @@ class ObservationType:
     reach: float = 1.0
     """Factor on the radius of localisation."""
     qc: QualityControl = field(default_factory=QualityControl)
+    early: float = 0.0
+    """Share of a record step by which its observations precede the record that they are listed at."""
     is_located: bool = True
     """Whether its observations stand at a place."""
     is_of_cells: bool = True

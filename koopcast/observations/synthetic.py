@@ -1,6 +1,7 @@
 """Observations drawn from a known truth: the instrument of twin experiments."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -79,6 +80,9 @@ class SyntheticSpec(InstrumentSpec):
     first: NonNegativeInt | None = None
     """Record of the first observation time; default `every`, or 1 with a `warmup`: the initial state itself
     is not analysed."""
+    early: float = Field(0.0, ge=0, lt=1)
+    """Share of a record step by which observations are made before their record: what they see lies linearly
+    between two records. The cycle needs a `window` with the first guess at their time."""
     missing: float = Field(0.0, ge=0, lt=1)
     """Probability that an observation does not arrive."""
     outliers: Outliers | None = None
@@ -99,6 +103,9 @@ class SyntheticSpec(InstrumentSpec):
         placed = self.operator.place(scene, generator)
         fields = truth.tensor(dtype=torch.float64)
         exact = _seen(fields, placed, scene, repeats)
+        if self.early > 0:
+            before = _seen(fields, placed, replace(scene, record=record - 1), repeats)
+            exact = torch.lerp(exact, before, self.early)
         variance = self._variance(fields, exact, placed, scene)
         noise = torch.randn(exact.shape, generator=generator, dtype=torch.float64)
         arrives = torch.rand(exact.shape, generator=generator, dtype=torch.float64) >= self.missing
@@ -138,6 +145,7 @@ class SyntheticSpec(InstrumentSpec):
         """Return the one type."""
         kind = ObservationType(
             reach=self.reach,
+            early=self.early,
             qc=self.qc,
             is_located=self.operator.is_located,
             is_of_cells=self.operator.is_of_cells,
@@ -166,6 +174,8 @@ class SyntheticSpec(InstrumentSpec):
                 ("every",),
                 f"no observation time within {fields.time.size} records (first at {self._first()}); lower it",
             )
+        if self.early > 0 and self.first == 0:
+            yield Problem(("early",), "nothing precedes the initial record; raise `first`")
         if not self.operator.has_sites and "locations" in self.model_fields_set:
             yield Problem(("locations",), f"operator `{self.operator.kind}` takes no sites; remove it")
         yield from (problem.below("operator") for problem in self.operator.check(fields))

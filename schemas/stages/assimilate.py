@@ -92,8 +92,15 @@ class AssimilateStep(Step):
         yield from self._length_fits(model.history, fields)
 
     def _observations_fit(self) -> Iterator[Problem]:
-        """Refuse methods that need of observations what these have not."""
+        """Refuse methods that need of observations what these have not, and times that cycles pass by."""
+        sees_between = self.window is not None and self.window.first_guess != "at_analysis"
         for kind in self.observations.kinds():
+            if kind.early > 0 and not sees_between:
+                yield Problem(
+                    ("observations",),
+                    f"{kind.name} are made between records (`early`); set a `window` with `first_guess: "
+                    "at_time` or `four_dimensional`",
+                )
             if self.method.needs_cells() and not kind.is_of_cells:
                 yield Problem(
                     ("observations",),

@@ -171,14 +171,17 @@ def test_a_matrix_outside_of_the_folder_is_refused(tmp_path: Path) -> None:
     [
         ("{kind: ienks, members: 16}", "window: {records: 4}", "windows of its own"),
         (ETKF, "window: {records: 81}", "81 is above 79"),
+        (ETKF, "window: {records: 4, first_guess: at_analysis}", "made between records"),
         (ETKF, "window: {records: 4}\n    records: all", "analysis times alone"),
     ],
 )
 def test_windows_that_cannot_be_are_refused(tmp_path: Path, method: str, option: str, said: str) -> None:
+    file = written(tmp_path, method, option=option)
+    file.write_text(
+        file.read_text().replace("operator: interpolate", "operator: interpolate\n          early: 0.5")
+    )
     with pytest.raises(PipelineInvalid, match=said):
-        prepare(
-            Request(pipeline=str(written(tmp_path, method, option=option)), store=str(tmp_path / "store"))
-        )
+        prepare(Request(pipeline=str(file), store=str(tmp_path / "store")))
 
 
 def test_a_chain_that_fails_says_where_and_keeps_what_was_good(tmp_path: Path) -> None:

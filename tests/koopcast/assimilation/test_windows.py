@@ -176,3 +176,33 @@ def test_records_that_hold_no_window_are_refused():
     truth = truth_of(Rotation())
     with pytest.raises(EmptySelection, match="13 records hold no window of 13"):
         AnalysisWindow(records=13).grouped(observed(truth), RECORDS)
+
+
+class Drift(Dynamics):
+    """x ← x + c: halfway between two records lies halfway between their states."""
+
+    dtype = torch.float64
+    info = INFO
+
+    def step(self, state):
+        return state + torch.tensor([0.5, -1.0, 2.0, 0.0, 1.0], dtype=torch.float64)
+
+
+def test_observations_between_records_are_compared_with_the_state_between_them():
+    model = Drift()
+    truth = truth_of(model)
+    seen = observed(truth, std=1e-9, early=0.25)
+    states = truth.tensor(dtype=torch.float64).flatten(2)
+    at_record = states[:, seen.record]
+    assert torch.allclose(seen.value, at_record - 0.25 * (at_record - states[:, seen.record - 1]), atol=1e-7)
+    assert seen.types[0].early == 0.25
+    exact = replace(seen, variance=torch.ones_like(seen.variance))
+    for guess in ("at_time", "four_dimensional"):
+        window = AnalysisWindow(records=3, first_guess=guess).grouped(exact, RECORDS)
+        cycles = cycled(model, truth, window, start(truth, mean_error=False))
+        assert float(cycles.figures["innovation_rms"].max()) < 1e-7
+        # Taken for observations of the record itself they would be off by a quarter of the drift.
+        types = tuple(replace(kind, early=0.0) for kind in exact.types)
+        late = AnalysisWindow(records=3, first_guess=guess).grouped(replace(exact, types=types), RECORDS)
+        wrong = cycled(model, truth, late, start(truth, mean_error=False))
+        assert float(wrong.figures["innovation_rms"][0, 0]) > 0.2
