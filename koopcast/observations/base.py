@@ -7,6 +7,7 @@ error, reach and quality control.
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -175,6 +176,10 @@ class ObservationsSpec(MethodSpec):
     def kinds(self) -> tuple[ObservationType, ...]:
         """Return the types of the observations; their columns are counted when they are made."""
 
+    def drawn(self) -> dict[str, Any]:
+        """Return the options that decide what is drawn: observations that agree in them are the same ones."""
+        return {"kind": self.kind, **self.model_dump(mode="json", exclude_defaults=True)}
+
     def check(self, fields: FieldsInfo) -> Iterator[Problem]:
         """Yield nothing."""
         yield from ()
@@ -187,6 +192,10 @@ class InstrumentSpec(ObservationsSpec):
     """Factor on the radius of localisation of the method, for these observations."""
     qc: QualityControl = Field(default=QualityControl(), validate_default=True)
     """Which observations are not used."""
+
+    def drawn(self) -> dict[str, Any]:
+        """Return all options but those of how the observations are used."""
+        return {name: value for name, value in super().drawn().items() if name not in ("qc", "reach")}
 
     def finished(
         self, observations: ObservationSet, kind: ObservationType, truth: FieldData, per_site: int

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -44,6 +44,10 @@ class CombinedSpec(ObservationsSpec):
     def num_times(self, fields: FieldsInfo) -> int:
         """Return the number of times at which any type is observed."""
         return len({time for spec in self.types.values() for time in spec.records(fields)})
+
+    def drawn(self) -> dict[str, Any]:
+        """Return the options of all types that decide what is drawn."""
+        return {"kind": self.kind, "types": {name: spec.drawn() for name, spec in self.types.items()}}
 
     def check(self, fields: FieldsInfo) -> Iterator[Problem]:
         """Yield what the types find wrong."""

@@ -234,3 +234,13 @@ def test_types_are_side_by_side_with_their_own_times_errors_and_reach():
     assert torch.allclose(seen.seen(cells, 3)[..., 2], cells.mean(dim=2))
     assert spec.num_times(truth.info) == 4
     assert spec.num_observations(truth.info) == 4
+
+
+def test_what_is_drawn_does_not_depend_on_how_it_is_used():
+    def drawn(**options):
+        return TypeAdapter(AnyObservations).validate_python({"kind": "synthetic", **options}).drawn()
+
+    plain = drawn(error={"std": 0.5})
+    assert drawn(error={"std": 0.5}, qc={"background_check": 3.0}, reach=2.0, every=1) == plain
+    assert drawn(error={"std": 0.5}, every=2) != plain
+    assert drawn(error={"std": 0.5}, outliers={"share": 0.1}) != plain
