@@ -296,7 +296,7 @@ def _observation_seed(step: Step, seed: int) -> int | None:
     if not isinstance(step, AssimilateStep):
         return None
     stream = {
-        "observations": step.observations.model_dump(mode="json"),
+        "observations": step.observations.drawn(),
         "data": str(step.data),
         "repeats": step.repeats,
     }

@@ -4,18 +4,19 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
+from koopcast.assimilation.diagnostics import consistency
 from koopcast.baselines import BaselineSpec
 from koopcast.dynamics import Dynamics
 from koopcast.errors import InvalidInput
 from koopcast.fields import FieldData
 from koopcast.models import MapModel
 from koopcast.stores.arrays import open_fields, write_fields
-from koopcast.stores.files import open_data, read_json, write_table
+from koopcast.stores.files import open_data, read_json, read_table, write_table
 from koopcast.verification import AnalysisFields, Evaluation, eigenfunctions, evaluate_maps
 from koopcast.verification import evaluate as verify
 from schemas.references import Dataset, Ref
 from schemas.stages import EvaluateStep
-from tasks.assimilate import ANALYSIS, OBSERVATIONS, SETTINGS
+from tasks.assimilate import ANALYSIS, DEPARTURES, OBSERVATIONS, SETTINGS
 from tasks.workspace import Workspace
 
 SCORES, CURVES, EXAMPLES = "scores.parquet", "curves.zarr", "examples.zarr"
@@ -74,7 +75,9 @@ def _scored(
         return evaluate_maps(maps, data, step.metrics, device=workspace.device)
     others = {name: subject for name, subject in subjects.items() if not isinstance(subject, MapModel)}
     against = step.against if baselines is None else baselines
-    return verify(others, data, against, step.leads, step.metrics, device=workspace.device)
+    return verify(
+        others, data, against, step.leads, step.metrics, device=workspace.device, sectors=step.sectors
+    )
 
 
 def _repeated(
@@ -115,6 +118,7 @@ def analysis_fields(ref: Ref[object], workspace: Workspace) -> AnalysisFields:
         observations=open_fields(artefact.file(OBSERVATIONS)) if settings.get("records") != "all" else None,
         burn_in=settings["burn_in"],
         truth=_truth(artefact.manifest.inputs[settings["data"]], settings["part"], workspace),
+        card=consistency(read_table(artefact.file(DEPARTURES))),
     )
 
 

@@ -25,7 +25,7 @@ from schemas.drawing import to_svg
 from schemas.graph import graph_of
 from schemas.plan import Plan, Planned
 from schemas.stages import EvaluateStep, InvertStep, RefineStep, StudyStep
-from tasks.assimilate import CYCLES
+from tasks.assimilate import CYCLES, DEPARTURES
 from tasks.ending import Ending, StepFacts
 from tasks.environment import hardware, versions
 from tasks.evaluate import CURVES, EIGENFUNCTIONS, EXAMPLES, SCORES
@@ -167,7 +167,7 @@ def _model(step: Planned, artefact: Artefact) -> ModelPart:
 def _chain(step: Planned, artefact: Artefact) -> CyclePart:
     cycles = read_table(artefact.file(CYCLES)).rename(columns={"record": "time"})
     units = next(iter(step.contract.fields.variables.values())) if step.contract else "1"
-    return CyclePart(cycles=cycles, units=units)
+    return CyclePart(cycles=cycles, units=units, departures=read_table(artefact.file(DEPARTURES)))
 
 
 def _attributions(datasets: Iterable[Artefact]) -> list[str]:

@@ -53,6 +53,9 @@ class Observed(NamedTuple):
         assert self.cell is not None, "the observed cells are given"
         return ensemble.gather(2, self.cell[:, None].expand(-1, ensemble.shape[1], -1))
 
+    is_of_cells: bool = True
+    """Whether each observation is the value of that cell itself."""
+
     @classmethod
     def of(
         cls,
@@ -131,6 +134,8 @@ class Setting:
     """What fields look like, where it was learned."""
     varied: Mapping[str, Float[Tensor, " batch"]] = field(default_factory=dict)
     """Options that differ from experiment to experiment, by their path in the method: `inflation.factor`."""
+    reach: Float[Tensor, " obs"] | None = None
+    """Factor on the radius of localisation, observation by observation; None where all are 1."""
 
 
 @dataclass(frozen=True)
@@ -227,6 +232,10 @@ class AnalysisSpec(MethodSpec):
 
     def needs_physical_state(self) -> bool:
         """Return whether cells of the state must have a position (localisation)."""
+        return False
+
+    def needs_cells(self) -> bool:
+        """Return whether each observation must be the value of a cell itself."""
         return False
 
     def needs_climatology(self) -> bool:

@@ -145,13 +145,14 @@ def diagonal_figures(
 ) -> dict[str, Float[Tensor, " batch"]]:
     """Return diagonal figures: (HK)_jj = σ_a² / r at the site, and d² / (σ_b² + r), summed over observations.
 
-    A localised HPHᵀ has full rank where the sampled one has not, so its off-diagonal part is left out.
+    A localised HPHᵀ has full rank where the sampled one has not, so its off-diagonal part is left out. Seen
+    through an operator, σ_a is not known.
     """
     N1 = anomalies.shape[1] - 1
     assert observed.cell is not None
+    chi_square = (delta.square() / (1 + C.square().sum(dim=1) / N1)).sum(dim=1)
+    if not observed.is_of_cells:
+        return {"chi_square": chi_square}
     index = observed.cell[:, None].expand(-1, anomalies.shape[1], -1)
     after = anomalies.gather(2, index) * observed.scale[:, None]
-    return {
-        "degrees_of_freedom": after.square().sum(dim=(1, 2)) / N1,
-        "chi_square": (delta.square() / (1 + C.square().sum(dim=1) / N1)).sum(dim=1),
-    }
+    return {"degrees_of_freedom": after.square().sum(dim=(1, 2)) / N1, "chi_square": chi_square}

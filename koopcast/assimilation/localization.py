@@ -142,8 +142,14 @@ class Taper:
     tensor.
     """
 
-    def __init__(self, specs: Sequence[LocalizationSpec], domain: Domain, num_channels: int) -> None:
-        self._specs, self._domain, self._num_channels = specs, domain, num_channels
+    def __init__(
+        self,
+        specs: Sequence[LocalizationSpec],
+        domain: Domain,
+        num_channels: int,
+        reach: Float[Tensor, " obs"] | None = None,
+    ) -> None:
+        self._specs, self._domain, self._num_channels, self._reach = specs, domain, num_channels, reach
         self._index: Tensor | None = None
         self._points: Tensor | None = None
         self._obs: Tensor | None = None
@@ -161,7 +167,7 @@ class Taper:
                 "localisation needs cells with positions; this state has none",
                 "set `localization: none` or use a model whose state is the field",
             )
-        return cls(spec.of_each(setting), setting.domain, setting.num_channels)
+        return cls(spec.of_each(setting), setting.domain, setting.num_channels, setting.reach)
 
     def to_points(self, index: Int[Tensor, "batch obs"]) -> Float[Tensor, "_ point obs"]:
         """Return weights between every grid point and the observed cells; one row where experiments share
@@ -171,7 +177,7 @@ class Taper:
         if self._points is None:
             every = self._every_point(index)
             self._points = torch.stack(
-                [self._weights(spec, every, sites) for spec, sites in self._rows(index)]
+                [self._weights(spec, every, sites, self._reach) for spec, sites in self._rows(index)]
             )
         return self._points
 
@@ -182,7 +188,7 @@ class Taper:
             size = max(1, CHUNK_BYTES // (64 * index.shape[1]))
             parts = [
                 [
-                    _nearest(self._weights(spec, points, sites))
+                    _nearest(self._weights(spec, points, sites, self._reach))
                     for points in self._every_point(index).split(size)
                 ]
                 for spec, sites in self._rows(index)
@@ -205,7 +211,10 @@ class Taper:
         """Return weights among the observed cells."""
         self._refresh(index)
         if self._obs is None:
-            self._obs = torch.stack([self._weights(spec, sites, sites) for spec, sites in self._rows(index)])
+            pairs = None if self._reach is None else (self._reach[:, None] + self._reach) / 2
+            self._obs = torch.stack(
+                [self._weights(spec, sites, sites, pairs) for spec, sites in self._rows(index)]
+            )
         return self._obs
 
     def _refresh(self, index: Tensor) -> None:
@@ -221,8 +230,9 @@ class Taper:
         for row in sites[:1] if bool((index == index[:1]).all()) else sites:
             yield self._specs[0], row
 
-    def _weights(self, spec: LocalizationSpec, points: Tensor, sites: Tensor) -> Tensor:
-        weights = spec.weight(distances(self._domain, points, sites))
+    def _weights(self, spec: LocalizationSpec, points: Tensor, sites: Tensor, reach: Tensor | None) -> Tensor:
+        gaps = distances(self._domain, points, sites)
+        weights = spec.weight(gaps if reach is None else gaps / reach)
         return weights.masked_fill(weights < NEGLIGIBLE, 0.0)
 
 

@@ -35,6 +35,10 @@ class NODASpec(FilterSpec):
         """Return 1."""
         return 1
 
+    def needs_cells(self) -> bool:
+        """Return True: observations are laid out on cells."""
+        return True
+
     def needs_physical_state(self) -> bool:
         """Return True: measurements are laid out on the state's cells."""
         return True

@@ -31,6 +31,10 @@ class NudgingSpec(FilterSpec):
         """Return `members`."""
         return self.members
 
+    def needs_cells(self) -> bool:
+        """Return True: observations are laid out on cells."""
+        return True
+
     def needs_physical_state(self) -> bool:
         """Return True: the state must be the field."""
         return True

@@ -32,6 +32,10 @@ class OptimalInterpolationSpec(FilterSpec):
         """Return 1."""
         return 1
 
+    def needs_cells(self) -> bool:
+        """Return True: the climatology is of cells."""
+        return True
+
     def needs_climatology(self) -> bool:
         """Return True."""
         return True

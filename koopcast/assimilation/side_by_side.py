@@ -20,6 +20,8 @@ BATCHED = (
     "analysis_spread",
     "observed_background",
     "observed_analysis",
+    "observed_spread",
+    "flag",
 )
 """Fields of `Cycles` whose first axis is the batch."""
 
@@ -109,6 +111,7 @@ def _observations(sets: Sequence[ObservationSet], samples: int) -> ObservationSe
         index=index,
         value=_interleaved([one.value for one in sets], samples),
         variance=_interleaved([one.variance for one in sets], samples),
+        checked=_interleaved([one.flag for one in sets], samples),
     )
 
 

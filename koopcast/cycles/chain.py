@@ -13,7 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from koopcast.assimilation.base import Analysis, AnalysisSpec, SmootherSpec
-from koopcast.assimilation.cycle import CycleState, Experiment, ModelNoise, cells_of, forecaster, through
+from koopcast.assimilation.chains import cells_of
+from koopcast.assimilation.cycle import CycleState, Experiment, ModelNoise, forecaster, through
 from koopcast.assimilation.initial import InitialSpec
 from koopcast.cycles.archive import FEEDBACK, FIELDS, RESTART, SUFFIXES
 from koopcast.cycles.clock import Clock, later
@@ -24,6 +25,7 @@ from koopcast.dynamics import Dynamics
 from koopcast.errors import Diverged
 from koopcast.fields import FieldData, to_dataset
 from koopcast.numerics.geometry import domain_of
+from koopcast.numerics.particles import weighted_split
 from koopcast.observations.base import ObservationSet
 from koopcast.rng import torch_generator
 from koopcast.stores.arrays import write_fields
@@ -238,17 +240,30 @@ class Keeper:
         self._dynamics = dynamics
         self.kept: list[Kept] = []
 
-    def add(self, background: Float[Tensor, "batch member state"], analysis: Analysis) -> None:
+    def add(
+        self,
+        background: Float[Tensor, "batch member state"],
+        analysis: Analysis,
+        flag: Int[Tensor, "batch obs"] | None = None,
+        predicted: Float[Tensor, "batch member obs"] | None = None,
+    ) -> None:
         """Take in one observation time."""
-        before = moments(cells_of(self._dynamics, background))
-        after = moments(cells_of(self._dynamics, analysis.ensemble))
+        before = moments(cells_of(self._dynamics, background), analysis.background_weights)
+        after = moments(cells_of(self._dynamics, analysis.ensemble), analysis.weights)
         stated = after[1] if analysis.std is None else analysis.std[0]
         figures = {name: float(figure[0]) for name, figure in analysis.figures.items()}
         self.kept.append(Kept(*before, after[0], stated, figures))
 
 
-def moments(cells: Float[Tensor, "1 member cell"]) -> tuple[Float[Tensor, " cell"], Float[Tensor, " cell"]]:
-    """Return mean and standard deviation over members; zero for a single one."""
+def moments(
+    cells: Float[Tensor, "1 member cell"], weights: Float[Tensor, "1 member"] | None = None
+) -> tuple[Float[Tensor, " cell"], Float[Tensor, " cell"]]:
+    """Return mean and standard deviation over members, weighted where they have weights; no deviation of a
+    single one.
+    """
+    if weights is not None:
+        center, anomalies = weighted_split(cells, weights)
+        return center[0], anomalies[0].square().sum(dim=0).sqrt()
     mean = cells[0].mean(dim=0)
     spread = cells[0].std(dim=0) if cells.shape[1] > 1 else torch.zeros_like(mean)
     return mean, spread

@@ -4,11 +4,14 @@ from typing import Annotated, TypeAlias
 
 from koopcast.metrics.acc import ACCSpec
 from koopcast.metrics.base import MetricSpec, Score, Verification
+from koopcast.metrics.chi_square import ChiSquareSpec
 from koopcast.metrics.crps import CRPSSpec
+from koopcast.metrics.desroziers import DesroziersSpec
 from koopcast.metrics.effective_dim import EffectiveDimSpec
 from koopcast.metrics.energy_spectrum import EnergySpectrumSpec
 from koopcast.metrics.info_nce import InfoNCESpec
 from koopcast.metrics.koopman_certificate import KoopmanCertificateSpec
+from koopcast.metrics.log_score import LogScoreSpec
 from koopcast.metrics.mode_residual import ModeResidualSpec
 from koopcast.metrics.nrmse import NRMSESpec
 from koopcast.metrics.parameters import ParametersSpec
@@ -22,11 +25,14 @@ from koopcast.spec import Family
 
 AnyMetric: TypeAlias = Annotated[
     ACCSpec
+    | ChiSquareSpec
     | CRPSSpec
+    | DesroziersSpec
     | EffectiveDimSpec
     | EnergySpectrumSpec
     | InfoNCESpec
     | KoopmanCertificateSpec
+    | LogScoreSpec
     | ModeResidualSpec
     | NRMSESpec
     | ParametersSpec

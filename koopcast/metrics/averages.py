@@ -8,6 +8,7 @@ import xarray as xr
 
 from koopcast.errors import Diverged, EmptySelection, InvalidInput
 from koopcast.metrics.base import Verification
+from koopcast.numerics.batch_means import mean_and_half_width
 
 Weighting = Literal["area", "uniform"]
 Average = Literal["pooled", "time_mean"]
@@ -78,6 +79,18 @@ def case_median(values: xr.DataArray) -> tuple[xr.DataArray, float]:
     over = [dim for dim in values.dims if dim not in ("lead", "sample")]
     each = values.mean(over)
     return each.median("sample"), float(each.mean("lead").median())
+
+
+def half_width(values: xr.DataArray) -> xr.DataArray:
+    """Return per lead the half-width of the 95 % interval of the mean over samples and times, in which times
+    are correlated and samples are not.
+    """
+    leads = values["lead"]
+    ordered = values.transpose("lead", "sample", "time").values.astype(np.float64)
+    found = [
+        mean_and_half_width([series[np.isfinite(series)] for series in of_lead])[1] for of_lead in ordered
+    ]
+    return xr.DataArray(found, dims="lead", coords={"lead": leads})
 
 
 def pooled_mean(values: xr.DataArray, weights: xr.DataArray) -> tuple[xr.DataArray, float]:

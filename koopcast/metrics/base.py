@@ -35,7 +35,8 @@ class Verification:
     is_joint: bool = False
     """Whether the times of a sample are one output, whose relative error is taken over all of them."""
     card: Mapping[str, float] = field(default_factory=dict)
-    """Numbers that the model's card holds: `parameters`, `effective_dim`."""
+    """Numbers that the card of a model holds (`parameters`, `effective_dim`), or that of an analysis
+    (`chi_square`, `desroziers`)."""
     spectrum: xr.Dataset | None = None
     """`eigenvalue_real`, `eigenvalue_imag` and `residual` `(mode)` of one step of the model, where it has
     them; `data_residual`, that over the scored records, for metrics that need eigenfunctions. Attributes:
@@ -73,10 +74,12 @@ class MetricSpec(MethodSpec):
     needs_members: ClassVar[bool] = False
     needs_climatology: ClassVar[bool] = False
     needs_card: ClassVar[str | None] = None
-    """Entry of the model's card without which a subject has no score."""
+    """Entry of the card without which a subject has no score."""
     needs_spectrum: ClassVar[bool] = False
     needs_eigenfunctions: ClassVar[bool] = False
     """Whether the spectrum must hold residuals over the scored data."""
+    is_local: ClassVar[bool] = True
+    """Whether it can be taken over a part of the grid."""
     perfect: ClassVar[float] = 0.0
     """Value of a perfect forecast."""
     sense: ClassVar[Sense] = "lower"

@@ -35,6 +35,7 @@ class EnergySpectrumSpec(MetricSpec):
     """Energies below this share of the truth's largest are raised to it, so that round-off is not
     compared."""
 
+    is_local = False
     reference = "Durran et al. 2017; cosine transform: Denis et al. 2002"
 
     def check(self, fields: FieldsInfo) -> Iterator[Problem]:

@@ -101,6 +101,11 @@ def _coordinates(domain: Domain, points: Int[Tensor, " point"]) -> tuple[Tensor,
     )
 
 
+def coordinates(domain: Domain, points: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape axis"]:
+    """Return the coordinates of grid points, given by their flat index over space."""
+    return torch.stack(_coordinates(domain, points), dim=-1)
+
+
 def _arc(latitude: Tensor, longitude: Tensor, others_latitude: Tensor, others_longitude: Tensor) -> Tensor:
     """Great-circle distance in degrees by the haversine formula, accurate for near points."""
     first, second = torch.deg2rad(latitude)[:, None], torch.deg2rad(others_latitude)

@@ -4,8 +4,10 @@ from typing import Annotated, TypeAlias
 
 from koopcast.observations.base import ObservationSet as ObservationSet
 from koopcast.observations.base import ObservationsSpec as ObservationsSpec
+from koopcast.observations.combined import CombinedSpec
 from koopcast.observations.locations import AnyLocations as AnyLocations
+from koopcast.observations.operators import AnyOperator as AnyOperator
 from koopcast.observations.synthetic import SyntheticSpec
 from koopcast.spec import Family
 
-AnyObservations: TypeAlias = Annotated[SyntheticSpec, Family("observations")]
+AnyObservations: TypeAlias = Annotated[CombinedSpec | SyntheticSpec, Family("observations")]

@@ -5,17 +5,22 @@ from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor
 
-from koopcast.errors import OutsideDomain
+from koopcast.errors import EmptySelection, OutsideDomain
 from koopcast.fields import FieldData
-from koopcast.grids import FieldsInfo
+from koopcast.grids import Axis, FieldsInfo
 from koopcast.numerics.geometry import domain_of, nearest_point
+from koopcast.numerics.interpolation import closed_length, stencil
 from koopcast.observations.base import LocationsSpec, enough_points, everywhere
 from koopcast.observations.sampled import SampledSpec
+from koopcast.observations.track import TrackSpec
 from koopcast.spec import Family, Problem
+
+MOST_DRAWS = 200
+"""Times that random places are drawn anew where some lie beside masked points."""
 
 
 class AllSpec(LocationsSpec):
@@ -26,10 +31,10 @@ class AllSpec(LocationsSpec):
     reference = "the usual set-up of twin experiments"
 
     def draw(
-        self, truth: FieldData, count: tuple[int, int], generator: torch.Generator
+        self, truth: FieldData, record: Int[Tensor, " time"], batch: int, generator: torch.Generator
     ) -> Int[Tensor, "batch time site"]:
         """Return all points that hold data."""
-        return everywhere(truth.always_valid().flatten().nonzero()[:, 0], count)
+        return everywhere(truth.always_valid().flatten().nonzero()[:, 0], (batch, len(record)))
 
     def num_sites(self, fields: FieldsInfo) -> int:
         """Return the number of grid points."""
@@ -54,13 +59,13 @@ class EverySpec(LocationsSpec):
         return self
 
     def draw(
-        self, truth: FieldData, count: tuple[int, int], generator: torch.Generator
+        self, truth: FieldData, record: Int[Tensor, " time"], batch: int, generator: torch.Generator
     ) -> Int[Tensor, "batch time site"]:
         """Return the regular sub-grid without masked points."""
         valid = truth.always_valid()
         chosen = torch.zeros_like(valid)
         chosen[tuple(slice(self.offset, None, self.step) for _ in valid.shape)] = True
-        return everywhere((chosen & valid).flatten().nonzero()[:, 0], count)
+        return everywhere((chosen & valid).flatten().nonzero()[:, 0], (batch, len(record)))
 
     def num_sites(self, fields: FieldsInfo) -> int:
         """Return the number of points of the sub-grid."""
@@ -84,16 +89,40 @@ class RandomSpec(LocationsSpec):
     reference = "the usual set-up of twin experiments"
 
     def draw(
-        self, truth: FieldData, count: tuple[int, int], generator: torch.Generator
+        self, truth: FieldData, record: Int[Tensor, " time"], batch: int, generator: torch.Generator
     ) -> Int[Tensor, "batch time site"]:
         """Return distinct random points of each experiment."""
         points = enough_points(truth, self.count)
-        batch, times = count[0], count[1] if self.redraw else 1
+        times = len(record) if self.redraw else 1
         rows = [
             points[torch.randperm(points.shape[0], generator=generator)[: self.count]]
             for _ in range(batch * times)
         ]
-        return torch.stack(rows).reshape(batch, times, self.count).expand(*count, -1)
+        return torch.stack(rows).reshape(batch, times, self.count).expand(-1, len(record), -1)
+
+    def places(
+        self, truth: FieldData, record: Int[Tensor, " time"], batch: int, generator: torch.Generator
+    ) -> Float[Tensor, "batch time site axis"]:
+        """Return places drawn uniformly in the coordinates, none beside a masked point."""
+        domain, valid = domain_of(truth), truth.always_valid().flatten()
+        times = len(record) if self.redraw else 1
+        low = torch.stack([held.min() for held in domain.coordinates])
+        high = torch.stack(
+            [_end(axis, held) for axis, held in zip(domain.axes, domain.coordinates, strict=True)]
+        )
+        found = torch.zeros(batch, times, self.count, len(domain.axes), dtype=torch.float64)
+        missing = torch.ones(found.shape[:3], dtype=torch.bool)
+        for _ in range(MOST_DRAWS):
+            drawn = torch.rand(found.shape, generator=generator, dtype=torch.float64)
+            found = torch.where(missing[..., None], low + drawn * (high - low), found)
+            around = stencil(domain, found)
+            missing = ~(around.inside & valid[around.points].all(dim=-1))
+            if not bool(missing.any()):
+                return found.expand(-1, len(record), -1, -1)
+        raise EmptySelection(
+            f"after {MOST_DRAWS} draws {int(missing.sum())} random places still lie beside masked points",
+            "use `operator: index`, which takes grid points",
+        )
 
     def num_sites(self, fields: FieldsInfo) -> int:
         """Return `count`."""
@@ -115,7 +144,7 @@ class CellsSpec(LocationsSpec):
     reference = "the usual set-up of twin experiments"
 
     def draw(
-        self, truth: FieldData, count: tuple[int, int], generator: torch.Generator
+        self, truth: FieldData, record: Int[Tensor, " time"], batch: int, generator: torch.Generator
     ) -> Int[Tensor, "batch time site"]:
         """Return the points named."""
         shape = truth.info.shape
@@ -124,7 +153,7 @@ class CellsSpec(LocationsSpec):
                 raise OutsideDomain(f"cell {index} is not on the grid {shape}", "correct `locations.indices`")
         sites = torch.tensor([int(np.ravel_multi_index(index, shape)) for index in self._tuples()])
         _refuse_masked(sites, truth.always_valid(), [str(index) for index in self._tuples()])
-        return everywhere(sites, count)
+        return everywhere(sites, (batch, len(record)))
 
     def _tuples(self) -> list[tuple[int, ...]]:
         return [(index,) if isinstance(index, int) else tuple(index) for index in self.indices]
@@ -157,13 +186,25 @@ class PointsSpec(LocationsSpec):
     reference = "the usual set-up of twin experiments"
 
     def draw(
-        self, truth: FieldData, count: tuple[int, int], generator: torch.Generator
+        self, truth: FieldData, record: Int[Tensor, " time"], batch: int, generator: torch.Generator
     ) -> Int[Tensor, "batch time site"]:
         """Return the nearest grid points."""
         domain = domain_of(truth)
         sites = torch.tensor([nearest_point(domain, place) for place in self.coordinates])
         _refuse_masked(sites, truth.always_valid(), [str(place) for place in self.coordinates])
-        return everywhere(sites, count)
+        return everywhere(sites, (batch, len(record)))
+
+    def places(
+        self, truth: FieldData, record: Int[Tensor, " time"], batch: int, generator: torch.Generator
+    ) -> Float[Tensor, "batch time site axis"]:
+        """Return the places as they are given, where the nearest grid points hold data."""
+        self.draw(truth, record, batch, generator)
+        names = [axis.name for axis in truth.info.axes]
+        rows = [
+            [place[name] for name in names] if isinstance(place, dict) else place
+            for place in self.coordinates
+        ]
+        return torch.tensor(rows, dtype=torch.float64).expand(batch, len(record), -1, -1)
 
     def num_sites(self, fields: FieldsInfo) -> int:
         """Return the number of places."""
@@ -180,6 +221,12 @@ class PointsSpec(LocationsSpec):
                 )
 
 
+def _end(axis: Axis, held: Float[Tensor, " size"]) -> Tensor:
+    """Return where an axis ends: a closed one where it begins again."""
+    length = closed_length(axis, held)
+    return held.max() if length is None else held.min() + length
+
+
 def _refuse_masked(sites: Tensor, valid: Bool[Tensor, "*space"], names: list[str]) -> None:
     holds_data = valid.flatten()[sites]
     if not bool(holds_data.all()):
@@ -190,5 +237,5 @@ def _refuse_masked(sites: Tensor, valid: Bool[Tensor, "*space"], names: list[str
 
 
 AnyLocations: TypeAlias = Annotated[
-    AllSpec | CellsSpec | EverySpec | PointsSpec | RandomSpec | SampledSpec, Family("locations")
+    AllSpec | CellsSpec | EverySpec | PointsSpec | RandomSpec | SampledSpec | TrackSpec, Family("locations")
 ]

@@ -41,14 +41,14 @@ class SampledSpec(LocationsSpec):
     reference = "Manohar, Brunton, Kutz and Brunton 2018, Data-driven sparse sensor placement (greedy)"
 
     def draw(
-        self, truth: FieldData, count: tuple[int, int], generator: torch.Generator
+        self, truth: FieldData, record: Int[Tensor, " time"], batch: int, generator: torch.Generator
     ) -> Int[Tensor, "batch time site"]:
         """Return the points that the sampler chose."""
         points = enough_points(truth, self.count)
         stream = numpy_from(generator)
         table = self._table(replace(truth, window=None).part_or_all("train"), points, stream)
         rows = self.sampler.rows(table, self.count, stream)
-        return everywhere(points[torch.from_numpy(np.unique(rows.index))], count)
+        return everywhere(points[torch.from_numpy(np.unique(rows.index))], (batch, len(record)))
 
     def _table(
         self, seen: FieldData, points: Int[Tensor, " point"], generator: np.random.Generator

@@ -89,6 +89,8 @@ class CyclePart:
     references: Mapping[str, float | int] = field(default_factory=dict)
     """Label -> error: a free run, the climatology, a static fit. Default: other subjects of the scores."""
     units: str = "1"
+    departures: pd.DataFrame | None = None
+    """Columns `type`, `flag`, `count` and statistics; see `koopcast.assimilation.diagnostics`."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from koopcast.report.clock import Clock
 from koopcast.report.content import CyclePart, EvaluationPart, ModelPart, ReportContent
 from koopcast.report.studies import study_pictures
 from koopcast.report.style import Picture
-from koopcast.report.tables import without_components
+from koopcast.report.tables import on_whole_grid, without_components
 
 CURVED = ("rmse", "acc", "crps", "spread_skill")
 """Metrics drawn against lead."""
@@ -67,7 +67,7 @@ def _datasets(content: ReportContent) -> Iterator[Picture]:
 
 def _forecasts(step: str, part: EvaluationPart) -> Iterator[Picture]:
     clock = Clock.of(part.time)
-    rows = without_components(part.table[part.table["lead"].notna()])
+    rows = without_components(on_whole_grid(part.table[part.table["lead"].notna()]))
     for (metric, variable), own in rows.groupby(["metric", "variable"], sort=False):
         if str(metric).startswith(CURVED) and own["lead"].nunique() > 1:
             yield figures.error_against_lead(own, clock, _slug(step, metric, variable))

@@ -11,12 +11,21 @@ from markupsafe import Markup
 from koopcast import __version__
 from koopcast.report.clock import Clock
 from koopcast.report.content import CycleStatus, EvaluationPart, KeyFigure, ReportContent, StepRow
+from koopcast.report.departures import departure_tables
 from koopcast.report.gallery import Gallery, gallery
 from koopcast.report.graph import draw_graph
 from koopcast.report.studies import study_tables
 from koopcast.report.style import raised, with_units
 from koopcast.report.sweeps import sweep_tables
-from koopcast.report.tables import TIE, ScoreTable, analysis_tables, forecast_tables, map_tables, number
+from koopcast.report.tables import (
+    TIE,
+    ScoreTable,
+    analysis_tables,
+    forecast_tables,
+    map_tables,
+    number,
+    on_whole_grid,
+)
 
 PAGE, FIGURES = "report.html", "figures"
 
@@ -40,7 +49,10 @@ def render(content: ReportContent, pictures: Gallery | None = None) -> str:
             inline={picture.name: Markup(picture.inline()) for picture in drawn.all()},
             key_figures=key_figures(content),
             forecast_tables=_tables(content, lambda part: forecast_tables(part.table, Clock.of(part.time))),
-            analysis_tables=_tables(content, lambda part: analysis_tables(part.table)),
+            analysis_tables=[
+                *_tables(content, lambda part: analysis_tables(part.table)),
+                *departure_tables(content.chains),
+            ],
             map_tables=_tables(content, lambda part: map_tables(part.table)),
             study_tables=[
                 table for name, rows in content.studies.items() for table in study_tables(name, rows)
@@ -102,7 +114,7 @@ def _state(content: ReportContent) -> str:
 
 
 def _key_figures(part: EvaluationPart) -> list[KeyFigure]:
-    clock, table = Clock.of(part.time), part.table[part.table["metric"] == "rmse"]
+    clock, table = Clock.of(part.time), on_whole_grid(part.table[part.table["metric"] == "rmse"])
     if table.empty or table["variable"].nunique() > 1:
         table = table[table["variable"] == table["variable"].iloc[0]] if len(table) else table
     result = []

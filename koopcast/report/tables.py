@@ -11,6 +11,8 @@ from koopcast.report.style import SUPERSCRIPTS, metric_title, raised, readable, 
 
 TIE = 0.05
 """Relative difference to the best below which two values are called a tie."""
+IN = " in "
+"""Before the name of a sector, in the column `pairs`."""
 SENSES = {
     "lower": "lower is better",
     "higher": "higher is better",
@@ -98,7 +100,7 @@ def forecast_tables(table: pd.DataFrame, clock: Clock) -> list[ScoreTable]:
     """
     tables = []
     rows = without_components(table[table["lead"].notna()])
-    for _, own in rows.groupby(["metric", "variable"], sort=False):
+    for _, own in rows.groupby(["pairs", "metric", "variable"], sort=False):
         columns = [
             _column(at_lead, f"{clock.factor * lead:.3g}", clock.text(int(lead)))
             for lead, at_lead in own.groupby(own["lead"].astype(int))
@@ -108,6 +110,7 @@ def forecast_tables(table: pd.DataFrame, clock: Clock) -> list[ScoreTable]:
         title = with_units(
             f"{metric_title(str(first['metric']))} of {readable(str(first['variable']))}", units
         )
+        title += f",{sector_of(first['pairs'])}" if sector_of(first["pairs"]) else ""
         tables.append(_table(sentence(title), sense, clock.axis_label("lead"), columns, own, "at {label}"))
     models = table[table["pairs"] == "model"]
     if tables and len(models):
@@ -117,7 +120,9 @@ def forecast_tables(table: pd.DataFrame, clock: Clock) -> list[ScoreTable]:
 
 def analysis_tables(table: pd.DataFrame) -> list[ScoreTable]:
     """Return one table for each variable of the analyses: metrics across."""
-    return _tables(table, "analysis", "At the analysis times")
+    found = [pairs for pairs in table["pairs"].unique() if str(pairs).partition(IN)[0] == "analysis"]
+    titles = {pairs: f"At the analysis times{sector_of(pairs)}" for pairs in found}
+    return [made for pairs, title in titles.items() for made in _tables(table, pairs, title)]
 
 
 def map_tables(table: pd.DataFrame) -> list[ScoreTable]:
@@ -143,12 +148,23 @@ def _metrics(table: pd.DataFrame) -> list[Column]:
     ]
 
 
+def sector_of(pairs: object) -> str:
+    """Return in which sector rows were scored, ` in <sector>`; empty for the whole grid."""
+    return "".join(str(pairs).partition(IN)[1:])
+
+
+def on_whole_grid(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that were not scored in a sector."""
+    return table[~table["pairs"].astype(str).str.contains(IN)]
+
+
 def without_components(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table without rows that are parts of another metric, `rank_histogram.slope` and the like."""
     names = set(table["metric"])
     head = table["metric"].map(lambda name: str(name).rpartition(".")[0])
     tail = table["metric"].map(lambda name: str(name).rpartition(".")[2])
-    return table[~(head.isin(names) & tail.isin(["slope", "curvature"]))]
+    is_part = tail.isin(["slope", "curvature", "half_width"]) | head.isin(["chi_square", "desroziers"])
+    return table[~(head.isin(names) & is_part)]
 
 
 def number(value: float | int) -> str:

@@ -1,7 +1,7 @@
 """Analyses beside the truth: the ensemble after and before each update, at the times of the updates."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -33,6 +33,8 @@ class AnalysisFields:
     """Analysis times that are left out of scores."""
     truth: FieldData | None = None
     """Default: the data that forecasts are verified on."""
+    card: Mapping[str, float] = field(default_factory=dict)
+    """Numbers that its departures make: `chi_square`, `desroziers`."""
 
 
 def analysis_times(fields: AnalysisFields) -> Int[np.ndarray, " time"]:
@@ -76,7 +78,7 @@ def setting(fields: AnalysisFields, truth: FieldData, climatology: BaselineSpec)
 
 def subjects(name: str, fields: AnalysisFields, truth: FieldData) -> Iterator[Subject]:
     """Yield the analysis, and its background as `<name>.background`."""
-    yield _subject(name, fields.analysis, fields, truth)
+    yield replace(_subject(name, fields.analysis, fields, truth), card=fields.card)
     if fields.background is not None:
         yield _subject(f"{name}.background", fields.background, fields, truth)
 

@@ -19,6 +19,7 @@ from koopcast.verification.eigenfunctions import eigenfunctions
 from koopcast.verification.examples import analysis_example, forecast_example
 from koopcast.verification.fields import Setting, Subject, area_weights, numbers
 from koopcast.verification.pairs import Pairs, Starts, expected, forecast, longest_history
+from koopcast.verification.sectors import Sector, parts, sector_masks
 from koopcast.verification.table import Sheet, metric_names, score_mapping
 
 
@@ -29,8 +30,8 @@ class Evaluation:
     table: pd.DataFrame
     """One row a score: metric, subject, role (`forecast`, `analysis`, `background`, `baseline`, `map`),
     pairs (`forecast`, `analysis` or `map`: the records it was scored on; `model`: it reads the model alone,
-    without variable, lead and cases), variable, lead (missing: all), value, units, sense, perfect, cases
-    (fields verified)."""
+    without variable, lead and cases; `analysis in <sector>` of a part of the grid), variable, lead (missing:
+    all), value, units, sense, perfect, cases (fields verified)."""
     curves: xr.Dataset
     """One variable a metric that has curves, dims `(subject, variable, [source,] lead, wavenumber |
     rank)`."""
@@ -51,6 +52,7 @@ def evaluate(
     *,
     device: torch.device | None = None,
     starts: Starts = "window",
+    sectors: Mapping[str, Sector] | None = None,
 ) -> Evaluation:
     """Score every subject in the window of `data`, and the baselines on the same records.
 
@@ -58,8 +60,15 @@ def evaluate(
     its analysis times after the burn-in. A baseline has the values of a forecast on the same pairs; where
     there is an analysis, the value over all of a baseline that needs no initial record (climatology) is over
     the times of the first analysis instead. A subject that is not finite where the truth is scores infinity.
+    In each of `sectors` it is scored once more, as `<subject>.<sector>`.
     """
     sheet = Sheet(metric_names(metrics), [], {})
+    masks = sector_masks(sectors or {}, data)
+
+    def add(setting: Setting, subject: Subject, role: str, *, leads: bool, pooled: bool) -> None:
+        for where, part in parts(setting, subject, masks):
+            sheet.add(where, part, role, leads=leads, pooled=pooled)
+
     examples: dict[str, xr.Dataset] = {}
     models = {name: subject for name, subject in subjects.items() if isinstance(subject, Dynamics)}
     chains = {name: subject for name, subject in subjects.items() if isinstance(subject, AnalysisFields)}
@@ -71,22 +80,22 @@ def evaluate(
             frames = forecast(model, pairs, device or torch.device("cpu"))
             spectrum = _spectrum(model, data, metrics, device)
             subject = Subject(name, frames, card=numbers(model), spectrum=spectrum)
-            sheet.add(setting, subject, "forecast", leads=True, pooled=True)
+            add(setting, subject, "forecast", leads=True, pooled=True)
             examples[name] = forecast_example(setting, subject, data)
         for baseline in baselines:
             stays = baseline.uses_start or not chains
             subject = Subject(baseline.kind, expected(baseline, pairs))
-            sheet.add(setting, subject, "baseline", leads=True, pooled=stays)
+            add(setting, subject, "baseline", leads=True, pooled=stays)
     for place, (name, fields) in enumerate(chains.items()):
         truth = fields.truth or data
         setting = analyses.setting(fields, truth, climatology)
         scored = list(analyses.subjects(name, fields, truth))
         for subject, role in zip(scored, ("analysis", "background"), strict=False):
-            sheet.add(setting, subject, role, leads=False, pooled=True)
+            add(setting, subject, role, leads=False, pooled=True)
         examples[name] = analysis_example(setting, scored[0], (*scored, None)[1], fields, truth)
         for baseline in baselines:
             if place == 0 and not baseline.uses_start:
-                sheet.add(setting, _timeless(baseline, fields, truth), "baseline", leads=False, pooled=True)
+                add(setting, _timeless(baseline, fields, truth), "baseline", leads=False, pooled=True)
     return Evaluation(sheet.table(), sheet.curve_dataset(), examples)
 
 

@@ -84,7 +84,7 @@ def _with_sites(
     """Add where the first experiment was observed: coordinates of each site, and its channel."""
     first = observations.isel(sample=0, time=chosen)
     cell, channel = np.divmod(first["index"].values.astype(np.int64), data.info.num_channels)
-    known = np.isfinite(first["value"].values)
+    known = np.isfinite(first["value"].values) & (cell >= 0)
     places = np.unravel_index(np.where(known, cell, 0), data.info.shape)
     names = " ".join(data.info.variables)
     sites = {"site_channel": (("time", "obs"), np.where(known, channel, -1), {"flag_meanings": names})}

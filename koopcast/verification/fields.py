@@ -26,6 +26,8 @@ class Subject:
     """Numbers of the card of the model behind it."""
     spectrum: xr.Dataset | None = None
     """Eigenvalues of the model behind it and their residuals, where it has them."""
+    sector: str = ""
+    """Name of the part of the grid in which alone it is scored; empty: all of it."""
 
 
 @dataclass(frozen=True)

@@ -92,14 +92,17 @@ class Sheet:
             for name, metric in fields.items():
                 if metric.needs_members and pair.members is None:
                     continue
+                if subject.sector and not metric.is_local:
+                    continue
                 if metric.needs_spectrum and pair.spectrum is None:
                     continue
                 score = metric.score(_at(pair, sound)) if sound else None
                 pairs = "map" if role == "map" else "forecast" if leads else "analysis"
-                head = (name, subject.name, role, pairs, variable)
+                where = f"{pairs} in {subject.sector}" if subject.sector else pairs
+                head = (name, subject.name, role, where, variable)
                 scored = Scored(head, metric, score, score.units if score else pair.units, sound, cases)
                 self.rows += [*(scored.by_lead() if leads else ()), *(scored.over_all() if pooled else ())]
-                if score is not None and score.curve is not None:
+                if score is not None and score.curve is not None and not subject.sector:
                     self.curves.setdefault(name, {}).setdefault((subject.name, variable), score.curve)
 
     def _of_model(self, pair: Verification, subject: Subject, role: str) -> Iterator[tuple[object, ...]]:

@@ -6,7 +6,10 @@ from typing import ClassVar, Literal
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from koopcast.assimilation import AnyAnalysis, AnyInitial
+from koopcast.assimilation.base import SmootherSpec
 from koopcast.assimilation.cycle import ModelNoise
+from koopcast.assimilation.guards import Limits
+from koopcast.assimilation.windows import AnalysisWindow
 from koopcast.grids import FieldsInfo
 from koopcast.observations import AnyObservations
 from koopcast.spec import Problem
@@ -43,6 +46,11 @@ class AssimilateStep(Step):
     records: Literal["observed", "all"] = "observed"
     """Which records are kept and scored: those with an observation time, or all of them, forecasts between
     and after the observations too. `cycles` and `burn_in` then count records."""
+    window: AnalysisWindow | None = None
+    """Analyse the observations of several records at once, with a filter; `cycles` and `burn_in` then count
+    windows. Default: every observation time by itself."""
+    limits: Limits = Limits()
+    """When to stop with an error, and keep what was made until then."""
     repeats: PositiveInt = Field(1, le=10**5)
     """Independent experiments on each sample (own sites, noise and ensemble), run as one batch."""
     keep: Literal["members", "mean"] = "members"
@@ -82,6 +90,8 @@ class AssimilateStep(Step):
                 f"localization needs cells with a position, and the state of model '{self.model}' has none; "
                 "remove `localization`, or choose a model whose state is the field",
             )
+        yield from self._observations_fit()
+        yield from self._windows_fit(fields)
         yield from self._length_fits(model.history, fields)
 
     def _faulty_prior(self, inputs: Inputs) -> Iterator[Problem]:
@@ -104,6 +114,46 @@ class AssimilateStep(Step):
                 f"{', '.join(other[0])} on {other[1]}; learn a prior of such data",
             )
 
+    def _observations_fit(self) -> Iterator[Problem]:
+        """Refuse methods that need of observations what these have not, and times that cycles pass by."""
+        sees_between = self.window is not None and self.window.first_guess != "at_analysis"
+        for kind in self.observations.kinds():
+            if kind.early > 0 and not sees_between:
+                yield Problem(
+                    ("observations",),
+                    f"{kind.name} are made between records (`early`); set a `window` with `first_guess: "
+                    "at_time` or `four_dimensional`",
+                )
+            if self.method.needs_cells() and not kind.is_of_cells:
+                yield Problem(
+                    ("observations",),
+                    f"'{self.method.kind}' takes values of cells alone, and {kind.name} are seen through an "
+                    "operator; use `operator: index`, or another method",
+                )
+            elif self.method.needs_physical_state() and not kind.is_located:
+                yield Problem(
+                    ("observations",),
+                    f"{kind.name} have no place, and '{self.method.kind}' is localised; set "
+                    "`localization: none`, or take a method that is not localised",
+                )
+
+    def _windows_fit(self, fields: FieldsInfo) -> Iterator[Problem]:
+        if self.window is None:
+            return
+        if isinstance(self.method, SmootherSpec):
+            yield Problem(
+                ("window",),
+                f"'{self.method.kind}' has windows of its own; remove it and set `lag` and `shift`",
+            )
+        if self.records == "all":
+            yield Problem(("records",), "with a `window` the analysis times alone are kept; remove it")
+        if self.window.num_windows(fields.time.size) == 0:
+            yield Problem(
+                ("window", "records"),
+                f"{self.window.records} is above {fields.time.size - 1}, the records of '{self.data}' after "
+                "the first; lower it",
+            )
+
     def _length_fits(self, history: int, fields: FieldsInfo) -> Iterator[Problem]:
         records = fields.time.size
         if records <= history:
@@ -117,6 +167,8 @@ class AssimilateStep(Step):
                 ("cycles",), f"{self.cycles} is above {records}, the records of '{self.data}'; lower cycles"
             )
         cycles = min(self.cycles or records, records)
+        if self.window is not None:
+            cycles = min(cycles, self.window.num_windows(records))
         if self.burn_in >= cycles:
             yield Problem(
                 ("burn_in",),

@@ -7,6 +7,7 @@ from pydantic import Field, PositiveInt
 
 from koopcast.baselines import AnyBaseline
 from koopcast.metrics import AnyMetric
+from koopcast.numerics.geometry import period
 from koopcast.spec import Problem
 from schemas.expect import Vocabulary
 from schemas.references import NAME, Analysis, Dataset, Kind, Model, Ref, Scores
@@ -31,6 +32,9 @@ class EvaluateStep(GatedStep):
     """More data to score the same models on, by names of your own: `<subject>.<name>`."""
     against: list[AnyBaseline] = []
     """Baselines, scored on the same records."""
+    sectors: dict[BesideName, dict[str, tuple[float, float]]] = {}
+    """Regions to score by themselves, as `<subject>.<sector>`: `tropics: {latitude: [-20, 20]}`, least and
+    largest coordinate of some axes; on a closed axis the first may be above the second, across its seam."""
     leads: list[PositiveInt] = Field(default=[1], min_length=1)
     """Forecast lengths in record steps."""
     metrics: list[AnyMetric] = Field(default=["rmse"], validate_default=True, min_length=1)
@@ -66,6 +70,8 @@ class EvaluateStep(GatedStep):
                 subjects[f"{ref.label}.{name}"] = subjects[ref.label]
             if is_analysis:
                 subjects[f"{ref.label}.{BACKGROUND}"] = ()
+        for name, known in list(subjects.items()):
+            subjects |= {f"{name}.{sector}": known for sector in self.sectors}
         of_models = tuple(metric.kind for metric in self.metrics if metric.is_of_model)
         metrics = tuple(metric.kind for metric in self.metrics)
         return Vocabulary(metrics, subjects, variables, of_models=of_models)
@@ -76,6 +82,7 @@ class EvaluateStep(GatedStep):
         yield from self._kinds_agree(inputs)
         yield from self._truth_fits(inputs)
         yield from self._beside_fits(inputs)
+        yield from self._sectors_fit(inputs)
         yield from self._metrics_apply(inputs)
         yield from self._eigenfunctions_exist(inputs)
         yield from self._baselines_apply(inputs)
@@ -146,6 +153,23 @@ class EvaluateStep(GatedStep):
                     f"{lead} is above {longest}, the longest lead that the {truth.fields.time.size} records "
                     f"of '{self.data}' can verify; lower it or widen the part",
                 )
+
+    def _sectors_fit(self, inputs: Inputs) -> Iterator[Problem]:
+        contract = inputs[str(self.of[0])]
+        axes = {axis.name: axis for axis in contract.fields.axes}
+        for name, sector in self.sectors.items():
+            if contract.mapping is not None:
+                yield Problem(("sectors", name), "maps are scored on the whole grid; remove it")
+            if not sector:
+                yield Problem(("sectors", name), f"names no axis (axes: {', '.join(axes)})")
+            for axis, (low, high) in sector.items():
+                if axis not in axes:
+                    text = f"unknown axis '{axis}' (axes: {', '.join(axes)})"
+                    yield Problem(("sectors", name, axis), text)
+                elif low > high and period(axes[axis]) is None:
+                    yield Problem(
+                        ("sectors", name, axis), f"{low:g} is above {high:g}, and the axis is not closed"
+                    )
 
     def _metrics_apply(self, inputs: Inputs) -> Iterator[Problem]:
         ensembles = [ref for ref in self.of if inputs[str(ref)].members > 1]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -15,6 +16,8 @@ LINES = {
 }
 """Column -> its label, colour and dash."""
 DASHES = ((0, (4, 2)), (0, (1.2, 1.6)), (0, (6, 2, 1, 2)), (0, (2, 4)))
+FAR = 5.0
+"""References above so many times the largest value of the chain are told and not drawn."""
 LONG = 400
 """Cycles above which a running mean is drawn."""
 
@@ -35,10 +38,13 @@ def cycle_series(
     mean = cycles.groupby("time", sort=True)[columns].mean()
     smooth = max(1, len(mean) // (LONG // 2)) if len(mean) > LONG else 1
     shown = mean.rolling(smooth, min_periods=1, center=True).mean()
+    limit = FAR * float(np.nanmax(shown.to_numpy()))
+    near = {label: level for label, level in references.items() if level <= limit}
+    far = {label: level for label, level in references.items() if level > limit}
 
     def plot(figure: Figure) -> None:
         axes = figure.subplots()
-        for place, (label, level) in enumerate(references.items()):
+        for place, (label, level) in enumerate(near.items()):
             axes.axhline(
                 level,
                 color=MUTED,
@@ -66,6 +72,8 @@ def cycle_series(
 
     title = f"{sentence(subject)}: error and spread, cycle by cycle"
     running = f" Running mean over {smooth} cycles." if smooth > 1 else ""
+    beyond = ", ".join(f"{label} {level:.3g}" for label, level in far.items())
+    running += f" Above the picture: {beyond}." if beyond else ""
     caption = (
         "The analysis should stay below its background and well below the dashed levels; spread near the "
         "error means "

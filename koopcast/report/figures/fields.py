@@ -54,8 +54,10 @@ def spread_scale(spread: xr.DataArray) -> Scale:
 
 
 def panels(example: xr.DataArray, *, is_forecast: bool, lead_text: dict[int, str]) -> list[Panel]:
-    """Return the panels of an example with dims `(source, lead, ...)`: fields first, then errors, then
-    spread. Of many leads the first, the middle and the last are shown.
+    """Return the panels of an example with dims `(source, lead, ...)`: fields first, then errors, then the
+    increment (analysis less background) and the spread of an analysis.
+
+    Of many leads the first, the middle and the last are shown.
     """
     sources = [str(source) for source in example["source"].values]
     every = [int(lead) for lead in example["lead"].values]
@@ -75,6 +77,11 @@ def panels(example: xr.DataArray, *, is_forecast: bool, lead_text: dict[int, str
         for name, values in fields
     ]
     result += [Panel(name, values, errs, "error", "analysis" in name) for name, values in errors]
+    if {"background", "analysis"} <= set(sources):
+        change = example.sel(source="analysis", lead=leads[0]) - example.sel(
+            source="background", lead=leads[0]
+        )
+        result.append(Panel("increment of the analysis", change, error_scale([change]), "increment", True))
     if "spread" in sources:
         spread = example.sel(source="spread", lead=leads[0])
         result.append(Panel("spread of the analysis", spread, spread_scale(spread), "spread", True))

@@ -43,7 +43,7 @@ def field(*, masked=(), channels=1, after=None, times=90, split=True):
 
 def sites(truth, seed=0, **options):
     spec = TypeAdapter(AnyLocations).validate_python({"kind": "sampled", **options})
-    drawn = spec.draw(truth, (2, 3), torch.Generator().manual_seed(seed))
+    drawn = spec.draw(truth, torch.arange(3), 2, torch.Generator().manual_seed(seed))
     assert (drawn == drawn[:1, :1]).all()
     return drawn[0, 0]
 

@@ -206,3 +206,13 @@ def test_sites_are_drawn_whatever_the_order_of_the_variables(shape):
         return draw(dataset, "t", CLOCK, "m", "p").svg.count("<use")
 
     assert drawn(True) > drawn(False)
+
+
+def test_the_increment_of_an_analysis_is_what_it_adds_to_its_background():
+    fields = example((12,), ANALYSIS, (0,), 3)["t"]
+    shown = {
+        panel.group: panel for panel in panels(fields, is_forecast=False, lead_text={0: "now"}) if panel.group
+    }
+    change = fields.sel(source="analysis", lead=0) - fields.sel(source="background", lead=0)
+    assert np.array_equal(shown["increment"].values.values, change.values)
+    assert shown["increment"].scale.low == -shown["increment"].scale.high
