@@ -65,6 +65,7 @@ def prepare(loaded: LoadedCycle, store: Store) -> Prepared:
         noise=cycle.model_noise,
         leads=tuple(cycle.forecast.leads) if cycle.forecast else (),
         thinning=cycle.observations.thinning,
+        qc=cycle.observations.qc,
     )
     archive = Archive(store.root / CYCLES / cycle.name)
     inbox = Inbox(cycle.observations, training.info, chain.clock, archive.inbox)

@@ -26,11 +26,18 @@ from koopcast.errors import Diverged
 from koopcast.fields import FieldData, to_dataset
 from koopcast.numerics.geometry import domain_of
 from koopcast.numerics.particles import weighted_split
-from koopcast.observations.base import ObservationSet
+from koopcast.observations.base import ObservationSet, ObservationType
+from koopcast.observations.quality import Flag, QualityControl
 from koopcast.rng import torch_generator
 from koopcast.stores.arrays import write_fields
 from koopcast.stores.files import read_tensors, write_table, write_tensors
 from koopcast.times import Duration
+
+REFUSALS = {
+    Flag.BACKGROUND_CHECK: Reason.BACKGROUND_CHECK,
+    Flag.BUDDY_CHECK: Reason.BUDDY_CHECK,
+}
+"""Verdict of a check against the forecast -> class of the report."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,8 @@ class Chain:
     """Forecasts from each analysis, in windows ahead."""
     thinning: Thinning = "none"
     """What stands for several reports on one cell at one record."""
+    qc: QualityControl = field(default_factory=QualityControl)
+    """Checks against the forecast."""
 
     def places(self) -> Places:
         """Return what finds the cells of reports."""
@@ -93,7 +102,6 @@ class Chain:
         after, kept = self._analysed(number, begun, observations)
         write_tensors(folder / RESTART, replace(after, cycle=0, record=0).tensors())
         label = self.clock.label(number)
-        is_observed = bool((~torch.isnan(observations.value)).any())
         fields = self._fields(kept[-1], label)
         if self.leads:
             fields = fields.assign(self._forecast(after, number, observations).variables)
@@ -103,8 +111,8 @@ class Chain:
         return {
             "begin": str(self.clock.bounds(number)[0]),
             "end": str(self.clock.bounds(number)[1]),
-            "source": "analysis" if is_observed else "forecast",
-            "observations": {"digest": delivered, **counts(reports["reason"].to_numpy())},
+            "source": "analysis" if feedback["used"].any() else "forecast",
+            "observations": {"digest": delivered, **counts(feedback["reason"].to_numpy())},
             "monitors": monitors(feedback, kept),
         }
 
@@ -151,7 +159,8 @@ class Chain:
             index[0, place, : len(rows)] = _tensor(rows["cell"], np.int64)
             value[0, place, : len(rows)] = _tensor(rows["value"], np.float64)
             variance[0, place, : len(rows)] = _tensor(rows["error"], np.float64).square()
-        return ObservationSet(torch.tensor(records), index, value, variance), time_of
+        kind = ObservationType("reports", count=widest, qc=self.qc)
+        return ObservationSet(torch.tensor(records), index, value, variance, types=(kind,)), time_of
 
     def _record(self, number: int, reports: pd.DataFrame) -> Int[np.ndarray, " report"]:
         """Return the record of the window at which each report is analysed: the nearest, from 1 on."""
@@ -171,7 +180,12 @@ class Chain:
         return xr.merge(parts, join="exact", compat="equals")
 
     def _feedback(self, reports: pd.DataFrame, time_of: np.ndarray, kept: "list[Kept]") -> pd.DataFrame:
-        """Return the reports with background and analysis at their cells."""
+        """Return the reports with background and analysis at their cells, and what the checks found."""
+        reports = reports.copy()
+        for place, at in enumerate(kept):
+            rows = np.flatnonzero(time_of == place)
+            for flag, reason in REFUSALS.items():
+                reports.loc[rows[at.flag[: len(rows)] == flag], "reason"] = np.int8(reason)
         background, spread, analysis = (np.full(len(reports), np.nan) for _ in range(3))
         for place, at in enumerate(kept):
             rows = time_of == place
@@ -224,6 +238,8 @@ class Kept:
     analysis: Float[Tensor, " cell"]
     spread: Float[Tensor, " cell"]
     figures: dict[str, float]
+    flag: Int[np.ndarray, " obs"]
+    """What the checks say of each observation."""
 
     def fields(self, shape: tuple[int, ...]) -> dict[str, Float[Tensor, "1 1 *space channel"]]:
         """Return each as a field of one sample and one time."""
@@ -252,7 +268,8 @@ class Keeper:
         after = moments(cells_of(self._dynamics, analysis.ensemble), analysis.weights)
         stated = after[1] if analysis.std is None else analysis.std[0]
         figures = {name: float(figure[0]) for name, figure in analysis.figures.items()}
-        self.kept.append(Kept(*before, after[0], stated, figures))
+        found = np.zeros(0, dtype=np.int8) if flag is None else flag[0].numpy()
+        self.kept.append(Kept(*before, after[0], stated, figures, found))
 
 
 def moments(

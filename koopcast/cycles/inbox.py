@@ -19,6 +19,7 @@ from koopcast.cycles.clock import NOWHERE, Clock
 from koopcast.cycles.reports import Layout, Reason, counts, deduplicate, reject
 from koopcast.errors import DataError, KoopcastError
 from koopcast.grids import FieldsInfo
+from koopcast.observations.quality import QualityControl
 from koopcast.sources.paths import anchored
 from koopcast.spec import Family, MethodSpec, Problem, Spec
 from koopcast.stores.durable import write_whole
@@ -88,6 +89,8 @@ class TableInboxSpec(MethodSpec):
     thinning: Thinning = "none"
     """What is used of several reports on one cell at one record: all, the first, or one with their mean,
     whose error is that of the mean (a superobservation)."""
+    qc: QualityControl = QualityControl()
+    """Checks against the forecast, window by window: `background_check`, `buddy_check`, `huber`."""
     accept_qc: list[str | int] | None = None
     """Flags of the provider's `qc` column that are accepted; default: it is not looked at."""
     settle: NonNegativeFloat = 5.0
@@ -107,8 +110,20 @@ class TableInboxSpec(MethodSpec):
             raise ValueError(f"variable: '{self.variable}' is not among variables ({known}); add it there")
         return self
 
+    @model_validator(mode="after")
+    def _has_checks_of_windows_alone(self) -> "TableInboxSpec":
+        known = {"bounds": "variables", "duplicates": "duplicates", "thinning": "thinning", "blacklist": ""}
+        for name, instead in known.items():
+            if name in self.qc.model_fields_set:
+                remedy = f"use the option `{instead}` of the reports" if instead else "remove it"
+                raise ValueError(f"qc.{name}: is not for reports; {remedy}")
+        return self
+
     def check(self, fields: FieldsInfo) -> Iterator[Problem]:
-        """Refuse variables that the model does not hold, and units that do not fit."""
+        """Refuse variables that the model does not hold, units that do not fit, and what quality control
+        cannot do on these axes.
+        """
+        yield from (problem.below("qc") for problem in self.qc.check(fields))
         known = ", ".join(fields.variables)
         for name in [*self.variables, *([self.variable] if self.variable else [])]:
             if name not in fields.variables:

@@ -43,6 +43,7 @@ class Reason(IntEnum):
     THINNED = 15
     MALFORMED = 16
     TORN = 17
+    BUDDY_CHECK = 18
 
     @property
     def text(self) -> str:
@@ -61,6 +62,7 @@ _WORDS = {
     Reason.CONFLICT: "another value for the same place and time",
     Reason.LATE: "arrived after its window was analysed",
     Reason.BACKGROUND_CHECK: "too far from the forecast",
+    Reason.BUDDY_CHECK: "unlike its neighbours",
     Reason.THINNED: "another report stands for it",
     Reason.MALFORMED: "a line with another number of fields than the first",
     Reason.TORN: "a last line without its end: the file was not written whole",

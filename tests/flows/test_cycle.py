@@ -22,6 +22,7 @@ from flows.prepare import prepare as prepare_pipeline
 from flows.request import Request
 from flows.run import carry_out
 from koopcast.cycles.archive import FEEDBACK, Archive
+from koopcast.cycles.reports import Reason
 from koopcast.cycles.tick import Ticked
 from koopcast.cycles.verification import verify
 from koopcast.errors import InvalidInput, StoreLocked
@@ -257,6 +258,24 @@ def test_dirt_of_a_day_ends_in_one_class_each(place: Path) -> None:
     assert totals["torn"] == totals["malformed"] == 2
     assert seen[0]["no_value"] == 4
     assert seen[0]["out_of_bounds"] == 2
+
+
+def test_a_gross_error_is_refused_by_the_background_check_and_named(place: Path) -> None:
+    whole = reports(place, range(20))
+    row = 12 * 19 + 5
+    whole.loc[row, "value"] = whole.loc[row, "value"] + 9.0
+    whole.to_csv(place / "inbox/all.csv", index=False)
+    ready = cycle(place, "twin", "observations.qc={background_check: 4}")
+    done = tick(ready, at(19)).done
+    feedback = read_table(ready.archive.folder(done[-1]) / FEEDBACK)
+    refused = feedback[~feedback["used"]]
+    assert refused["state"].tolist() == [5.0]
+    assert refused["reason"].tolist() == [Reason.BACKGROUND_CHECK]
+    seen = dict(done[-1].values["observations"])
+    assert (seen["used"], seen["background_check"]) == (11, 1)
+    truth = np.load(place / "truth.npy")[20]
+    analysis = ready.archive.fields("analysis")["X"].values.squeeze()[-1]
+    assert abs(analysis[5] - truth[5]) < 1
 
 
 def test_the_order_of_arrival_changes_nothing(place: Path) -> None:
