@@ -135,17 +135,21 @@ class Filtering(Cycling):
         self._analyse = experiment.method.build(setting)
         self.remember(self._analyse)
         self._forecast = forecasting(self.dynamics, setting, self._analyse)
+        self._usual = 0.0
 
     def advance(self, state: CycleState, recorder: Taker) -> CycleState:
         """Cycle until the recorder is full or observations end; return the state after it."""
         generator, ensemble, now = state.generator, state.ensemble, state.record
+        self._usual = self._usual or float(ensemble.abs().max())
         for cycle in range(state.cycle, self.total):
             reached = self._reach(ensemble, now, cycle, generator)
             now = self.records[cycle]
             try:
                 analysis, flag = self._analysis(reached, cycle, generator)
             except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
-                raise diverged(reached.ensemble, cycle, self.total, before=ensemble) from error
+                raise diverged(
+                    reached.ensemble, cycle, self.total, before=ensemble, usual=self._usual
+                ) from error
             recorder.add(reached.ensemble, analysis, flag, reached.seen)
             ensemble = analysis.ensemble if analysis.carried is None else analysis.carried
             self.report(cycle + 1)

@@ -75,6 +75,8 @@ class MetricSpec(MethodSpec):
     needs_climatology: ClassVar[bool] = False
     needs_card: ClassVar[str | None] = None
     """Entry of the card without which a subject has no score."""
+    reads_analysis: ClassVar[bool] = False
+    """Whether that entry is one of an analysis."""
     needs_spectrum: ClassVar[bool] = False
     needs_eigenfunctions: ClassVar[bool] = False
     """Whether the spectrum must hold residuals over the scored data."""
@@ -89,7 +91,7 @@ class MetricSpec(MethodSpec):
     def is_of_model(self) -> bool:
         """Whether it reads the model alone: a table then has one value, at no lead and of no variable."""
         reads_model = self.needs_card is not None or self.needs_spectrum
-        return reads_model and not self.needs_eigenfunctions
+        return reads_model and not (self.needs_eigenfunctions or self.reads_analysis)
 
     @abstractmethod
     def score(self, pair: Verification) -> Score:

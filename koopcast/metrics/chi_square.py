@@ -15,6 +15,7 @@ class ChiSquareSpec(MetricSpec):
     kind: Literal["chi_square"] = "chi_square"
 
     needs_card = "chi_square"
+    reads_analysis = True
     is_local = False
     perfect = 1.0
     sense = "target"

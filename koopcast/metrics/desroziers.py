@@ -15,6 +15,7 @@ class DesroziersSpec(MetricSpec):
     kind: Literal["desroziers"] = "desroziers"
 
     needs_card = "desroziers"
+    reads_analysis = True
     is_local = False
     perfect = 1.0
     sense = "target"

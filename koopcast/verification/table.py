@@ -87,7 +87,7 @@ class Sheet:
         fields = {name: metric for name, metric in self.metrics.items() if not metric.is_of_model}
         for place, (variable, pair) in enumerate(setting.verifications(subject)):
             sound, cases = _sound_leads(pair), _cases(pair)
-            if place == 0:
+            if place == 0 and not subject.sector:
                 self.rows += self._of_model(pair, subject, role)
             for name, metric in fields.items():
                 if metric.needs_members and pair.members is None:
@@ -95,6 +95,8 @@ class Sheet:
                 if subject.sector and not metric.is_local:
                     continue
                 if metric.needs_spectrum and pair.spectrum is None:
+                    continue
+                if metric.needs_card is not None and metric.needs_card not in pair.card:
                     continue
                 score = metric.score(_at(pair, sound)) if sound else None
                 pairs = "map" if role == "map" else "forecast" if leads else "analysis"

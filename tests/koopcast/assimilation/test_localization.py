@@ -96,10 +96,10 @@ def test_the_reach_of_a_type_is_a_factor_on_its_radius():
     domain = Domain((Axis("x", 12, periodic=True),), (torch.arange(12, dtype=torch.float64),))
     index = torch.tensor([[2, 7]])
     near, far = GaspariCohnSpec(radius=1.5), GaspariCohnSpec(radius=3.0)
-    mixed = Taper(near, domain, 1, torch.tensor([1.0, 2.0]).double())
+    mixed = Taper([near], domain, 1, torch.tensor([1.0, 2.0]).double())
     points = mixed.to_points(index)
-    assert torch.equal(points[..., 0], Taper(near, domain, 1).to_points(index)[..., 0])
-    assert torch.equal(points[..., 1], Taper(far, domain, 1).to_points(index)[..., 1])
+    assert torch.equal(points[..., 0], Taper([near], domain, 1).to_points(index)[..., 0])
+    assert torch.equal(points[..., 1], Taper([far], domain, 1).to_points(index)[..., 1])
     pairs = mixed.to_obs(index)
     assert torch.equal(pairs, pairs.mT)
     assert pairs[0].diagonal().tolist() == [1.0, 1.0]

@@ -1,12 +1,14 @@
 """Plug-and-play analysis: closed form under a quadratic prior, both solvers, missing values, refusals."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 
 from koopcast.assimilation import AnyAnalysis
 from koopcast.assimilation.base import Observed, Setting
-from koopcast.assimilation.cycle import CycleState, Experiment, run
+from koopcast.assimilation.cycle import CycleState, run
 from koopcast.errors import EmptySelection, InvalidInput
 from koopcast.grids import Axis, FieldsInfo, TimeAxis
 from koopcast.observations import AnyObservations
@@ -122,9 +124,7 @@ def test_a_cycle_analyses_with_its_prior():
             return torch.full((12,), STD).double()
 
     trial = experiment({"kind": "var_pnp", "tolerance": 1e-12}, {"kind": "synthetic", "every": 10})
-    trial = Experiment(
-        trial.dynamics, trial.method, trial.observations, trial.truth, trial.training, trial.noise, Ring()
-    )
+    trial = replace(trial, prior=Ring())
     cycles = next(run(trial, CycleState(start(trial.dynamics, TRUTH, 1), seeded(4))))
     # All 12 cells, variance 1: (y + ρ c MEAN / STD²) / (1 + ρ c / STD²) with ρ c / STD² = 4.
     expected = (trial.observations.value + 4 * MEAN) / 5
