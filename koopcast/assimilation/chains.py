@@ -21,7 +21,7 @@ from koopcast.assimilation.base import (
     Window,
     standardised,
 )
-from koopcast.assimilation.guards import diverged
+from koopcast.assimilation.guards import diverged, usual_size
 from koopcast.assimilation.screening import Screening
 from koopcast.assimilation.state import CycleState, of_method
 from koopcast.assimilation.windows import Grouped, first_guess
@@ -140,7 +140,7 @@ class Filtering(Cycling):
     def advance(self, state: CycleState, recorder: Taker) -> CycleState:
         """Cycle until the recorder is full or observations end; return the state after it."""
         generator, ensemble, now = state.generator, state.ensemble, state.record
-        self._usual = self._usual or float(ensemble.abs().max())
+        self._usual = self._usual or usual_size(ensemble)
         for cycle in range(state.cycle, self.total):
             reached = self._reach(ensemble, now, cycle, generator)
             now = self.records[cycle]

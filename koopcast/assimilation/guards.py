@@ -119,6 +119,11 @@ def named(which: Bool[Tensor, " batch"]) -> str:
     )
 
 
+def usual_size(ensemble: Float[Tensor, "batch member state"]) -> float:
+    """Return the size of the largest finite entry of a first ensemble."""
+    return float(ensemble.nan_to_num(0.0, 0.0, 0.0).abs().max())
+
+
 def diverged(
     ensemble: Float[Tensor, "batch member state"],
     cycle: int,

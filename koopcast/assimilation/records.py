@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from koopcast.assimilation.base import Analysis
-from koopcast.assimilation.guards import Guard, diverged
+from koopcast.assimilation.guards import Guard, diverged, usual_size
 from koopcast.dynamics import Dynamics
 from koopcast.errors import Diverged, InvalidInput
 from koopcast.fields import FieldData
@@ -92,7 +92,7 @@ class Recorder:
         self._repeats = ensemble.shape[0] // truth.view.num_samples
         self._true = truth.tensor(dtype=torch.float32)[:, observations.record].to(ensemble.device)
         self._flag = observations.flag
-        self._usual = float(ensemble.abs().max())
+        self._usual = usual_size(ensemble)
 
     @property
     def is_full(self) -> bool:
