@@ -95,8 +95,8 @@ def main() -> None:
             wall.append(time.perf_counter() - start)
             cpu.append(time.process_time() - busy)
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-        reference = exact(ensemble, seen, Taper(taper, domain, 1))
-        near = int((Taper(taper, domain, 1).to_points(index)[0] > 0).sum(dim=1).max())
+        reference = exact(ensemble, seen, Taper([taper], domain, 1))
+        near = int((Taper([taper], domain, 1).to_points(index)[0] > 0).sum(dim=1).max())
     size = split(ensemble)[1].square().mean().sqrt()
     print(f"{POINTS} x {POINTS} points, {MEMBERS} members, {near} observations a point")
     print(f"spread {spread:.3g} of fields with deviation {float(ensemble.std()):.3g}")
