@@ -53,7 +53,7 @@ observations:
 method: {kind: etkf, members: 16, inflation: {kind: multiplicative, factor: 1.04}, rotation: true}
 cycle: {start: 2020-01-01T06:00, step: PT6H, record: PT6H}
 forecast: {leads: [1, 2]}
-max_catchup: 100
+max_catchup: 1000
 threads: 1
 """
 Go = Callable[..., Ticked]
@@ -364,6 +364,7 @@ def test_all_faults_of_a_file_are_told_at_once(place: Path) -> None:
     )
 
 
+LONG = 180
 TICK = """
 import sys
 from pathlib import Path
@@ -377,24 +378,26 @@ tick(make(place / "twin.yaml", (), str(place / "store")), pd.Timestamp(sys.argv[
 
 @pytest.mark.slow
 def test_kills_at_random_moments_leave_the_bytes_of_an_unbroken_chain(place: Path) -> None:
-    deliver(place, range(60))
+    deliver(place, range(LONG))
     ready = cycle(place)
-    tick(ready, at(59))
+    tick(ready, at(LONG - 1))
     whole = content(ready.archive)
     remove(ready.archive)
     g = np.random.default_rng(0)
     kills = 0
     for _ in range(200):
-        process = subprocess.Popen([sys.executable, "-c", TICK, str(place), str(at(59))], env=os.environ)
+        process = subprocess.Popen(
+            [sys.executable, "-c", TICK, str(place), str(at(LONG - 1))], env=os.environ
+        )
         try:
-            process.wait(timeout=float(g.uniform(0.2, 9)) if kills < 20 else 300)
+            process.wait(timeout=float(g.uniform(2, 7)) if kills < 20 else 300)
             break
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()
             kills += 1
             time.sleep(0.05)
-    assert kills >= 10
-    tick(cycle(place), at(59))
+    assert kills >= 8
+    tick(cycle(place), at(LONG - 1))
     assert content(ready.archive) == whole
     assert ready.archive.faults() == []

@@ -173,7 +173,7 @@ steps:
     task: generate
     system: {kind: lorenz96, points: 12}
     steps: 100
-    split: {time: {train: ..4.95, test: 5..}}
+    split: {time: {train: ..3, test: 3.05..}}
 """
 MINUTES = """
 name: minutes
