@@ -163,7 +163,7 @@ def year(windows: int) -> dict[str, float]:
                 {"time": moments, "state": np.tile(np.arange(40), len(numbers)), "value": noisy.ravel()}
             )
             table.to_csv(folder / f"inbox/{month}.csv", index=False)
-        method = ETKFSpec(members=24, inflation=MultiplicativeSpec(factor=1.02), rotation=True)
+        method = ETKFSpec(members=50, inflation=MultiplicativeSpec(factor=1.02), rotation=True)
         chain = Chain(SystemDynamics(setup), method, ClimatologySpec(), truth, clock(), 1, STEP, 0)
         tick, _, archive = ticker(chain, truth, folder)
         begin = time.perf_counter()
