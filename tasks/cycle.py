@@ -50,8 +50,7 @@ def prepare(loaded: LoadedCycle, store: Store) -> Prepared:
     artefact = store.load(store.resolve(f"runs://{cycle.model.run}/{cycle.model.step}"))
     dynamics, training = _model(cycle, artefact, store)
     time = loaded.earlier.contract.fields.time
-    record, records = cycle.record(time.step), cycle.records(time.step)
-    assert record is not None
+    records = cycle.records(time.step)
     assert records is not None
     chain = Chain(
         dynamics=dynamics,
@@ -60,7 +59,6 @@ def prepare(loaded: LoadedCycle, store: Store) -> Prepared:
         training=training,
         clock=cycle.cycle.clock(),
         records=records,
-        record=record,
         seed=cycle.seed,
         noise=cycle.model_noise,
         leads=tuple(cycle.forecast.leads) if cycle.forecast else (),

@@ -146,8 +146,8 @@ def run(experiment: Experiment, state: CycleState, *, keep: str = "members") -> 
         state = replace(state, memory=memory)
         if block is not None:
             yield replace(block, state=replace(block.state, memory=memory))
-        if fault or failure:
-            raise fault or failure  # type: ignore[misc]
+        if (reason := fault or failure) is not None:
+            raise reason
     report("cycle", total, total)
 
 

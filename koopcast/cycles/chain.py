@@ -31,7 +31,6 @@ from koopcast.observations.quality import Flag, QualityControl
 from koopcast.rng import torch_generator
 from koopcast.stores.arrays import write_fields
 from koopcast.stores.files import read_tensors, write_table, write_tensors
-from koopcast.times import Duration
 
 REFUSALS = {
     Flag.BACKGROUND_CHECK: Reason.BACKGROUND_CHECK,
@@ -55,8 +54,6 @@ class Chain:
     """What the model learned from: the grid, its mask, a climatology."""
     clock: Clock
     records: int
-    record: Duration
-    """Time of one record of the model."""
     seed: int
     noise: ModelNoise = field(default_factory=ModelNoise)
     leads: tuple[int, ...] = ()

@@ -6,7 +6,7 @@ import io
 import json
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -22,7 +22,7 @@ from koopcast.grids import FieldsInfo
 from koopcast.observations.quality import QualityControl
 from koopcast.sources.paths import anchored
 from koopcast.spec import Family, MethodSpec, Problem, Spec
-from koopcast.stores.durable import write_whole
+from koopcast.stores.durable import sync, write_whole
 from koopcast.units import conversion
 
 MOST_BYTES = 2 * 2**30
@@ -233,7 +233,7 @@ class Inbox:
         """Return the reports of a window, sorted, each in a class; the same whatever the order of arrival."""
         parts = [
             pd.read_parquet(self._cache(delivery.digest), filters=[("window", "==", number)])
-            for delivery in self._distinct()
+            for delivery in self._readable()
             if str(number) in delivery.windows
         ]
         if not parts:
@@ -260,8 +260,8 @@ class Inbox:
         """Return the files of which nothing could be read, and why."""
         return {delivery.path: delivery.fault for delivery in self.deliveries.values() if delivery.fault}
 
-    def _distinct(self) -> list[Delivery]:
-        """Return every delivery: a file that came twice counts twice, as duplicates."""
+    def _readable(self) -> list[Delivery]:
+        """Return what could be read; a file that came twice is there twice, its reports as duplicates."""
         return [self.deliveries[path] for path in sorted(self.deliveries) if self.deliveries[path].digest]
 
     def _files(self) -> list[Path]:
@@ -275,16 +275,16 @@ class Inbox:
         return [path for path in found if not path.name.startswith(".")]
 
     def _read(self, path: Path, state: tuple[int, int]) -> Delivery:
-        facts = {"path": str(path), "bytes": state[0], "modified": state[1]}
+        blank = Delivery(path=str(path), bytes=state[0], modified=state[1], digest="")
         try:
             digest = _digest(path)
             table, lost = read_delivery(path)
             reports = self._layout.reports(table)
         except KoopcastError as error:
-            return Delivery(**facts, digest="", fault=error.message)  # type: ignore[arg-type]
+            return replace(blank, fault=error.message)
         except Exception as error:
             # A reader of a foreign format may raise anything; one bad file must not stop the cycle.
-            return Delivery(**facts, digest="", fault=f"{type(error).__name__}: {error}"[:300])  # type: ignore[arg-type]
+            return replace(blank, fault=f"{type(error).__name__}: {error}"[:300])
         self._spec.judge(reports)
         window = self._clock.numbers(reports["time"].to_numpy().astype("datetime64[ns]"))
         reject(reports, Reason.NO_WINDOW, window == NOWHERE)
@@ -292,8 +292,8 @@ class Inbox:
         inside = reports[window != NOWHERE]
         self._keep(inside, digest)
         numbers, sizes = np.unique(inside["window"].to_numpy(), return_counts=True)
-        return Delivery(
-            **facts,  # type: ignore[arg-type]
+        return replace(
+            blank,
             digest=digest,
             rows=len(reports) + sum(lost.values()),
             rejected=counts(reports["reason"].to_numpy()[window == NOWHERE]) | lost,
@@ -306,6 +306,7 @@ class Inbox:
             return
         temporary = path.with_suffix(".tmp")
         reports.sort_values("window", kind="stable").to_parquet(temporary, index=False, compression="zstd")
+        sync(temporary)
         temporary.replace(path)
 
     def _cache(self, digest: str) -> Path:

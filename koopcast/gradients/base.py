@@ -8,11 +8,13 @@ they keep and in the steps that they take again, never in the result.
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
+from pydantic import model_validator
 from torch import Tensor
 
-from koopcast.gradients.storage import Memory, Storage
+from koopcast.gradients.storage import Disk, Memory, Storage
 from koopcast.spec import MethodSpec
 
 Step = Callable[[Tensor, int], Tensor]
@@ -71,6 +73,28 @@ class GradientSpec(MethodSpec):
         finally:
             tape.storage.close()
         return Gradient(value, tuple(tape.sums), tape.forward_steps, tape.peak_states, tape.pulled_steps)
+
+
+class KeepingSpec(GradientSpec):
+    """Options of a policy that keeps all that it needs of neighbouring steps at once."""
+
+    residual: Literal["state", "stages"] = "state"
+    """What is kept of a step of them: its state, from which the step is taken again to be differentiated, or
+    all that its derivative needs, such as the stages of a Runge-Kutta step (several times the memory)."""
+    storage: Literal["memory", "disk"] = "memory"
+    """Where states wait."""
+
+    @model_validator(mode="after")
+    def _stages_stay_in_memory(self) -> "KeepingSpec":
+        if self.residual == "stages" and self.storage == "disk":
+            raise ValueError(
+                "storage: stages cannot be kept on disk; use `residual: state`, or `storage: memory`"
+            )
+        return self
+
+    def opened(self) -> Storage:
+        """Return memory or disk."""
+        return Disk() if self.storage == "disk" else Memory()
 
 
 class Tape:

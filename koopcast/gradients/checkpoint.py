@@ -3,16 +3,15 @@
 import math
 from typing import Literal
 
-from pydantic import PositiveInt, model_validator
+from pydantic import PositiveInt
 from torch import Tensor
 
 from koopcast.errors import InvalidInput
-from koopcast.gradients.base import GradientSpec, Tape
-from koopcast.gradients.storage import Disk, Memory, Storage
+from koopcast.gradients.base import KeepingSpec, Tape
 from koopcast.gradients.store import over_segment
 
 
-class CheckpointSpec(GradientSpec):
+class CheckpointSpec(KeepingSpec):
     """Every s-th state is kept, and a segment of s steps is run again when the way back comes to it.
 
     Where s divides n: n + (n/s)(s - 1) steps forward, n/s + s states.
@@ -21,24 +20,8 @@ class CheckpointSpec(GradientSpec):
     kind: Literal["checkpoint"] = "checkpoint"
     segment: PositiveInt | Literal["auto"] = "auto"
     """Steps s of a segment; `auto`: √n, rounded up, which keeps the fewest states."""
-    residual: Literal["state", "stages"] = "state"
-    """What is kept of the steps of the segment that is run again: states, or all that derivatives need."""
-    storage: Literal["memory", "disk"] = "memory"
-    """Where states wait."""
 
     reference = "Griewank and Walther 2008, section 12.2"
-
-    @model_validator(mode="after")
-    def _stages_stay_in_memory(self) -> "CheckpointSpec":
-        if self.residual == "stages" and self.storage == "disk":
-            raise ValueError(
-                "storage: stages cannot be kept on disk; use `residual: state`, or `storage: memory`"
-            )
-        return self
-
-    def opened(self) -> Storage:
-        """Return memory or disk."""
-        return Disk() if self.storage == "disk" else Memory()
 
     def backward(self, tape: Tape, x: Tensor) -> Tensor:
         """Go forward from checkpoint to checkpoint, and back segment by segment."""

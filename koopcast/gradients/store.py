@@ -2,36 +2,17 @@
 
 from typing import Literal
 
-from pydantic import model_validator
 from torch import Tensor
 
-from koopcast.gradients.base import GradientSpec, Tape
-from koopcast.gradients.storage import Disk, Memory, Storage
+from koopcast.gradients.base import KeepingSpec, Tape
 
 
-class StoreSpec(GradientSpec):
+class StoreSpec(KeepingSpec):
     """Every state is kept: n steps forward, n + 1 states."""
 
     kind: Literal["store"] = "store"
-    residual: Literal["state", "stages"] = "state"
-    """What is kept of a step: its state, from which the step is taken again to be differentiated, or all that
-    its derivative needs, such as the stages of a Runge-Kutta step (several times the memory)."""
-    storage: Literal["memory", "disk"] = "memory"
-    """Where states wait."""
 
     reference = "Gavranovic 2022: optics that keep a residual"
-
-    @model_validator(mode="after")
-    def _stages_stay_in_memory(self) -> "StoreSpec":
-        if self.residual == "stages" and self.storage == "disk":
-            raise ValueError(
-                "storage: stages cannot be kept on disk; use `residual: state`, or `storage: memory`"
-            )
-        return self
-
-    def opened(self) -> Storage:
-        """Return memory or disk."""
-        return Disk() if self.storage == "disk" else Memory()
 
     def backward(self, tape: Tape, x: Tensor) -> Tensor:
         """Go forward once, and back over what was kept."""

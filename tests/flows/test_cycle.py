@@ -244,8 +244,8 @@ def test_dirt_of_a_day_ends_in_one_class_each(place: Path) -> None:
         counts.pop("digest")
     # A cell of a ring is always somewhere: 77 is 77 - 6 * 12.
     assert seen[0]["used"] == 13
-    assert seen[0]["conflict"] == 1 * 2 - 1
-    assert seen[0]["duplicate"] == 13 + 1
+    assert seen[0]["conflict"] == 1
+    assert seen[0]["duplicate"] == 14
     totals = ready.inbox.totals()
     delivered = sum(delivery.rows for delivery in ready.inbox.deliveries.values())
     assert delivered == 2 * (24 + 8 + 2)
