@@ -1,0 +1,169 @@
+"""A lock that holds between machines which share an object store and nothing else."""
+
+import json
+import os
+import socket
+import threading
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from koopcast.errors import KoopcastError, StoreLocked
+from koopcast.stores.bucket import Bucket, Held
+from koopcast.stores.lock import HEARTBEAT, LEASE, Holder, Lock, OnWait, report_waiting
+
+_FIRST_POLL, _LONGEST_POLL = 0.1, 2.0
+
+
+@dataclass(frozen=True)
+class Leaseholder(Holder):
+    """Who holds a lease, and beside which folder of its machine."""
+
+    cache: str
+    token: str
+    """Of one lease; another of the same process has another."""
+    beat: int = 0
+    """Signs of life so far."""
+
+
+class Lease:
+    """An exclusive lock on an object, beside a lock on the folder of this machine that caches the store.
+
+    An object is created by the one who holds, renewed every `HEARTBEAT` seconds, and deleted at the end.
+    A lease that was not renewed for `LEASE` seconds, by the clock of the object store, is dead and may be taken
+    over; so is, at once, one of this machine and folder, since who holds the folder's lock knows that its
+    holder is gone. A holder that was suspended for longer learns it: `is_ours` turns false, and the conditions
+    of its writes fail.
+
+    Args:
+        local: Lock of the same thing in the folder of this machine.
+        bucket: Where the object lies.
+        name: Of the object.
+    """
+
+    def __init__(self, local: Lock, bucket: Bucket, name: str) -> None:
+        self.path = local.path
+        self._local, self._bucket, self._name = local, bucket, name
+        self._tag, self._holder = "", _ourselves(local.path)
+        self._released = threading.Event()
+        self._beat: threading.Thread | None = None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the lease is held, as far as its last sign of life tells."""
+        return bool(self._tag)
+
+    def acquire(self, *, timeout: float | None = None, on_wait: OnWait = report_waiting) -> None:
+        """Wait for the lock.
+
+        Raises:
+            StoreLocked: It was not free within `timeout` seconds.
+        """
+        start, pause = time.monotonic(), _FIRST_POLL
+        self._local.acquire(timeout=timeout, on_wait=on_wait)
+        try:
+            while not self._take():
+                waited = time.monotonic() - start
+                holder = _holder(self._bucket.get(self._name))
+                if timeout is not None and waited >= timeout:
+                    raise StoreLocked(
+                        f"lock '{self._name}' of '{self._bucket.uri}' is held by "
+                        f"{holder or 'an unknown process'}, waited {waited:.0f} s",
+                        "wait for that run, end it, or allow more time",
+                    )
+                on_wait(holder, waited)
+                time.sleep(pause if timeout is None else min(pause, max(0.0, timeout - waited)))
+                pause = min(2 * pause, _LONGEST_POLL)
+        except BaseException:
+            self._local.release()
+            raise
+
+    def try_acquire(self) -> bool:
+        """Take the lock if it is free, and return whether it was."""
+        if not self._local.try_acquire():
+            return False
+        try:
+            taken = self._take()
+        except BaseException:
+            self._local.release()
+            raise
+        if not taken:
+            self._local.release()
+        return taken
+
+    def release(self) -> None:
+        """Give the lock back."""
+        self._released.set()
+        if self._beat is not None:
+            self._beat.join()
+        if self.is_ours:
+            with suppress(KoopcastError):
+                # Deletions know no condition: a lease that another took over meanwhile is not ours to delete.
+                self._renew()
+                self._bucket.delete([self._name])
+        self._tag, self._beat = "", None
+        self._local.release()
+
+    def _take(self) -> bool:
+        self._holder = _ourselves(self._local.path)
+        held = self._bucket.get(self._name)
+        try:
+            if held is None:
+                self._tag = self._bucket.create(self._name, _text(self._holder))
+            elif self._is_dead(held):
+                self._tag = self._bucket.replace(self._name, _text(self._holder), held.tag)
+            else:
+                return False
+        except StoreLocked:
+            return False
+        self._released.clear()
+        self._beat = threading.Thread(target=self._give_signs, daemon=True, name="lease heartbeat")
+        self._beat.start()
+        return True
+
+    def _is_dead(self, held: Held) -> bool:
+        holder = _holder(held)
+        if holder is not None and (holder.host, holder.cache) == (self._holder.host, self._holder.cache):
+            return True
+        return (self._bucket.now() - held.modified).total_seconds() > LEASE
+
+    def _give_signs(self) -> None:
+        while not self._released.wait(HEARTBEAT):
+            try:
+                self._renew()
+            except StoreLocked:
+                self._tag = ""
+                return
+            except KoopcastError:
+                continue
+
+    def _renew(self) -> None:
+        self._holder = Leaseholder(**{**asdict(self._holder), "beat": self._holder.beat + 1})
+        self._tag = self._bucket.replace(self._name, _text(self._holder), self._tag)
+
+
+def is_leased(bucket: Bucket, name: str) -> bool:
+    """Return whether somebody alive holds a lease."""
+    held = bucket.get(name)
+    return held is not None and (bucket.now() - held.modified).total_seconds() <= LEASE
+
+
+def _ourselves(path: Path) -> Leaseholder:
+    return Leaseholder(
+        socket.gethostname(), os.getpid(), time.time(), str(path.parent.absolute()), uuid4().hex
+    )
+
+
+def _holder(held: Held | None) -> Leaseholder | None:
+    if held is None:
+        return None
+    try:
+        return Leaseholder(**json.loads(held.content))
+    except (ValueError, TypeError):
+        return None
+
+
+def _text(holder: Leaseholder) -> bytes:
+    return json.dumps(asdict(holder)).encode()
