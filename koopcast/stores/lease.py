@@ -31,11 +31,11 @@ class Leaseholder(Holder):
 class Lease:
     """An exclusive lock on an object, beside a lock on the folder of this machine that caches the store.
 
-    An object is created by the one who holds, renewed every `HEARTBEAT` seconds, and deleted at the end.
-    A lease that was not renewed for `LEASE` seconds, by the clock of the object store, is dead and may be taken
-    over; so is, at once, one of this machine and folder, since who holds the folder's lock knows that its
-    holder is gone. A holder that was suspended for longer learns it: `is_ours` turns false, and the conditions
-    of its writes fail.
+    An object is created by the one who holds, renewed every `HEARTBEAT` seconds, and deleted at the end. A
+    lease that was not renewed for `LEASE` seconds, by the clock of the object store, is dead and may be
+    taken over; so is, at once, one of this machine and folder, since who holds the folder's lock knows that
+    its holder is gone. A holder that was suspended for longer learns it: `is_ours` turns false, and the
+    conditions of its writes fail.
 
     Args:
         local: Lock of the same thing in the folder of this machine.
