@@ -121,11 +121,11 @@ class Bucket:
         return dict(sorted((item["path"], item["e_tag"] or "") for page in pages for item in page))
 
     def entries(self, folder: str) -> list[str]:
-        """Return the names directly in a folder, of objects and of folders, sorted."""
+        """Return the names directly in a folder ("" for the root), of objects and of folders, sorted."""
         import obstore
 
         with self._asking(folder):
-            found = obstore.list_with_delimiter(self._store, f"{folder}/")
+            found = obstore.list_with_delimiter(self._store, f"{folder}/" if folder else None)
         paths = [*found["common_prefixes"], *(item["path"] for item in found["objects"])]
         return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in paths)
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from koopcast.stores.bucket import Bucket
 from koopcast.stores.durable import TEMPORARY, temporary_sibling, writing
 from koopcast.stores.lock import Lock
 
@@ -19,6 +20,14 @@ class Layout:
     """
 
     root: Path
+    """Folder of the store; of one on an object store, the folder of this machine that caches it."""
+    bucket: Bucket | None = None
+    """The object store behind the folder."""
+
+    @property
+    def uri(self) -> str:
+        """Address by which the store is opened again."""
+        return str(self.root) if self.bucket is None else self.bucket.uri
 
     @property
     def artefacts(self) -> Path:

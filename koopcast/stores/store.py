@@ -9,6 +9,7 @@ from pathlib import Path
 
 from koopcast.errors import InvalidInput, StoreDamaged, StoreError, StoreMissing
 from koopcast.stores.artefact import Artefact, ArtefactRef, artefact_name, read_artefact
+from koopcast.stores.bucket import Bucket, cache_of, is_bucket
 from koopcast.stores.durable import remove, write_whole, writing
 from koopcast.stores.integrity import faults
 from koopcast.stores.layout import Layout
@@ -25,20 +26,23 @@ class Store(Layout):
 
     @staticmethod
     def open(uri: str | Path, *, create: bool = True) -> "Store":
-        """Open the store at a local path.
+        """Open the store at a local path or on an object store (`s3://bucket/prefix`).
 
         Raises:
-            InvalidInput: Not a local path, or a directory that holds something else.
+            InvalidInput: Neither, or a place that holds something else.
             StoreMissing: Nothing is there and `create` is false.
             StoreNotWritable: It cannot be created.
         """
+        if is_bucket(str(uri)):
+            return _open_bucket(Bucket(str(uri)), cache_of(str(uri)), create)
         if scheme := re.match(r"([a-z][a-z0-9+.-]*)://", str(uri), re.IGNORECASE):
             raise InvalidInput(
-                f"store '{uri}': scheme '{scheme[1]}' is not supported", "give a local path, such as ./runs"
+                f"store '{uri}': scheme '{scheme[1]}' is not supported",
+                "give a local path, such as ./runs, or s3://bucket/prefix",
             )
         store = Store(Path(uri).expanduser().absolute())
         if (store.root / _MARK).is_file():
-            _check_format(store.root)
+            _check_format(str(store.root), (store.root / _MARK).read_bytes())
         elif create:
             _create(store.root)
         else:
@@ -178,16 +182,35 @@ class Store(Layout):
         return resolve_step(self, uri)
 
 
-def _check_format(root: Path) -> None:
+def _open_bucket(bucket: Bucket, cache: Path, create: bool) -> Store:
+    held = bucket.get(_MARK)
+    if held is not None:
+        _check_format(bucket.uri, held.content)
+    elif create:
+        _refuse_strangers(bucket.uri, bucket.entries(""))
+        bucket.demand_conditions()
+        bucket.create(_MARK, _mark())
+    else:
+        raise StoreMissing(f"there is no store at '{bucket.uri}'", "give the address of one with --store")
+    if not (cache / _MARK).is_file():
+        _create(cache)
+    return Store(cache, bucket)
+
+
+def _mark() -> bytes:
+    return json.dumps({"format": _FORMAT}).encode()
+
+
+def _check_format(place: str, mark: bytes) -> None:
     try:
-        found = json.loads((root / _MARK).read_text(encoding="utf-8"))["format"]
+        found = json.loads(mark)["format"]
     except (ValueError, KeyError, TypeError) as error:
         raise StoreDamaged(
-            f"'{root / _MARK}' cannot be read", f'write {{"format": {_FORMAT}}} into it'
+            f"'{place}/{_MARK}' cannot be read", f'write {{"format": {_FORMAT}}} into it'
         ) from error
     if found != _FORMAT:
         raise StoreError(
-            f"store '{root}' has format {found}, this version of Koopcast knows {_FORMAT}",
+            f"store '{place}' has format {found}, this version of Koopcast knows {_FORMAT}",
             "install the version that wrote it, or choose another store",
         )
 
@@ -196,12 +219,14 @@ def _create(root: Path) -> None:
     """Mark an empty directory as a store, so that nothing else is ever swept by mistake."""
     with writing(root.parent):
         root.mkdir(parents=True, exist_ok=True)
-        strangers = sorted(
-            path.name for path in root.iterdir() if path.name[0] != "." and path.name != "lost+found"
+        _refuse_strangers(str(root), [path.name for path in root.iterdir()])
+        write_whole(root / _MARK, _mark())
+
+
+def _refuse_strangers(place: str, names: list[str]) -> None:
+    strangers = sorted(name for name in names if name[0] != "." and name != "lost+found")
+    if strangers and _MARK not in strangers:
+        raise InvalidInput(
+            f"'{place}' is not a store and holds other things ({', '.join(strangers[:3])})",
+            "choose an empty or new place with --store",
         )
-        if strangers and not (root / _MARK).is_file():
-            raise InvalidInput(
-                f"'{root}' is not a store and holds other things ({', '.join(strangers[:3])})",
-                "choose an empty or new directory with --store",
-            )
-        write_whole(root / _MARK, json.dumps({"format": _FORMAT}))
