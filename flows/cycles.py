@@ -3,7 +3,7 @@
 import json
 import os
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 from urllib.request import Request as WebRequest
 from urllib.request import urlopen
 
@@ -15,7 +15,6 @@ from prefect.events import emit_event
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
-from pydantic import Field
 
 from flows.cycle import line, make, moment_of
 from koopcast.cycles.archive import Manifest
@@ -32,20 +31,23 @@ def _run_name() -> str:
 
 @flow(name="cycle", flow_run_name=_run_name, persist_result=False, validate_parameters=True)
 def cycle(
-    cycle: Annotated[str, Field(description="Path of the YAML file")],
-    overrides: Annotated[list[str], Field(description="Options such as method.members=40")] = [],  # noqa: B006
-    store: Annotated[
-        str | None, Field(description="Root of the store; default KOOPCAST_STORE or ./runs")
-    ] = None,
-    until: Annotated[
-        str | None, Field(description="Moment up to which windows are due, UTC; default: as scheduled")
-    ] = None,
-    force: Annotated[str | None, Field(description="Label of a window to analyse again")] = None,
+    cycle: str,
+    overrides: list[str] = [],  # noqa: B006
+    store: str | None = None,
+    until: str | None = None,
+    force: str | None = None,
 ) -> State[dict[str, Any]]:
     """Analyse the windows that are due at the scheduled time of the run, oldest first.
 
     What is due comes from the archive, so that windows missed by a server or a worker that was down are made
     up for. A failed expectation is a failed flow run whose message holds the numbers.
+
+    Args:
+        cycle: Path of the YAML file.
+        overrides: Options such as method.members=40.
+        store: Root of the store; default KOOPCAST_STORE or ./runs.
+        until: Moment up to which windows are due, UTC; default: as scheduled.
+        force: Label of a window to analyse again.
     """
     logger = get_run_logger()
     try:

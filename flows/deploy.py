@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
 from flows import environment
@@ -19,6 +20,8 @@ from schemas.load import is_cycle
 from schemas.pipeline import Deploy, Schedule, load
 
 DEPLOY_SECONDS = 300
+ANCHOR = pd.Timestamp("2020-01-01")
+"""From which the intervals of a pipeline count, UTC."""
 
 
 def deploy(file: Path, store: str | None) -> str:
@@ -52,8 +55,7 @@ def deploy(file: Path, store: str | None) -> str:
         last = (result.stdout + result.stderr).strip().splitlines()[-1:]
         raise EngineError(f"the deployment was refused ({' '.join(last)})", "see that the server is well")
     flow = str(entry["entrypoint"]).rsplit(":", 1)[1]
-    schedules = entry.get("schedules", [])
-    when = f", scheduled {schedules[0]['cron']} ({schedules[0]['timezone']})" if schedules else ""
+    when = "".join(f", scheduled {_told(schedule)}" for schedule in entry["schedules"])
     return f"deployed {flow}/{entry['name']}{when}; prefect deployment run '{flow}/{entry['name']}'"
 
 
@@ -64,6 +66,7 @@ def deployment(file: Path, root: Path) -> dict[str, Any]:
         loaded = load_cycle(path, (), lookup(str(root)))
         name, text = loaded.cycle.name, loaded.cycle.description
         schedule, options, flow = loaded.cycle.schedule, loaded.cycle.deploy, "cycle"
+        anchor = loaded.cycle.cycle.clock().due_at(0)
         parameters: dict[str, Any] = {"cycle": str(path)}
         entrypoint = "flows.cycles:cycle"
     else:
@@ -75,6 +78,7 @@ def deployment(file: Path, root: Path) -> dict[str, Any]:
             pipeline.deploy,
         )
         parameters, entrypoint, flow = {"pipeline": str(path)}, "flows.pipeline:pipeline", "pipeline"
+        anchor = ANCHOR
     chosen = options or Deploy()
     return {
         "name": name,
@@ -84,15 +88,24 @@ def deployment(file: Path, root: Path) -> dict[str, Any]:
         "parameters": {**parameters, "overrides": [], "store": str(root)},
         "enforce_parameter_schema": True,
         "concurrency_limit": {"limit": 1, "collision_strategy": "ENQUEUE"},
-        "schedules": _schedules(schedule),
+        "schedules": _schedules(schedule, anchor),
         "work_pool": {"name": chosen.work_pool, "work_queue_name": "default"},
     }
 
 
-def _schedules(schedule: Schedule | None) -> list[dict[str, Any]]:
+def _schedules(schedule: Schedule | None, anchor: pd.Timestamp) -> list[dict[str, Any]]:
     if schedule is None:
         return []
-    return [{"slug": "schedule", "cron": schedule.cron, "timezone": schedule.timezone, "active": True}]
+    when: dict[str, Any] = {"cron": schedule.cron, "timezone": schedule.timezone}
+    if schedule.every is not None:
+        when = {"interval": schedule.every.total_seconds(), "anchor_date": f"{anchor.isoformat()}+00:00"}
+    return [{"slug": "schedule", **when, "active": True}]
+
+
+def _told(schedule: dict[str, Any]) -> str:
+    if "cron" in schedule:
+        return f"{schedule['cron']} ({schedule['timezone']})"
+    return f"every {schedule['interval']:g} s"
 
 
 def _directory() -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Annotated, Any
+from typing import Any
 
 from prefect import flow, task
 from prefect.artifacts import create_link_artifact, create_table_artifact
@@ -16,7 +16,6 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.tasks import Task
-from pydantic import Field
 
 from flows.display import Display, Silent
 from flows.engines import Handle, Skipped, announced
@@ -155,22 +154,27 @@ def _run_name() -> str:
 
 @flow(name="pipeline", flow_run_name=_run_name, persist_result=False, validate_parameters=True)
 def pipeline(
-    pipeline: Annotated[str, Field(description="Path of the YAML file")],
-    overrides: Annotated[list[str], Field(description="Options such as steps.dynamics.model.rank=12")] = [],  # noqa: B006
-    store: Annotated[
-        str | None, Field(description="Root of the store; default KOOPCAST_STORE or ./runs")
-    ] = None,
-    from_: Annotated[str | None, Field(description="Run this step and what follows from it")] = None,
-    only: Annotated[str | None, Field(description="Run this step alone")] = None,
-    force: Annotated[bool, Field(description="Compute again what the store has already")] = False,
-    locked: Annotated[
-        bool, Field(description="Refuse to run when anything differs from the last run")
-    ] = False,
+    pipeline: str,
+    overrides: list[str] = [],  # noqa: B006
+    store: str | None = None,
+    from_: str | None = None,
+    only: str | None = None,
+    force: bool = False,
+    locked: bool = False,
 ) -> State[dict[str, Any]]:
     """Check a pipeline file, run what changed, gate on its expectations and write its report.
 
     The result is the summary that `koopcast run --json` prints. A failed step or expectation is a failed flow
     run whose message holds the numbers.
+
+    Args:
+        pipeline: Path of the YAML file.
+        overrides: Options such as steps.dynamics.model.rank=12.
+        store: Root of the store; default KOOPCAST_STORE or ./runs.
+        from_: Run this step and what follows from it.
+        only: Run this step alone.
+        force: Compute again what the store has already.
+        locked: Refuse to run when anything differs from the last run.
     """
     request = Request(
         pipeline=pipeline,

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as MappingType
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal, TypeAlias
 from zoneinfo import ZoneInfo, available_timezones
@@ -19,7 +20,9 @@ from pydantic import (
 )
 
 from koopcast.baselines import AnyBaseline
+from koopcast.errors import InvalidInput
 from koopcast.spec import Family, MethodSpec, Path, Problem, Spec, kind_of, members
+from koopcast.times import parse_duration
 from schemas.check import Findings, Lookup, check
 from schemas.expect import ExpectationError, parse
 from schemas.faults import Fault, PipelineInvalid
@@ -36,6 +39,8 @@ from schemas.walk import alternatives
 
 LONGEST_NAME = 60
 MOST_STEPS = 200
+SHORTEST_INTERVAL = 1.0
+"""Seconds from one scheduled run to the next, at least."""
 CRON_FIELD = re.compile(r"[A-Za-z0-9*/,\-#?]+")
 
 
@@ -104,16 +109,21 @@ AnyRunner: TypeAlias = Annotated[DaskRunner | ThreadsRunner, Family("runners")]
 
 
 class Schedule(Spec):
-    """When a deployment runs."""
+    """When a deployment runs: at the times of `cron`, or again and again after an `interval`."""
 
-    cron: str
+    cron: str | None = None
     """Five fields: minute, hour, day of month, month, day of week."""
+    interval: str | None = None
+    """From one run to the next: PT30S, PT6H, P1D; at least a second. Counted from the moment at which
+    the first window of a cycle is due; for a pipeline from 2020-01-01 in UTC."""
     timezone: str = "UTC"
-    """An IANA name, such as Europe/Paris."""
+    """Of `cron`: an IANA name, such as Europe/Paris."""
 
     @field_validator("cron")
     @classmethod
-    def _has_five_fields(cls, text: str) -> str:
+    def _has_five_fields(cls, text: str | None) -> str | None:
+        if text is None:
+            return None
         fields = text.split()
         if len(fields) != 5 or not all(CRON_FIELD.fullmatch(item) for item in fields):
             raise ValueError(
@@ -127,6 +137,37 @@ class Schedule(Spec):
         if name not in available_timezones():
             raise ValueError(f"unknown time zone '{name[:60]}'; write UTC or a name such as Europe/Paris")
         return ZoneInfo(name).key
+
+    @field_validator("interval")
+    @classmethod
+    def _is_a_duration(cls, text: str | None) -> str | None:
+        if text is None:
+            return None
+        try:
+            duration = parse_duration(text)
+        except InvalidInput as error:
+            raise ValueError(str(error)) from error
+        if duration.months:
+            raise ValueError(f"'{text}' counts months, which differ in length; use `cron`: '0 6 1 * *'")
+        if duration.seconds < SHORTEST_INTERVAL:
+            raise ValueError(f"'{text}' is below {SHORTEST_INTERVAL:g} s; write PT30S, PT6H or P1D")
+        return text
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> "Schedule":
+        if (self.cron is None) == (self.interval is None):
+            given = "neither" if self.cron is None else "both"
+            raise ValueError(
+                f"needs exactly one of `cron` and `interval`, and has {given}; write one of them"
+            )
+        if self.interval is not None and "timezone" in self.model_fields_set:
+            raise ValueError("timezone: an interval has none; remove it, or use `cron`")
+        return self
+
+    @property
+    def every(self) -> timedelta | None:
+        """The interval."""
+        return None if self.interval is None else timedelta(seconds=parse_duration(self.interval).seconds)
 
 
 class Deploy(Spec):
