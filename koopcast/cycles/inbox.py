@@ -1,8 +1,6 @@
 """The inbox of a cycle: files that come late, twice, half written or out of order, read once each."""
 
-import gzip
 import hashlib
-import io
 import json
 import time
 from collections.abc import Iterator, Mapping
@@ -12,11 +10,11 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 from pydantic import NonNegativeFloat, PositiveFloat, field_validator, model_validator
 
 from koopcast.cycles.clock import NOWHERE, Clock
-from koopcast.cycles.reports import Layout, Reason, counts, deduplicate, reject
+from koopcast.cycles.readers import read_delivery
+from koopcast.cycles.reports import Layout, Reason, counts, deduplicate, numbered, reject
 from koopcast.errors import DataError, KoopcastError
 from koopcast.grids import FieldsInfo
 from koopcast.observations.quality import QualityControl
@@ -25,15 +23,8 @@ from koopcast.spec import Family, MethodSpec, Problem, Spec
 from koopcast.stores.durable import sync, write_whole
 from koopcast.units import conversion
 
-MOST_BYTES = 2 * 2**30
-"""Largest file that is read, unpacked."""
-READERS = {
-    ".csv": "csv", ".txt": "csv", ".gz": "csv", ".parquet": "parquet", ".pq": "parquet", ".nc": "netcdf",
-    ".zarr": "zarr", ".odb": "odb", ".bufr": "bufr",
-}  # fmt: skip
-"""End of a file's name -> format."""
-
-
+FORMAT = 2
+"""Of what is kept of files that were read."""
 Thinning = Literal["none", "first", "mean"]
 
 
@@ -44,13 +35,31 @@ class ReportError(Spec):
     """Standard deviation, in the units of the grid's variable."""
 
 
+class TimeUnits(Spec):
+    """What numbers mean that stand for times."""
+
+    units: str | None = None
+    """Such as `hours since 1970-01-01`, whatever the file says; default: what it says, and of tables without
+    units none: a number is no time there."""
+
+    @field_validator("units")
+    @classmethod
+    def _can_be_read(cls, units: str | None) -> str | None:
+        try:
+            numbered(pd.Series([], dtype="float64"), units)
+        except DataError as error:
+            raise ValueError(str(error)) from error
+        return units
+
+
 class VariableOptions(Spec):
     """What is known of the reports of one variable."""
 
     name: str | None = None
     """Its name in the tables, where it is another: a column, or an entry of the column `variable`."""
     units: str | None = None
-    """Of the numbers in the tables, where they are not those of the model."""
+    """Of the numbers in the tables, whatever these say; default: what a column `units` or the file states,
+    else those of the model."""
     error: ReportError | None = None
     """Instead of the error that holds for all."""
     bounds: tuple[float, float] | None = None
@@ -65,8 +74,8 @@ class VariableOptions(Spec):
 
 
 class TableInboxSpec(MethodSpec):
-    """Tables of point reports in a folder: CSV (also gzip), Parquet, netCDF or zarr; ODB and BUFR with an
-    extra package.
+    """Reports in a folder: tables as CSV (also gzip) or Parquet, points and grids as netCDF or zarr; ODB and
+    BUFR with the extras `odb` and `bufr`.
     """
 
     kind: Literal["table"] = "table"
@@ -77,12 +86,14 @@ class TableInboxSpec(MethodSpec):
     variable: str | None = None
     """The variable of tables that have a column of values and none of names."""
     columns: dict[str, str] = {}
-    """Meaning -> column: `time`, an axis of the grid (`latitude`), `station`, `variable`, `value`, `error`,
-    `qc`, `received_at`, or a variable of a wide table. Common names are found without."""
+    """Meaning -> column: `time`, an axis of the grid (`latitude`), `height`, `station`, `variable`, `value`,
+    `units`, `error`, `qc`, `received_at`, or a variable of a wide table. Common names are found without."""
+    time: TimeUnits = TimeUnits()
+    """What times mean that are numbers."""
     error: ReportError = ReportError()
     """Of reports that state no error of their own."""
     missing: list[float] = [999.0, 9999.0, -999.0, -9999.0]
-    """Numbers that stand for a missing value."""
+    """Numbers that stand for a missing value, error or coordinate, before units are converted."""
     duplicates: Literal["first", "last", "mean", "none"] = "first"
     """Which of several values for one variable, time and place is used: the first or last received, their
     mean, or none."""
@@ -143,13 +154,14 @@ class TableInboxSpec(MethodSpec):
         units = {name: options.units for name, options in self.variables.items() if options.units}
         wanted = self.variables or fields.variables
         variables = {name: fields.variables[name] for name in wanted}
-        axes = [axis.name for axis in fields.axes]
-        return Layout(axes, variables, self.columns, names, units, self.variable)
+        axes = tuple(axis.name for axis in fields.axes)
+        return Layout(
+            axes, variables, self.columns, names, units, self.variable, tuple(self.missing), self.time.units
+        )
 
     def judge(self, reports: pd.DataFrame) -> None:
         """Reject what the options say of single reports, and fill in errors."""
         value = reports["value"].to_numpy()
-        reject(reports, Reason.NO_VALUE, np.isin(value, self.missing))
         if self.accept_qc is not None:
             accepted = [str(flag) for flag in self.accept_qc]
             reject(reports, Reason.PROVIDER_FLAG, ~reports["qc"].isin(accepted).to_numpy())
@@ -177,9 +189,9 @@ class Delivery:
     modified: int
     """Nanoseconds, as the file system says."""
     digest: str
-    """SHA-256 of its content; empty where it could not be read."""
+    """SHA-256 of its content; empty where the file system did not give it: the next scan tries again."""
     fault: str = ""
-    """Why nothing of it could be read."""
+    """Why nothing of it is used."""
     rows: int = 0
     """Reports in it."""
     rejected: Mapping[str, int] = field(default_factory=dict)
@@ -202,7 +214,7 @@ class Inbox:
         self._spec, self._clock, self._folder = spec, clock, folder
         self._layout, self._fields = spec.layout(fields), fields
         self._ledger = folder / "ledger.json"
-        self._key = hashlib.sha256(spec.model_dump_json().encode()).hexdigest()[:16]
+        self._key = hashlib.sha256(f"{FORMAT} {spec.model_dump_json()}".encode()).hexdigest()[:16]
         self.deliveries = self._read_ledger()
         self.waiting: list[str] = []
         """Files that are too young to be read."""
@@ -218,12 +230,17 @@ class Inbox:
                 state = _state(path)
             except FileNotFoundError:
                 continue
-            if known is not None and (known.bytes, known.modified) == state:
+            except OSError as error:
+                found[str(path)] = Delivery(str(path), 0, 0, "", _told(error))
+                continue
+            if known is not None and known.digest and (known.bytes, known.modified) == state:
                 found[str(path)] = known
-            elif time.time() - state[1] * 1e-9 < self._spec.settle:
+            elif abs(time.time() - state[1] * 1e-9) < self._spec.settle:
                 self.waiting.append(str(path))
+            elif (delivery := self._read(path, state)) is not None:
+                found[str(path)] = delivery
             else:
-                found[str(path)] = self._read(path, state)
+                self.waiting.append(str(path))
         if found != self.deliveries:
             self.deliveries = found
             entries = [asdict(delivery) for delivery in found.values()]
@@ -262,7 +279,8 @@ class Inbox:
 
     def _readable(self) -> list[Delivery]:
         """Return what could be read; a file that came twice is there twice, its reports as duplicates."""
-        return [self.deliveries[path] for path in sorted(self.deliveries) if self.deliveries[path].digest]
+        known = [self.deliveries[path] for path in sorted(self.deliveries)]
+        return [delivery for delivery in known if not delivery.fault]
 
     def _files(self) -> list[Path]:
         patterns = [self._spec.path] if isinstance(self._spec.path, str) else self._spec.path
@@ -274,27 +292,36 @@ class Inbox:
             found.update(dict.fromkeys(sorted(root.glob(relative))))
         return [path for path in found if not path.name.startswith(".")]
 
-    def _read(self, path: Path, state: tuple[int, int]) -> Delivery:
+    def _read(self, path: Path, state: tuple[int, int]) -> Delivery | None:
+        """Return what a file brings; None for one that is gone, or changes while it is read."""
         blank = Delivery(path=str(path), bytes=state[0], modified=state[1], digest="")
         try:
             digest = _digest(path)
-            table, lost = read_delivery(path)
+            delivery = self._delivery(path, replace(blank, digest=digest))
+            return delivery if _state(path) == state else None
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            return replace(blank, fault=_told(error))
+
+    def _delivery(self, path: Path, blank: Delivery) -> Delivery:
+        try:
+            table, lost = read_delivery(path, self._layout)
             reports = self._layout.reports(table)
         except KoopcastError as error:
-            return replace(blank, fault=error.message)
+            return replace(blank, fault=str(error))
         except Exception as error:
             # A reader of a foreign format may raise anything; one bad file must not stop the cycle.
-            return replace(blank, fault=f"{type(error).__name__}: {error}"[:300])
+            return replace(blank, fault=_told(error))
         self._spec.judge(reports)
         window = self._clock.numbers(reports["time"].to_numpy().astype("datetime64[ns]"))
         reject(reports, Reason.NO_WINDOW, window == NOWHERE)
         reports["window"] = window
         inside = reports[window != NOWHERE]
-        self._keep(inside, digest)
+        self._keep(inside, blank.digest)
         numbers, sizes = np.unique(inside["window"].to_numpy(), return_counts=True)
         return replace(
             blank,
-            digest=digest,
             rows=len(reports) + sum(lost.values()),
             rejected=counts(reports["reason"].to_numpy()[window == NOWHERE]) | lost,
             windows={str(number): int(size) for number, size in zip(numbers, sizes, strict=True)},
@@ -313,7 +340,7 @@ class Inbox:
         return self._folder / f"{self._key}-{digest}.parquet"
 
     def _columns(self) -> dict[str, str]:
-        numbers = dict.fromkeys((*self._layout.axes, "value", "error"), "float64")
+        numbers = dict.fromkeys((*self._layout.axes, "height", "value", "error"), "float64")
         texts = dict.fromkeys(("variable", "station", "qc"), "str")
         return {
             "time": "datetime64[ns]",
@@ -332,62 +359,8 @@ class Inbox:
             found = [Delivery(**entry) for entry in held["files"]]
         except (OSError, ValueError, TypeError, KeyError):
             return {}
-        whole = [item for item in found if not item.digest or self._cache(item.digest).exists()]
+        whole = [item for item in found if item.fault or self._cache(item.digest).exists()]
         return {item.path: item for item in whole}
-
-
-def read_delivery(path: Path) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Return the table in a file, by the end of its name, and the records that no table can hold, by class.
-
-    Raises:
-        DataError: It is too large, or of no known format.
-    """
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        raise DataError(f"'{path.name}' has no known format", f"use one of {', '.join(READERS)}")
-    if path.is_file() and path.stat().st_size > MOST_BYTES:
-        raise DataError(f"'{path.name}' is larger than {MOST_BYTES} bytes", "split it")
-    if reader == "csv":
-        return _csv(path)
-    if reader == "parquet":
-        return pd.read_parquet(path), {}
-    if reader == "odb":
-        import pyodc
-
-        return pd.DataFrame(pyodc.read_odb(str(path), single=True)), {}
-    if reader == "bufr":
-        import pdbufr
-
-        columns = ["latitude", "longitude", "data_datetime", "stationNumber"]
-        return pd.DataFrame(pdbufr.read_bufr(str(path), columns=columns)), {}
-    if reader == "netcdf":
-        with xr.open_dataset(path, engine="netcdf4") as dataset:
-            return _flat(dataset), {}
-    return _flat(xr.open_zarr(path, consolidated=False)), {}
-
-
-def _csv(path: Path) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Return a CSV file. A last line without its end is torn, and left out; so are lines that do not fit."""
-    if path.suffix == ".gz":
-        with gzip.open(path, "rb") as file:
-            content = file.read(MOST_BYTES + 1)
-    else:
-        content = path.read_bytes()
-    if len(content) > MOST_BYTES:
-        raise DataError(f"'{path.name}' unpacks to more than {MOST_BYTES} bytes", "split it")
-    end = content.rfind(b"\n") + 1
-    whole = content[:end]
-    table = pd.read_csv(
-        io.BytesIO(whole), comment="#", skipinitialspace=True, low_memory=False, on_bad_lines="skip",
-        encoding_errors="replace", index_col=False,
-    )  # fmt: skip
-    lines = sum(1 for line in whole.splitlines() if line.strip() and not line.lstrip().startswith(b"#"))
-    lost = {"malformed": max(0, lines - 1 - len(table)), "torn": int(bool(content[end:].strip()))}
-    return table, {name: count for name, count in lost.items() if count}
-
-
-def _flat(dataset: xr.Dataset) -> pd.DataFrame:
-    return dataset.to_dataframe().reset_index()
 
 
 def _state(path: Path) -> tuple[int, int]:
@@ -397,6 +370,10 @@ def _state(path: Path) -> tuple[int, int]:
         return status.st_size, status.st_mtime_ns
     parts = [item.stat() for item in sorted(path.rglob("*")) if item.is_file()]
     return sum(part.st_size for part in parts), max((part.st_mtime_ns for part in parts), default=0)
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:300]
 
 
 def _digest(path: Path) -> str:

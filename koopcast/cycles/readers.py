@@ -1,0 +1,369 @@
+"""Readers of delivered files: each gives a table, and how many records no table can hold."""
+
+import codecs
+import csv
+import importlib
+import io
+import re
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from koopcast.cycles.reports import Layout, numbered
+from koopcast.errors import DataError
+
+MOST_BYTES = 2**30
+"""Largest file that is read, unpacked."""
+MOST_RATIO, FREE_BYTES = 200, 2**24
+"""Unpacked bytes for each packed one, beyond which a file is a bomb; those that any may have."""
+MOST_ROWS = 10**8
+"""Largest table that a grid is made into."""
+SEPARATORS = ",;\t|"
+INNER = "\x1f"
+"""Stands for the separator where fields were quoted."""
+MOST_LINES = 20
+"""Lines that one record in quotes may have."""
+DECIMAL_COMMA = r"^\s*([+-]?\d+),(\d+(?:[eE][+-]?\d+)?)\s*$"
+Lost = dict[str, int]
+"""Class -> records that are in no table."""
+Read = tuple[pd.DataFrame, Lost]
+
+
+def read_delivery(path: Path, layout: Layout) -> Read:
+    """Return the table in a file, by the end of its name, and the records that no table can hold, by class.
+
+    `attrs` of the table may hold `units`: column -> units, where the file states them.
+
+    Raises:
+        DataError: It is too large, damaged, or of no known format; or a package that reads it is missing.
+    """
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise DataError(f"'{path.name}' has no known format", f"use one of {', '.join(READERS)}")
+    if path.is_dir() and reader is not _zarr:
+        raise DataError(f"'{path.name}' is a folder", "deliver a file")
+    if not path.is_dir() and not path.is_file():
+        raise DataError(f"'{path.name}' is no file", "remove it")
+    if path.is_file() and path.stat().st_size > MOST_BYTES:
+        raise DataError(f"'{path.name}' is larger than {MOST_BYTES} bytes", "split it")
+    return reader(path, layout)
+
+
+def _csv(path: Path, layout: Layout) -> Read:
+    """Return a table of texts, of a file with separators.
+
+    A last line without its end is torn, and left out. Malformed are lines with another number of fields than
+    their header, with NUL bytes, or with a quote that does not end. A header may stand anywhere, also with
+    columns in another order: what follows is read by it. Empty lines and those that begin with # are none.
+    Where the separator is no comma, a comma within a number is the decimal sign.
+    """
+    content = _unpacked(path) if path.suffix.lower() == ".gz" else path.read_bytes()
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        content = content.decode("utf-16", errors="replace").encode()
+    if b"\n" not in content:
+        content = content.replace(b"\r", b"\n")
+    end = content.rfind(b"\n") + 1
+    torn = int(bool(content[end:].strip(b"\0 \t\r")))
+    lines = _decoded(content[:end]).replace("\r\n", "\n").replace("\r", " ").split("\n")
+    found = _records(lines)
+    if not found.lines:
+        raise DataError(f"'{path.name}' holds no line", "deliver a table with a header")
+    tables, malformed = [], found.malformed
+    for header, rows in _sections(found.lines, found.separator):
+        table, odd = _section(header, rows, found.separator)
+        tables.append(table)
+        malformed += odd
+    whole = tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
+    if found.has_decimal_commas:
+        for name in whole.columns:
+            whole[name] = whole[name].str.replace(DECIMAL_COMMA, r"\1.\2", regex=True)
+    lost = {"malformed": malformed, "torn": torn}
+    return whole, {name: count for name, count in lost.items() if count}
+
+
+def _unpacked(path: Path) -> bytes:
+    """Return what a gzip file holds, of all its members.
+
+    Raises:
+        DataError: It ends early, is damaged, or unpacks to more than a table can.
+    """
+    packed = path.read_bytes()
+    most = min(MOST_BYTES, FREE_BYTES + MOST_RATIO * len(packed))
+    parts, size = [], 0
+    while packed:
+        stream = zlib.decompressobj(wbits=31)
+        try:
+            parts.append(stream.decompress(packed, most - size + 1))
+        except zlib.error as error:
+            raise DataError(f"'{path.name}' is damaged ({error})", "deliver it again") from error
+        size += len(parts[-1])
+        if size > most:
+            raise DataError(f"'{path.name}' unpacks to more than {most} bytes", "split it")
+        if not stream.eof:
+            raise DataError(f"'{path.name}' is cut short", "deliver it again")
+        # Zeros after the last member are padding.
+        packed = stream.unused_data.lstrip(b"\0")
+    return b"".join(parts)
+
+
+def _decoded(content: bytes) -> str:
+    """Return UTF-8 as text; a line that is none is taken as Latin-1, whatever the others are."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        content = content.removeprefix(codecs.BOM_UTF8)
+        return "\n".join(map(_decoded_line, content.split(b"\n")))
+
+
+def _decoded_line(line: bytes) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError:
+        return line.decode("latin-1")
+
+
+class Records(NamedTuple):
+    """What stands in a file of texts, a line each and without quotes."""
+
+    lines: list[str]
+    malformed: int
+    separator: str
+    has_decimal_commas: bool
+
+
+def _records(lines: Sequence[str]) -> Records:
+    begin = next((line for line in lines if _is_content(line)), "")
+    bare = re.sub(r'"[^"]*"', "", begin)
+    separator = max(SEPARATORS, key=bare.count)
+    if not any('"' in line for line in lines):
+        whole = [line for line in lines if _is_content(line)]
+        sound = [line for line in whole if "\0" not in line]
+        return Records(sound, len(whole) - len(sound), separator, separator != ",")
+    width = bare.count(separator) + 1
+    records, malformed, at = [], 0, 0
+    while at < len(lines):
+        line, count = lines[at], 1
+        if '"' in line:
+            record, count = _unquoted(lines, at, separator, width)
+        else:
+            record = line.replace(separator, INNER)
+        if record is None or "\0" in record:
+            malformed += 1
+        elif _is_content(record):
+            records.append(record)
+        at += count
+    return Records(records, malformed, INNER, separator != ",")
+
+
+def _is_content(line: str) -> bool:
+    return not line.isspace() and line != "" and line[0] != "#"
+
+
+def _unquoted(lines: Sequence[str], at: int, separator: str, width: int) -> tuple[str | None, int]:
+    """Return the record that begins at a line with quotes, and its lines; None for one that does not end."""
+    line, count = lines[at], 1
+    while line.count('"') % 2 and count < MOST_LINES and at + count < len(lines):
+        line, count = f"{line}\n{lines[at + count]}", count + 1
+    fields = next(csv.reader(io.StringIO(line), delimiter=separator, skipinitialspace=True), [])
+    if line.count('"') % 2 or (count > 1 and len(fields) != width):
+        return None, 1
+    return INNER.join(text.replace("\n", " ").replace(INNER, " ") for text in fields), count
+
+
+def _sections(records: list[str], separator: str) -> Iterator[tuple[list[str], list[str]]]:
+    """Yield each header, as names, with the lines below it."""
+    header = _fields(records[0], separator)
+    names = {name.lower() for name in header if name}
+    starts = tuple(names)
+    breaks = [0]
+    for at in range(1, len(records)):
+        if records[at].lstrip().lower().startswith(starts):
+            same = names.intersection(name.lower() for name in _fields(records[at], separator))
+            if len(same) >= max(min(2, len(names)), len(names) // 2):
+                breaks.append(at)
+    for first, last in zip(breaks, [*breaks[1:], len(records)], strict=True):
+        yield _fields(records[first], separator), records[first + 1 : last]
+
+
+def _fields(line: str, separator: str) -> list[str]:
+    return [text.strip() for text in line.split(separator)]
+
+
+def _section(header: list[str], rows: list[str], separator: str) -> tuple[pd.DataFrame, int]:
+    """Return the table below a header, its names in lower case, and how many lines do not fit."""
+    width = len(header) - 1
+    sound = [
+        row[:-1] if row.count(separator) == width + 1 and row.endswith(separator) else row
+        for row in rows
+        if row.count(separator) == width or (row.count(separator) == width + 1 and row.endswith(separator))
+    ]
+    text = io.StringIO("\n".join([separator.join(name.lower() for name in header), *sound]) + "\n")
+    # Texts alone: what a column is read as must not depend on the other records of a file.
+    table = pd.read_csv(
+        text, sep=separator, dtype="str", quoting=csv.QUOTE_NONE, index_col=False, skipinitialspace=True,
+        lineterminator="\n", skip_blank_lines=False,
+    )  # fmt: skip
+    return table, len(rows) - len(sound)
+
+
+def _parquet(path: Path, layout: Layout) -> Read:
+    return pd.read_parquet(path), {}
+
+
+def _odb(path: Path, layout: Layout) -> Read:
+    """Return an ODB-2 table: `lat@hdr` as `lat`, the integers `date` and `time` as times."""
+    pyodc: Any = _imported("pyodc", "odb")
+    parts = list(pyodc.read_odb(str(path)))
+    if not parts:
+        raise DataError(f"'{path.name}' holds no table", "check the file")
+    table = pd.concat(parts, ignore_index=True)
+    bare = [str(name).partition("@")[0] for name in table.columns]
+    table.columns = [
+        short if bare.count(short) == 1 or str(name).endswith(("@hdr", "@body")) else str(name)
+        for short, name in zip(bare, table.columns, strict=True)
+    ]
+    table = table.loc[:, ~table.columns.duplicated()]
+    if {"date", "time"} <= set(table.columns):
+        date, clock = (pd.to_numeric(table[name], errors="coerce") for name in ("date", "time"))
+        texts = [
+            column.astype("Int64").astype("string").str.zfill(width)
+            for column, width in ((date, 8), (clock, 6))
+        ]
+        table = table.assign(time=texts[0] + "T" + texts[1]).drop(columns="date")
+    return table, {}
+
+
+def _bufr(path: Path, layout: Layout) -> Read:
+    """Return the elements of BUFR messages that `columns` and `variables` name, a row a report.
+
+    A message that cannot be decoded counts as one malformed record, and what follows the last whole one as
+    a torn one.
+    """
+    pdbufr: Any = _imported("pdbufr", "bufr")
+    from pdbufr.high_level_bufr.bufr import BufrFile
+
+    elements = [
+        "latitude", "longitude", "data_datetime", "typical_datetime", "WMO_station_id",
+        "heightOfStationGroundAboveMeanSeaLevel", "heightOfStation",
+        *layout.columns.values(), *map(layout.own_name, layout.variables),
+    ]  # fmt: skip
+    parts, lost = [], {"malformed": 0, "torn": 0}
+    with BufrFile(str(path)) as file:
+        while True:
+            try:
+                message = next(file, None)
+            except Exception:
+                lost["torn"] += 1
+                break
+            if message is None:
+                break
+            try:
+                parts.append(pdbufr.read_bufr([message], columns=elements, required_columns=False))
+            except Exception:
+                lost["malformed"] += 1
+    if not parts:
+        raise DataError(f"'{path.name}' holds no BUFR message that can be decoded", "deliver it again")
+    table = pd.concat(parts, ignore_index=True)
+    if "typical_datetime" in table:
+        own = table["data_datetime"] if "data_datetime" in table else pd.Series(pd.NaT, table.index)
+        table["data_datetime"] = own.fillna(table.pop("typical_datetime"))
+    return table, {name: count for name, count in lost.items() if count}
+
+
+def _imported(name: str, extra: str) -> object:
+    """Return a module of an extra.
+
+    Raises:
+        DataError: It is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise DataError(f"the package '{name}' is missing", f"pip install 'koopcast[{extra}]'") from error
+
+
+def _netcdf(path: Path, layout: Layout) -> Read:
+    with xr.open_dataset(path, engine="netcdf4", decode_times=False) as dataset:
+        return _flat(dataset, layout), {}
+
+
+def _zarr(path: Path, layout: Layout) -> Read:
+    with xr.open_zarr(path, consolidated=False, decode_times=False) as dataset:
+        return _flat(dataset, layout), {}
+
+
+def _flat(dataset: xr.Dataset, layout: Layout) -> pd.DataFrame:
+    """Return a row for each value: of points, series, trajectories and profiles, or of a grid.
+
+    Ragged arrays, contiguous or indexed, are those of CF 1.8, section 9.3.
+    """
+    dataset = _without_ragged(dataset)
+    names = [str(name) for name in dataset.variables]
+    value = layout.column("value", names)
+    values = [value] if value is not None else list(layout.values(names).values())
+    if not values:
+        raise DataError(
+            f"there is no variable of values (variables: {', '.join(names[:12])})",
+            "name it: `columns: {value: ...}`",
+        )
+    dims = list(dict.fromkeys(dim for name in values for dim in dataset[name].dims))
+    rows = int(np.prod([dataset.sizes[dim] for dim in dims], dtype=np.float64))
+    if rows > MOST_ROWS:
+        raise DataError(f"a table of {rows} rows is above {MOST_ROWS}", "split the file")
+    table, units = {}, {}
+    for name in names:
+        variable = dataset[name]
+        if set(variable.dims) <= set(dims):
+            units[name] = str(variable.attrs.get("units", ""))
+            whole = variable.variable.set_dims({dim: dataset.sizes[dim] for dim in dims}).transpose(*dims)
+            table[name] = _column(name, whole.values.ravel(), variable.attrs, layout)
+    result = pd.DataFrame(table, index=range(rows))
+    result.attrs["units"] = {name: units[name] for name in values}
+    return result
+
+
+def _column(name: str, numbers: np.ndarray, attributes: Mapping[str, Any], layout: Layout) -> pd.Series:
+    """Return a variable as a column, times as dates."""
+    if numbers.dtype.kind == "S":
+        return pd.Series(np.char.decode(numbers, "utf-8", "replace"))
+    roles = [role for role in ("time", "received_at") if layout.column(role, [name]) == name]
+    if not roles or numbers.dtype.kind not in "iuf":
+        return pd.Series(numbers)
+    units = layout.time_units or str(attributes.get("units", ""))
+    return numbered(pd.Series(numbers), units, str(attributes.get("calendar", "standard")).lower())
+
+
+def _without_ragged(dataset: xr.Dataset) -> xr.Dataset:
+    """Return the dataset with what is said of whole series or trajectories said of each of their values."""
+    for name in list(dataset.variables):
+        variable = dataset[name]
+        counted = variable.attrs.get("sample_dimension")
+        owner = variable.attrs.get("instance_dimension")
+        if counted is not None:
+            sizes = np.nan_to_num(variable.values).astype(np.int64)
+            place, sample = np.repeat(np.arange(len(sizes)), sizes), str(counted)
+            instance = str(variable.dims[0])
+        elif owner is not None:
+            place, sample = variable.values.astype(np.int64), str(variable.dims[0])
+            instance = str(owner)
+        else:
+            continue
+        if len(place) != dataset.sizes.get(sample, -1) or place.min(initial=0) < 0:
+            raise DataError(f"'{name}' does not fit the dimension '{sample}'", "repair the file")
+        rest = dataset.drop_vars(name)
+        about = [other for other in rest.variables if instance in rest[other].dims]
+        spread = rest[about].reset_coords().isel({instance: xr.DataArray(place, dims=sample)})
+        dataset = rest.drop_vars(about).merge(spread)
+    return dataset
+
+
+READERS: Mapping[str, Callable[[Path, Layout], Read]] = {
+    ".csv": _csv, ".txt": _csv, ".tsv": _csv, ".gz": _csv, ".parquet": _parquet, ".pq": _parquet,
+    ".nc": _netcdf, ".zarr": _zarr, ".odb": _odb, ".bufr": _bufr, ".bfr": _bufr,
+}  # fmt: skip
+"""End of a file's name -> reader."""
