@@ -1,4 +1,6 @@
-"""The command `koopcast`; exit codes: 0 done, 1 failed, 2 invalid input, 3 an expectation did not hold."""
+"""The command `koopcast`; exit codes: 0 done, 1 failed, 2 invalid input, 3 an expectation did not hold,
+4 a cycle is behind.
+"""
 
 import gc
 import json
@@ -38,6 +40,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print exactly one JSON obj
 Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="runs://pipeline/run/step, or a folder.", show_default=False)
 ]
+CycleName = Annotated[str, typer.Argument(metavar="CYCLE", help="Name of a cycle.", show_default=False)]
 Step = Annotated[str, typer.Argument(metavar="STEP", help="Name of a step.", show_default=False)]
 
 
@@ -163,15 +166,38 @@ def cycle(
 
 @app.command()
 def status(
-    name: Annotated[str, typer.Argument(metavar="CYCLE", help="Name of a cycle.", show_default=False)],
+    name: CycleName,
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="T", help="As if it were this moment, UTC; default: now.")
+    ] = None,
+    max_behind: Annotated[
+        int, typer.Option("--max-behind", min=0, help="Due windows that may wait before it is `behind`.")
+    ] = 1,
+    quick: Annotated[bool, typer.Option("--quick", help="Read manifests alone, not every file.")] = False,
     store: StoreRoot = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say how a cycle stands: its windows, reports and monitors, and whether its archive is whole."""
+    """Say how a cycle stands: well (exit code 0), damaged (1), to be looked at (3) or behind (4)."""
     with _importing():
         from flows.cycle import status as show_status
 
-    raise typer.Exit(show_status(name, store, as_json=as_json))
+    code = show_status(name, store, at=at, max_behind=max_behind, quick=quick, as_json=as_json)
+    raise typer.Exit(code)
+
+
+@app.command()
+def report(
+    name: CycleName,
+    last: Annotated[
+        int | None, typer.Option("--last", min=1, help="Windows, the last ones; default: all.")
+    ] = None,
+    store: StoreRoot = None,
+) -> None:
+    """Write a report over the windows of a cycle: skill, calibration, increments, the worst stations."""
+    with _importing():
+        from flows.cycle import report as write_report
+
+    typer.echo(f"report: {write_report(name, store, last)}")
 
 
 @app.command()

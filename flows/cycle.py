@@ -7,16 +7,19 @@ from pathlib import Path
 
 import pandas as pd
 import typer
+from rich.console import Console
+from rich.markup import escape
 
 from flows.earlier import lookup
 from flows.prepare import store_root
-from koopcast.cycles.archive import Manifest
-from koopcast.cycles.clock import parse_moment
+from koopcast.cycles.archive import Archive, Manifest
+from koopcast.cycles.clock import LABEL, parse_moment
 from koopcast.cycles.tick import Ticked, Work
 from koopcast.stores import Store
 from schemas.cycle import LoadedCycle, load_cycle
 from tasks.cycle import Prepared, archive_of, outcomes, prepare, tick
-from tasks.status import PAGE, standing
+from tasks.standing import EXIT_CODES, RECENT, Standing, standing
+from tasks.status import PAGE, SHOWN_GAPS, write_report
 
 FAILED_EXPECTATION = 3
 
@@ -119,42 +122,81 @@ def show_work(work: list[Work], remaining: int, *, as_json: bool) -> None:
     typer.echo(f"{len(work)} windows would be analysed, {remaining} more wait for the next tick")
 
 
-def status(name: str, uri: str | None, *, as_json: bool) -> int:
-    """Print how a cycle stands; return 1 where its archive is not whole."""
+def status(name: str, uri: str | None, *, at: str | None, max_behind: int, quick: bool, as_json: bool) -> int:
+    """Print how a cycle stands; return the exit code of its state."""
     archive = archive_of(Store.open(store_root(uri), create=False), name)
-    now = standing(archive)
-    labels = archive.labels()
-    facts = {
+    now = standing(archive, moment_of(at), deep=not quick, max_behind=max_behind)
+    if as_json:
+        typer.echo(json.dumps(_facts(name, archive, now), indent=1))
+    else:
+        _print_status(name, archive, now, quick=quick)
+    return EXIT_CODES[now.state]
+
+
+def report(name: str, uri: str | None, last: int | None) -> Path:
+    """Write the report of a cycle and return its page."""
+    return write_report(archive_of(Store.open(store_root(uri), create=False), name), last)
+
+
+def _facts(name: str, archive: Archive, now: Standing) -> dict[str, object]:
+    tick, labels = now.tick, now.table["label"]
+    return {
         "cycle": name,
+        "state": now.state,
         "windows": len(labels),
-        "first": labels[0] if labels else None,
-        "last": labels[-1] if labels else None,
+        "first": f"{labels.iloc[0]:{LABEL}}" if len(labels) else None,
+        "last": now.last.label if now.last else None,
+        "behind": now.behind,
+        "next_due": now.next_due,
+        "missing": now.missing,
         "without_reports": now.gaps,
         "reports": now.reports(),
+        "rejection_rate": now.rejection_rate,
         "recent": now.recent(),
+        "concerns": now.concerns,
+        "stale": now.stale,
         "faults": now.faults,
+        "writer": None if now.writer is None else str(now.writer),
+        "last_tick": None if tick is None else tick.model_dump(include={"ended", "moment", "error", "done"}),
         "page": str(archive.root / PAGE),
     }
-    if as_json:
-        typer.echo(json.dumps(facts, indent=1))
-    else:
-        _print_status(facts)
-    return 1 if now.faults else 0
 
 
-def _print_status(facts: dict[str, object]) -> None:
-    typer.echo(f"{facts['cycle']}: {facts['windows']} windows, {facts['first']} to {facts['last']}")
-    for title in ("reports", "recent"):
-        entries = facts[title]
-        assert isinstance(entries, dict)
-        shown = ", ".join(
-            f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
-            for key, value in entries.items()
-        )
-        typer.echo(f"{'means over the last 30 windows' if title == 'recent' else title}: {shown}")
-    faults = facts["faults"]
-    assert isinstance(faults, list)
-    for fault in faults:
-        typer.echo(f"FAULT  {fault}")
-    typer.echo("archive: whole" if not faults else f"archive: {len(faults)} faults")
-    typer.echo(f"page: {facts['page']}")
+def _print_status(name: str, archive: Archive, now: Standing, *, quick: bool) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    colour = {"well": "green", "damaged": "red"}.get(now.state, "yellow")
+    console.print(f"{escape(name)}: [bold {colour}]{now.state}[/]")
+    first = f", from {now.table['label'].iloc[0]:{LABEL}} to {now.last.label}" if now.last else ""
+    console.print(f"windows: {len(now.table)}{first}")
+    if now.behind is not None:
+        due = f"; the next is due {now.next_due}" if now.next_due else ""
+        console.print(f"behind: {now.behind} windows{due}")
+    console.print(f"without reports: {_few(now.gaps)}")
+    counted = ", ".join(f"{key} {value}" for key, value in now.reports().items())
+    share = "" if now.rejection_rate is None else f" ({now.rejection_rate:.1%} rejected)"
+    console.print(f"reports: {counted or 'none'}{share}")
+    means = ", ".join(f"{key} {value:.4g}" for key, value in now.recent().items())
+    console.print(f"means over the last {RECENT} windows: {means or 'none'}")
+    if now.tick is not None:
+        console.print(f"last tick: {now.tick.ended}, {'failed' if now.tick.error else 'done'}")
+    if now.writer is not None:
+        console.print(f"at work: {now.writer}")
+    for note in now.tick.notes if now.tick else ():
+        console.print(f"note: {escape(note)}")
+    for concern in now.concerns:
+        console.print(f"[yellow]LOOK[/]  {escape(concern)}")
+    for fault in now.faults:
+        console.print(f"[red]FAULT[/]  {escape(fault)}")
+    if now.missing:
+        console.print(f"[red]FAULT[/]  missing between others: {_few(now.missing)}")
+    checked = "manifests read" if quick else "every file read"
+    told = f"{len(now.faults) + len(now.missing)} faults" if now.state == "damaged" else "whole"
+    console.print(f"archive: {told} ({checked})")
+    console.print(f"page: {archive.root / PAGE}")
+
+
+def _few(labels: list[str]) -> str:
+    """Return the last of many labels."""
+    if not labels:
+        return "none"
+    return f"{len(labels)}, the last: {', '.join(labels[-SHOWN_GAPS:])}"

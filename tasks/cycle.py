@@ -3,7 +3,9 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -23,7 +25,8 @@ from schemas.cycle import SUBJECT, Cycle, LoadedCycle
 from schemas.expect import Outcome, parse
 from schemas.stages import GenerateStep, TrainStep
 from schemas.stages.generate import SYSTEM
-from tasks.status import write_page
+from tasks.standing import remember
+from tasks.status import climatology_of, write_page
 from tasks.workspace import true_model
 
 CYCLES = "cycles"
@@ -94,14 +97,25 @@ def tick(
     lock.acquire(timeout=LOCK_SECONDS, on_wait=lambda holder, waited: None)
     try:
         archive.open(prepared.identity, fork=fork or prepared.cycle.clock == "near_real_time")
-        ticked = prepared.ticker.run(moment, force, then)
-        cycle = prepared.cycle
-        notes = [*ticked.warnings, *(f"not read: {path}: {fault}" for path, fault in ticked.faults.items())]
-        known = None if cycle.clock == "reanalysis" else moment
-        write_page(archive, prepared.training, cycle.name, cycle.description, known, notes)
+        try:
+            ticked = prepared.ticker.run(moment, force, then)
+        except Exception as error:
+            with suppress(Exception):  # what failed is more than that it could not be written down
+                _tell(prepared, moment, error)
+            raise
+        _tell(prepared, moment, ticked)
         return ticked
     finally:
         lock.release()
+
+
+def _tell(prepared: Prepared, moment: pd.Timestamp, ended: Ticked | Exception) -> None:
+    """Write down how the tick ended, and the page of the cycle."""
+    cycle, training = prepared.cycle, prepared.training
+    units = " / ".join(dict.fromkeys(training.info.variables.values()))
+    found = outcomes(cycle, ended.done) if isinstance(ended, Ticked) else []
+    remember(prepared.archive, cycle, units, moment, ended, found)
+    write_page(prepared.archive, partial(climatology_of, training), moment)
 
 
 def outcomes(cycle: Cycle, done: list[Manifest]) -> list[Outcome]:

@@ -1,136 +1,145 @@
-"""How a cycle stands: what `koopcast status` prints, and its page."""
+"""The pages of a cycle: how it stands, written at each tick, and a report over all its windows."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import xarray as xr
 
-from koopcast.cycles.archive import FIELDS, Archive, Manifest
-from koopcast.cycles.clock import LABEL
+from koopcast.cycles.archive import FIELDS, Archive
 from koopcast.cycles.reports import Reason
-from koopcast.cycles.verification import verify
+from koopcast.cycles.statistics import Statistics, statistics
+from koopcast.cycles.verification import KEPT, kept, verified, verify
+from koopcast.errors import StoreMissing
 from koopcast.fields import FieldData
-from koopcast.report import CycleStatus, KeyFigure, Picture, render_status
-from koopcast.report.figures import monitor_series, report_counts, window_fields
+from koopcast.report import CyclePage, KeyFigure, Picture, Section, Table, render_cycle
+from koopcast.report.figures import (
+    bias_series,
+    chi_square_series,
+    departure_histogram,
+    forecast_skill,
+    increment_fields,
+    monitor_series,
+    report_counts,
+    spread_against_error,
+    window_fields,
+)
 from koopcast.report.tables import number
 from koopcast.stores.arrays import open_fields
 from koopcast.stores.durable import write_whole
+from tasks.standing import RECENT, Standing, standing
 
-PAGE = "status.html"
-RECENT = 30
-"""Windows that a mean is taken over, the last ones."""
+PAGE, REPORT = "status.html", "report.html"
+REFRESH_SECONDS = 60
 CLIMATOLOGY_RECORDS = 500
 SHOWN_GAPS = 12
+STATIONS = 25
+"""Stations that a report lists, those that fit worst."""
+FEWEST_REPORTS = 5
+"""Of a station that is listed."""
 
 
-@dataclass(frozen=True)
-class Standing:
-    """What the archive says of a cycle."""
-
-    table: pd.DataFrame
-    """A row a window: `label` (time), `source`, monitors, and a column a class of reports."""
-    faults: list[str]
-
-    @property
-    def gaps(self) -> list[str]:
-        """Labels of the windows in which nothing was observed."""
-        return [f"{label:{LABEL}}" for label in self.table.loc[self.table["source"] == "forecast", "label"]]
-
-    def reports(self) -> dict[str, int]:
-        """Return the reports of all windows by class."""
-        return {name: int(self.table[name].sum()) for name in self.reasons(with_used=True)}
-
-    def reasons(self, *, with_used: bool = False) -> list[str]:
-        """Return the classes that occur."""
-        known = [reason.name.lower() for reason in Reason if with_used or reason is not Reason.USED]
-        return [name for name in known if name in self.table]
-
-    def recent(self) -> dict[str, float]:
-        """Return the means of the monitors over the last windows."""
-        numbers = self.table.drop(columns=["label", "source", *self.reasons(with_used=True)]).tail(RECENT)
-        return {str(name): float(value) for name, value in numbers.astype(float).mean().dropna().items()}
-
-
-def standing(archive: Archive, *, deep: bool = True) -> Standing:
-    """Return how a cycle stands; `deep` reads and checks every file."""
-    rows = [_row(manifest) for manifest in archive.manifests()]
-    columns = ["label", "source", "ob_rms", "oa_rms", "background_spread", "used"]
-    table = pd.DataFrame(rows) if rows else pd.DataFrame({name: [] for name in columns})
-    for name in [reason.name.lower() for reason in Reason]:
-        if name in table:
-            table[name] = table[name].fillna(0).astype(int)
-    return Standing(table, archive.faults() if deep else [])
-
-
-def _row(manifest: Manifest) -> dict[str, Any]:
-    seen = {name: count for name, count in manifest.values["observations"].items() if name != "digest"}
-    label = pd.to_datetime(manifest.label, format=LABEL)
-    return {"label": label, "source": manifest.source, "used": 0, **manifest.values["monitors"], **seen}
-
-
-def write_page(
-    archive: Archive,
-    training: FieldData,
-    name: str,
-    summary: str,
-    moment: pd.Timestamp | None,
-    warnings: list[str],
-) -> Path:
+def write_page(archive: Archive, climatology: Callable[[], xr.Dataset], moment: pd.Timestamp) -> Path:
     """Write the page of a cycle beside its archive, in place of the one before.
 
-    `moment` is up to when windows were due; None for a reanalysis, which the clock does not drive.
+    What it reads does not grow with the archive but for the manifests: what was verified is kept.
+
+    Args:
+        archive: Of the cycle, which had a tick.
+        climatology: Gives the mean of the training data.
+        moment: Windows that are due by then count.
     """
-    now = standing(archive, deep=False)
+    now = standing(archive, moment, deep=False)
+    assert now.tick is not None
+    squares = verified(archive, now.manifests, now.tick.leads, climatology)
+    sections = [_last_window(archive, now), _monitors(now), _forecasts(squares, now.tick.units)]
+    content = _page(now, sections, f"As of {moment:%Y-%m-%d %H:%M} UTC", REFRESH_SECONDS)
     page = archive.root / PAGE
-    write_whole(page, render_status(_content(archive, now, training, name, summary, moment, warnings)))
+    write_whole(page, render_cycle(content))
     return page
 
 
-def _content(
-    archive: Archive,
-    now: Standing,
-    training: FieldData,
-    name: str,
-    summary: str,
-    moment: pd.Timestamp | None,
-    warnings: list[str],
-) -> CycleStatus:
-    table, recent = now.table, now.recent()
-    last = archive.last()
-    reports = now.reports()
-    total = sum(reports.values())
-    lag = "" if last is None or moment is None else _lag(moment - table["label"].iloc[-1])
-    share = "–" if not total else f"{1 - reports['used'] / total:.1%}"
+def write_report(archive: Archive, last: int | None = None) -> Path:
+    """Write a report over the windows of a cycle beside its archive; all their reports are read.
+
+    Args:
+        archive: Of the cycle.
+        last: Windows, the last ones; default: all.
+
+    Raises:
+        StoreMissing: There is no window yet.
+    """
+    now = standing(archive, deep=False)
+    if now.last is None:
+        raise StoreMissing(f"the archive '{archive.root}' has no window yet", "run the cycle")
+    manifests = now.manifests[-last:] if last else now.manifests
+    digests = {manifest.digest for manifest in manifests}
+    found, squares = statistics(archive, manifests), kept(archive.root / KEPT)
+    units = now.tick.units if now.tick else "1"
+    sections = [
+        _forecasts(squares[squares["begun"].isin(digests)], units),
+        _series(now.table.tail(len(manifests)), now.reasons(), units),
+        _calibration(found, units),
+        _increments(found, len(manifests)),
+        _stations(found),
+    ]
+    first = f"{manifests[0].label} to {manifests[-1].label}"
+    page = archive.root / REPORT
+    write_whole(page, render_cycle(_page(now, sections, f"{len(manifests)} windows, {first}")))
+    return page
+
+
+def _page(now: Standing, sections: list[Section], moment: str, refresh: int | None = None) -> CyclePage:
+    tick, recent, total = now.tick, now.recent(), sum(now.reports().values())
+    share = "–" if now.rejection_rate is None else f"{now.rejection_rate:.1%}"
     chi = number(recent.get("chi_square_per_observation", float("nan")))
     figures = [
-        KeyFigure("Windows", str(len(table)), f"last: {last.label}" if last else "none yet"),
-        *([KeyFigure("Behind", lag, "from the last label to now")] if lag else []),
+        KeyFigure("Windows", str(len(now.table)), f"last: {now.last.label}" if now.last else "none yet"),
+        KeyFigure("Behind", "–" if now.behind is None else str(now.behind), _due(now)),
         KeyFigure("Without reports", str(len(now.gaps)), "the forecast was carried on"),
         KeyFigure("Rejected", share, f"of {total} reports"),
         KeyFigure("χ² per report", chi, f"last {RECENT} windows; 1 is right"),
     ]
-    return CycleStatus(
+    name = tick.name if tick else "cycle"
+    lost = [f"window {label} is missing between others" for label in now.missing]
+    ended = f" Last tick: {tick.ended}, {'failed' if tick.error else 'done'}." if tick else ""
+    return CyclePage(
         name=name,
-        summary=" ".join(summary.split()),
-        moment="reanalysis" if moment is None else f"as of {moment:%Y-%m-%d %H:%M} UTC",
-        is_well=not warnings,
-        state="well" if not warnings else "look",
+        title=name if refresh else f"{name}: report of the cycle",
+        summary=tick.description if tick else "",
+        moment=f"{moment}.{ended}",
+        state=now.state,
         key_figures=figures,
-        pictures=_pictures(archive, last, now, training) if last is not None else [],
-        tables=_tables(archive, now, training),
-        warnings=warnings,
+        sections=[section for section in sections if section.pictures or section.tables],
+        alarms=[*now.faults, *lost, *_waiting(now), *now.concerns],
+        notes=tick.notes if tick else [],
+        refresh_seconds=refresh,
     )
 
 
-def _pictures(archive: Archive, last: Manifest, now: Standing, training: FieldData) -> list[Picture]:
-    fields = open_fields(archive.folder(last) / FIELDS).load().isel(time=0)
-    units = " / ".join(dict.fromkeys(training.info.variables.values()))
+def _due(now: Standing) -> str:
+    if now.next_due is None:
+        return "windows with reports that wait" if now.tick else "known after the next tick"
+    return f"windows; the next one is due {now.next_due}"
+
+
+def _waiting(now: Standing) -> list[str]:
+    return [f"{now.behind} windows are due and not analysed"] if now.state == "behind" else []
+
+
+def _last_window(archive: Archive, now: Standing) -> Section:
+    if now.last is None:
+        return Section("Last window", "now")
+    fields = open_fields(archive.folder(now.last) / FIELDS).load().isel(time=0)
     pictures = [
-        window_fields(_two_axes(fields), variable, last.label) for variable in training.info.variables
+        window_fields(_two_axes(fields), variable, now.last.label) for variable in variables_of(fields)
     ]
-    return [*pictures, monitor_series(now.table, units), report_counts(now.table, now.reasons())]
+    return Section("Last window", "now", pictures)
+
+
+def variables_of(fields: xr.Dataset) -> list[str]:
+    """Return the variables that the fields of a window are of."""
+    return [str(name) for name in fields.data_vars if f"{name}_background" in fields]
 
 
 def _two_axes(fields: xr.Dataset) -> xr.Dataset:
@@ -139,27 +148,70 @@ def _two_axes(fields: xr.Dataset) -> xr.Dataset:
     return fields.isel({dim: fields.sizes[dim] // 2 for dim in space[:-2]})
 
 
-def _tables(
-    archive: Archive, now: Standing, training: FieldData
-) -> list[tuple[str, str, list[str], list[list[str]]]]:
-    tables: list[tuple[str, str, list[str], list[list[str]]]] = []
-    verified = verify(archive, climatology_of(training))
-    if len(verified):
-        verified["place"] = verified["variable"] + ", against " + verified["against"]
-        subjects = ["forecast", "persistence", "climatology"]
-        errors = verified.set_index(["place", "lead", "subject"]).sort_index()["rmse"]
-        pairs = verified[["place", "lead"]].drop_duplicates().to_numpy().tolist()
-        rows = [
-            [place, str(lead), *(number(float(errors[place, lead, subject])) for subject in subjects)]
-            for place, lead in pairs
-        ]
-        tables.append(("Forecasts", "forecasts", ["RMSE of", "windows ahead", *subjects], rows))
+def _monitors(now: Standing) -> Section:
+    assert now.tick is not None
+    if now.table.empty:
+        return Section("Monitors", "monitors")
+    pictures = [monitor_series(now.table, now.tick.units), report_counts(now.table, now.reasons())]
     rows = [[Reason[name.upper()].text, str(count)] for name, count in now.reports().items()]
-    tables.append(("Reports", "reports", ["class", "reports"], rows))
+    tables = [Table(["reports of all windows", "count"], rows)]
     if now.gaps:
-        shown = [[label] for label in now.gaps[-SHOWN_GAPS:]]
-        tables.append(("Windows without reports", "gaps", ["the last ones"], shown))
-    return tables
+        shown = [[label, "the forecast was carried on"] for label in now.gaps[-SHOWN_GAPS:]]
+        tables.append(Table([f"last of {len(now.gaps)} windows without reports", ""], shown))
+    return Section("Monitors", "monitor-series", pictures, tables)
+
+
+def _series(table: pd.DataFrame, reasons: list[str], units: str) -> Section:
+    pictures = [monitor_series(table, units), bias_series(table, units)]
+    if table["chi_square_per_observation"].notna().any():
+        pictures.append(chi_square_series(table))
+    return Section("Window by window", "series", [*pictures, report_counts(table, reasons)])
+
+
+def _forecasts(squares: pd.DataFrame, units: str) -> Section:
+    errors = verify(squares)
+    pictures: list[Picture] = []
+    rows: list[list[str]] = []
+    for (variable, against), own in errors.groupby(["variable", "against"], sort=False):
+        pictures.append(forecast_skill(own, str(variable), str(against), units))
+        for lead, row in own.groupby("lead"):
+            rmse = row.set_index("subject")["rmse"]
+            shown = [number(float(rmse[name])) for name in ("forecast", "persistence", "climatology")]
+            rows.append([f"{variable}, against {against}", str(lead), *shown, str(row["cases"].max())])
+    columns = ["RMSE of", "windows ahead", "forecast", "persistence", "climatology", "forecasts"]
+    return Section("Forecasts", "forecasts", pictures, [Table(columns, rows)] if rows else [])
+
+
+def _calibration(found: Statistics, units: str) -> Section:
+    if found.calibration.empty:
+        return Section("Calibration", "calibration-figures")
+    pictures = [spread_against_error(found.calibration, units), departure_histogram(found.departures)]
+    return Section("Calibration", "calibration-figures", pictures)
+
+
+def _increments(found: Statistics, windows: int) -> Section:
+    names = [str(name).removesuffix("_mean") for name in found.increments if str(name).endswith("_mean")]
+    fields = _two_axes(found.increments)
+    return Section("Increments", "increments", [increment_fields(fields, name, windows) for name in names])
+
+
+def _stations(found: Statistics) -> Section:
+    table = found.stations[found.stations["reports"] >= FEWEST_REPORTS]
+    rows = [
+        [
+            row["station"] or "reports without a name", row["variable"], str(row["reports"]),
+            f"{1 - row['used'] / row['reports']:.0%}", number(row["ob_mean"]), number(row["ob_rms"]),
+            number(row["z_rms"]),
+        ]
+        for row in table.head(STATIONS).to_dict("records")
+    ]  # fmt: skip
+    columns = ["station", "variable", "reports", "refused", "O-B mean", "O-B rms", "rms / expected"]
+    note = (
+        f"The {len(rows)} of {len(table)} stations whose reports lie farthest from the background, over what "
+        "errors and spread let expect: 1 is right, 3 is an instrument to look at. Reports that a check "
+        "against the forecast refused are counted too."
+    )
+    return Section("Stations", "stations", [], [Table(columns, rows, note)] if rows else [])
 
 
 def climatology_of(training: FieldData) -> xr.Dataset:
@@ -171,10 +223,3 @@ def climatology_of(training: FieldData) -> xr.Dataset:
     step = max(1, (stop - first) // CLIMATOLOGY_RECORDS)
     chosen = dataset.isel(time=slice(first, stop, step))
     return chosen.mean([dim for dim in ("sample", "time") if dim in chosen.dims]).load()
-
-
-def _lag(gap: pd.Timedelta) -> str:
-    hours = gap.total_seconds() / 3600
-    if abs(hours) < 1:
-        return f"{hours * 60:.0f} min"
-    return f"{hours:.0f} h" if abs(hours) < 72 else f"{hours / 24:.0f} d"

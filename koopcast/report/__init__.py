@@ -2,26 +2,28 @@
 
 from koopcast.report.clock import Clock
 from koopcast.report.content import (
+    CyclePage,
     CyclePart,
-    CycleStatus,
     DataPart,
     EvaluationPart,
     ExpectationRow,
     KeyFigure,
     ModelPart,
     ReportContent,
+    Section,
     StepRow,
     SweepPart,
+    Table,
 )
 from koopcast.report.gallery import Gallery, gallery
 from koopcast.report.graph import draw_graph
-from koopcast.report.page import render, render_status, write
+from koopcast.report.page import render, render_cycle, write
 from koopcast.report.style import Picture
 
 __all__ = [
     "Clock",
+    "CyclePage",
     "CyclePart",
-    "CycleStatus",
     "DataPart",
     "EvaluationPart",
     "ExpectationRow",
@@ -30,11 +32,13 @@ __all__ = [
     "ModelPart",
     "Picture",
     "ReportContent",
+    "Section",
     "StepRow",
     "SweepPart",
+    "Table",
     "draw_graph",
     "gallery",
     "render",
-    "render_status",
+    "render_cycle",
     "write",
 ]

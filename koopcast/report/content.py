@@ -142,22 +142,38 @@ class ReportContent:
 
 
 @dataclass(frozen=True)
-class CycleStatus:
-    """How a cycle stands."""
+class Table:
+    """A table of a page about a cycle."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page about a cycle."""
+
+    title: str
+    anchor: str
+    pictures: Sequence[Picture] = ()
+    tables: Sequence[Table] = ()
+
+
+@dataclass(frozen=True)
+class CyclePage:
+    """A page about a cycle."""
 
     name: str
+    title: str
     summary: str
     moment: str
     """As of when."""
-    is_well: bool
-    state: str
+    state: Literal["well", "behind", "look", "damaged"]
     key_figures: Sequence[KeyFigure]
-    pictures: Sequence[Picture]
-    tables: Sequence[tuple[str, str, Sequence[str], Sequence[Sequence[str]]]]
-    """Title, anchor, columns, rows."""
-    warnings: Sequence[str] = ()
-
-    @property
-    def forecasts(self) -> bool:
-        """Whether there is a table of forecasts."""
-        return any(anchor == "forecasts" for _, anchor, _, _ in self.tables)
+    sections: Sequence[Section]
+    alarms: Sequence[str] = ()
+    """What a person has to see first."""
+    notes: Sequence[str] = ()
+    refresh_seconds: int | None = None
+    """How often a browser reads it again."""

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from koopcast import __version__
 from koopcast.report.clock import Clock
-from koopcast.report.content import CycleStatus, EvaluationPart, KeyFigure, ReportContent, StepRow
+from koopcast.report.content import CyclePage, EvaluationPart, KeyFigure, ReportContent, StepRow
 from koopcast.report.departures import departure_tables
 from koopcast.report.gallery import Gallery, gallery
 from koopcast.report.graph import draw_graph
@@ -28,6 +28,8 @@ from koopcast.report.tables import (
 )
 
 PAGE, FIGURES = "report.html", "figures"
+COLOURS = {"well": "good", "look": "warn", "behind": "warn", "damaged": "bad"}
+"""State of a cycle -> class of the style sheet."""
 
 
 def render(content: ReportContent, pictures: Gallery | None = None) -> str:
@@ -67,14 +69,16 @@ def render(content: ReportContent, pictures: Gallery | None = None) -> str:
     )
 
 
-def render_status(content: CycleStatus) -> str:
-    """Return the page that says how a cycle stands, as HTML."""
+def render_cycle(content: CyclePage) -> str:
+    """Return a page about a cycle, as HTML."""
+    pictures = [picture for section in content.sections for picture in section.pictures]
     return (
         _environment()
         .get_template("cycle.html.j2")
         .render(
             content=content,
-            inline={picture.name: Markup(picture.inline()) for picture in content.pictures},
+            inline={picture.name: Markup(picture.inline()) for picture in pictures},
+            colour=COLOURS[content.state],
             version=__version__,
         )
     )

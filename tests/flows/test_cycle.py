@@ -24,13 +24,14 @@ from flows.run import carry_out
 from koopcast.cycles.archive import FEEDBACK, Archive
 from koopcast.cycles.reports import Reason
 from koopcast.cycles.tick import Ticked
-from koopcast.cycles.verification import verify
+from koopcast.cycles.verification import verified, verify
 from koopcast.errors import InvalidInput, StoreLocked
 from koopcast.stores.arrays import open_fields
 from koopcast.stores.files import open_data, read_table
 from schemas.faults import PipelineInvalid
 from tasks.cycle import Prepared, tick
-from tasks.status import climatology_of, standing
+from tasks.standing import standing
+from tasks.status import climatology_of
 
 TRUTH = """
 name: ring
@@ -139,7 +140,11 @@ def test_windows_are_analysed_in_order_and_beat_the_climatology(place: Path) -> 
     assert ready.archive.faults() == []
     assert tick(cycle(place), at(39)).done == []
     errors = (
-        verify(ready.archive, climatology_of(ready.training))
+        verify(
+            verified(
+                ready.archive, list(ready.archive.manifests()), [1, 2], lambda: climatology_of(ready.training)
+            )
+        )
         .set_index(["lead", "against", "subject"])
         .sort_index()
     )

@@ -1,5 +1,10 @@
 """Figures of a report: each a function of xarray or pandas objects that returns a `Picture`."""
 
+from koopcast.report.figures.calibration import (
+    departure_histogram,
+    forecast_skill,
+    spread_against_error,
+)
 from koopcast.report.figures.certificates import residual_plane, spectral_density
 from koopcast.report.figures.cycles import cycle_series
 from koopcast.report.figures.eigenfunctions import eigenfunction_series
@@ -14,14 +19,26 @@ from koopcast.report.figures.samples import sample_fields
 from koopcast.report.figures.sizes import value_against_size
 from koopcast.report.figures.spectrum import energy_spectra
 from koopcast.report.figures.training import training_curve
-from koopcast.report.figures.windows import monitor_series, report_counts, window_fields
+from koopcast.report.figures.windows import (
+    bias_series,
+    chi_square_series,
+    increment_fields,
+    monitor_series,
+    report_counts,
+    window_fields,
+)
 
 __all__ = [
+    "bias_series",
+    "chi_square_series",
     "cycle_series",
+    "departure_histogram",
     "eigenfunction_series",
     "energy_spectra",
     "error_against_lead",
     "field_maps",
+    "forecast_skill",
+    "increment_fields",
     "mode_maps",
     "monitor_series",
     "rank_histograms",
@@ -31,6 +48,7 @@ __all__ = [
     "sample_fields",
     "space_time",
     "spectral_density",
+    "spread_against_error",
     "training_curve",
     "unit_circle",
     "value_against_size",

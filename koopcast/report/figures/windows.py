@@ -1,5 +1,8 @@
 """How a cycle stands: fit to the reports window by window, their fate, and the last analysis."""
 
+from collections.abc import Sequence
+from typing import TypeAlias
+
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -10,6 +13,7 @@ from matplotlib.figure import Figure
 from koopcast.report.figures.fields import Scale, error_scale, field_scale, spread_scale
 from koopcast.report.style import (
     FIELD_MAP,
+    INK,
     LABELS,
     LAND,
     MUTED,
@@ -22,8 +26,9 @@ from koopcast.report.style import (
     with_units,
 )
 
-MOST = 500
-"""Last windows that are drawn."""
+Dash: TypeAlias = str | tuple[int, tuple[float | int, ...]]
+MOST = 400
+"""Points of a curve: of more windows, means over several are drawn."""
 
 
 def monitor_series(table: pd.DataFrame, units: str) -> Picture:
@@ -33,31 +38,103 @@ def monitor_series(table: pd.DataFrame, units: str) -> Picture:
         table: A row a window: `label` (time), `ob_rms`, `oa_rms`, `background_spread`.
         units: Of the reports.
     """
-    shown = table.tail(MOST)
-
-    def plot(figure: Figure) -> None:
-        axes = figure.subplots()
-        for column, label, colour in (
-            ("ob_rms", "reports less background", SERIES[1]),
-            ("oa_rms", "reports less analysis", SERIES[0]),
-        ):
-            axes.plot(shown["label"], shown[column], color=colour, label=label, linewidth=1.5)
-        axes.plot(
-            shown["label"], shown["background_spread"], color=MUTED, linestyle=(0, (2, 1.5)), linewidth=1.2,
-            label="spread of the background",
-        )  # fmt: skip
-        axes.set_ylim(bottom=0.0)
-        _dates(axes, shown["label"])
-        axes.set_ylabel(with_units("root-mean-square", units))
-        figure.legend(loc="outside upper left", ncols=2)
-
+    lines: list[tuple[str, str, str, Dash]] = [
+        ("ob_rms", "reports less background", SERIES[1], "-"),
+        ("oa_rms", "reports less analysis", SERIES[0], "-"),
+        ("background_spread", "spread of the background", MUTED, (0, (2, 1.5))),
+    ]
     caption = (
         "Reports should lie nearer to the analysis than to its background, and the spread of the background "
         "should stay below its distance from the reports, which have errors of their own."
     )
-    mean = shown[["ob_rms", "oa_rms"]].mean()
+    mean = table[["ob_rms", "oa_rms"]].mean()
     alt = f"Reports less background {mean['ob_rms']:.3g} and less analysis {mean['oa_rms']:.3g} on average"
-    return Picture("monitors", "Fit to the reports, window by window", caption, alt, draw(plot, height=3.4))
+    svg, per = _series(table, lines, with_units("root-mean-square", units))
+    return Picture("monitors", "Fit to the reports, window by window", caption + per, alt, svg)
+
+
+def bias_series(table: pd.DataFrame, units: str) -> Picture:
+    """Draw mean departures of the reports, window by window.
+
+    Args:
+        table: A row a window: `label` (time), `ob_mean`, `oa_mean`.
+        units: Of the reports.
+    """
+    lines = [
+        ("ob_mean", "reports less background", SERIES[1], "-"),
+        ("oa_mean", "reports less analysis", SERIES[0], "-"),
+    ]
+    caption = "What stays on one side of 0 is a bias: of the model, or of the instruments."
+    mean = table[["ob_mean", "oa_mean"]].mean()
+    alt = f"Mean departures {mean['ob_mean']:.3g} and {mean['oa_mean']:.3g}"
+    svg, per = _series(table, lines, with_units("mean", units), level=0.0)
+    return Picture("bias", "Bias of the reports, window by window", caption + per, alt, svg)
+
+
+def chi_square_series(table: pd.DataFrame) -> Picture:
+    """Draw χ² per report, window by window.
+
+    Args:
+        table: A row a window: `label` (time), `chi_square_per_observation`.
+    """
+    lines = [("chi_square_per_observation", "χ² per report", SERIES[0], "-")]
+    mean = table["chi_square_per_observation"].mean()
+    caption = (
+        f"The mean is {mean:.3g}. Above 1 reports lie farther from the background than spread and errors "
+        "say, so one of them is too small; below 1 one is too large."
+    )
+    svg, per = _series(table, lines, "χ² per report", level=1.0)
+    return Picture("chi-square", "Consistency, window by window", caption + per, caption, svg)
+
+
+def _series(
+    table: pd.DataFrame,
+    lines: Sequence[tuple[str, str, str, Dash]],
+    label: str,
+    level: float | None = None,
+) -> tuple[str, str]:
+    """Return a drawing of columns against time, and what to add to its caption.
+
+    Args:
+        table: A row a window, with `label`.
+        lines: Column, its label, its colour and dash.
+        label: Of the vertical axis.
+        level: Of a line that is ideal; without one the axis begins at 0.
+    """
+    shown, windows = condensed(table)
+
+    def plot(figure: Figure) -> None:
+        axes = figure.subplots()
+        if level is not None:
+            axes.axhline(level, color=INK, linewidth=0.8)
+        marker = "o" if len(shown) < 3 else ""
+        for column, text, colour, dash in lines:
+            axes.plot(
+                shown["label"], shown[column], color=colour, linestyle=dash, label=text, linewidth=1.5,
+                marker=marker, markersize=3,
+            )  # fmt: skip
+        if level is None:
+            axes.set_ylim(bottom=0.0)
+        _dates(axes, shown["label"])
+        axes.set_ylabel(label)
+        if len(lines) > 1:
+            figure.legend(loc="outside upper left", ncols=2)
+
+    return draw(plot, height=3.4), _per(windows)
+
+
+def condensed(table: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """Return means over so many windows that few enough points are left, and how many windows those are."""
+    windows = -(-len(table) // MOST)
+    if windows <= 1:
+        return table, 1
+    group = np.arange(len(table)) // windows
+    numbers = table.drop(columns=["label", "source"], errors="ignore").astype(float)
+    return numbers.groupby(group).mean().assign(label=table.groupby(group)["label"].first()), windows
+
+
+def _per(windows: int) -> str:
+    return f" Each point is a mean over {windows} windows." if windows > 1 else ""
 
 
 def report_counts(table: pd.DataFrame, reasons: list[str]) -> Picture:
@@ -67,16 +144,17 @@ def report_counts(table: pd.DataFrame, reasons: list[str]) -> Picture:
         table: A row a window: `label` (time), `used`, and a column a reason.
         reasons: Columns of those that were rejected.
     """
-    shown = table.tail(MOST)
+    counted = table[["label", "used", *reasons]].fillna(0)
+    shown, windows = condensed(counted)
 
     def plot(figure: Figure) -> None:
         axes = figure.subplots()
         below = np.zeros(len(shown))
         for place, column in enumerate(["used", *reasons]):
-            values = shown[column].fillna(0).to_numpy(dtype=np.float64)
+            values = shown[column].to_numpy(dtype=np.float64)
             axes.fill_between(
                 shown["label"], below, below + values, step="mid", color=SERIES[place % len(SERIES)],
-                alpha=0.85, linewidth=0, label=readable(column),
+                alpha=0.85, linewidth=0, label=readable(column), hatch="//" if place >= len(SERIES) else None,
             )  # fmt: skip
             below = below + values
         axes.set_ylim(bottom=0.0)
@@ -84,10 +162,11 @@ def report_counts(table: pd.DataFrame, reasons: list[str]) -> Picture:
         axes.set_ylabel("reports")
         figure.legend(loc="outside upper left", ncols=3)
 
-    total = int(shown[["used", *reasons]].fillna(0).to_numpy().sum())
+    total = int(counted[["used", *reasons]].to_numpy().sum())
     caption = "Every report of a window is in exactly one class; a hole is a window without reports."
-    alt = f"{total} reports in {len(shown)} windows, {int(shown['used'].sum())} of them used"
-    return Picture("reports", "What became of the reports", caption, alt, draw(plot, height=3.4))
+    alt = f"{total} reports in {len(counted)} windows, {int(counted['used'].sum())} of them used"
+    title = "What became of the reports"
+    return Picture("reports", title, caption + _per(windows), alt, draw(plot, height=3.4))
 
 
 def window_fields(fields: xr.Dataset, variable: str, label: str) -> Picture:
@@ -106,11 +185,39 @@ def window_fields(fields: xr.Dataset, variable: str, label: str) -> Picture:
         ("increment (analysis less background)", increment, error_scale([increment])),
         ("spread of the analysis", spread, spread_scale(spread)),
     ]
-    units = str(analysis.attrs.get("units", "1"))
-    is_line = analysis.ndim == 1
+    title = f"{sentence(readable(variable))}, window {label}"
+    caption = "The last window: what is believed, what the reports changed, and how sure the ensemble is."
+    alt = f"Analysis, increment and spread of {variable} in window {label}"
+    return Picture(f"fields-{variable}", title, caption, alt, _panels(panels), "wide")
+
+
+def increment_fields(increments: xr.Dataset, variable: str, windows: int) -> Picture:
+    """Draw mean and root-mean-square of the increments of one variable.
+
+    Args:
+        increments: `<variable>_mean` and `<variable>_rms`, dims `(*space)`.
+        variable: Which.
+        windows: How many they are of.
+    """
+    mean, size = increments[f"{variable}_mean"], increments[f"{variable}_rms"]
+    panels = [("mean", mean, error_scale([mean])), ("root-mean-square", size, spread_scale(size))]
+    caption = (
+        "Analysis less background. Where the mean is not small beside the root-mean-square, reports pull the "
+        "same way window after window: there the model has a bias, or an instrument has."
+    )
+    title = f"Increments of {readable(variable)}, {windows} windows"
+    alt = f"Mean and root-mean-square increments of {variable}"
+    return Picture(f"increments-{variable}", title, caption, alt, _panels(panels), "wide")
+
+
+def _panels(panels: list[tuple[str, xr.DataArray, Scale]]) -> str:
+    """Return a drawing of fields of one variable below one another, lines where space has one axis."""
+    _, first, _ = panels[0]
+    units = str(first.attrs.get("units", "1"))
+    is_line = first.ndim == 1
 
     def plot(figure: Figure) -> None:
-        grid = figure.subplots(3, 1, squeeze=False, sharex=True)[:, 0]
+        grid = figure.subplots(len(panels), 1, squeeze=False, sharex=True)[:, 0]
         for axes, (title, values, scale) in zip(grid, panels, strict=True):
             axes.set_title(title)
             if is_line:
@@ -119,14 +226,12 @@ def window_fields(fields: xr.Dataset, variable: str, label: str) -> Picture:
                 axes.set_ylabel(with_units("", units))
             else:
                 _map(figure, axes, values, scale, units)
-        last = str(analysis.dims[-1])
+        last = str(first.dims[-1])
         grid[-1].set_xlabel(LABELS.get(last, last))
 
-    title = f"{sentence(readable(variable))}, window {label}"
-    caption = "The last window: what is believed, what the reports changed, and how sure the ensemble is."
-    height = 6.2 if is_line else min(3 * 9.0 * analysis.shape[-2] / analysis.shape[-1], 11.0) + 1.6
-    alt = f"Analysis, increment and spread of {variable} in window {label}"
-    return Picture(f"fields-{variable}", title, caption, alt, draw(plot, width="wide", height=height), "wide")
+    count = len(panels)
+    height = 2.1 * count if is_line else min(count * 9.0 * first.shape[-2] / first.shape[-1], 3.7 * count)
+    return draw(plot, width="wide", height=height if is_line else height + 0.5 * count)
 
 
 def _map(figure: Figure, axes: Axes, values: xr.DataArray, scale: Scale, units: str) -> None:
