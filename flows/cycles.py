@@ -23,6 +23,9 @@ from koopcast.errors import KoopcastError
 from tasks.cycle import outcomes, tick
 
 WEBHOOK_SECONDS = 10.0
+WAIT_SECONDS = 3600.0
+"""How long a run waits for another one of the same cycle. The archive's lock keeps runs apart: unlike a slot of
+the server, it ends with the process that holds it."""
 
 
 def _run_name() -> str:
@@ -57,7 +60,7 @@ def cycle(
         def then(work: Work, manifest: Manifest) -> None:
             logger.info(line(manifest, work))
 
-        ticked = tick(prepared, moment, force=force, then=then)
+        ticked = tick(prepared, moment, force=force, wait=WAIT_SECONDS, then=then)
     except KoopcastError as error:
         _tell(cycle, "failed", str(error))
         raise

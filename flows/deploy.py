@@ -27,7 +27,8 @@ ANCHOR = pd.Timestamp("2020-01-01")
 def deploy(file: Path, store: str | None) -> str:
     """Register a file as a deployment, or bring the one that is there up to date; return what was done.
 
-    The file is checked whole first. Runs never overlap: a second waits for the first.
+    The file is checked whole first. A second run waits for the first: that of a cycle at its archive, whose lock
+    ends with the process that holds it; that of a pipeline for a slot of the server.
 
     Raises:
         PipelineInvalid: With every fault of the file.
@@ -87,7 +88,7 @@ def deployment(file: Path, root: Path) -> dict[str, Any]:
         "tags": chosen.tags,
         "parameters": {**parameters, "overrides": [], "store": str(root)},
         "enforce_parameter_schema": True,
-        "concurrency_limit": {"limit": 1, "collision_strategy": "ENQUEUE"},
+        "concurrency_limit": None if flow == "cycle" else {"limit": 1, "collision_strategy": "ENQUEUE"},
         "schedules": _schedules(schedule, anchor),
         "work_pool": {"name": chosen.work_pool, "work_queue_name": "default"},
     }

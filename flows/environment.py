@@ -28,6 +28,9 @@ SERVER: dict[str, str] = {
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     # SQLite under load: wait for the lock instead of answering "database is locked".
     "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
+    # The slots of deployments outlive the server that gave them: kept in its memory alone, one that a killed run
+    # held while the server was killed too would never be free again.
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
 }
 
 TEMPORARY_SERVER: dict[str, str] = {

@@ -32,7 +32,7 @@ from tasks.workspace import true_model
 CYCLES = "cycles"
 """Folder of the archives in a store."""
 LOCK_SECONDS = 1.0
-"""How long a second writer waits before it is refused."""
+"""How long a second writer waits before it is refused, unless it is told to wait longer."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,10 @@ def tick(
     *,
     force: str | None = None,
     fork: bool = False,
+    wait: float = LOCK_SECONDS,
     then: Callable[[Work, Manifest], None] = lambda work, manifest: None,
 ) -> Ticked:
-    """Analyse what is due as the only writer.
+    """Analyse what is due as the only writer, after at most `wait` seconds of another one.
 
     Raises:
         StoreLocked: Another process writes to the archive.
@@ -94,7 +95,7 @@ def tick(
     archive = prepared.archive
     archive.root.mkdir(parents=True, exist_ok=True)
     lock = archive.lock()
-    lock.acquire(timeout=LOCK_SECONDS, on_wait=lambda holder, waited: None)
+    lock.acquire(timeout=wait, on_wait=lambda holder, waited: None)
     try:
         archive.open(prepared.identity, fork=fork or prepared.cycle.clock == "near_real_time")
         try:
