@@ -1,6 +1,7 @@
 """What a cycle costs: a window of many dirty reports, and a year of windows.
 
-python benchmarks/cycle.py reports [--count 1000000] [--shape 180 360]
+python benchmarks/cycle.py reports [--count 1000000] [--shape 180 360] [--method etkf] [--members 20]
+                                   [--position nearest] [--thinning mean]
 python benchmarks/cycle.py year [--windows 1460]
 """
 
@@ -9,6 +10,8 @@ import json
 import resource
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +19,11 @@ import pandas as pd
 import torch
 import xarray as xr
 
+from benchmarks.dirt import deliver, feed
 from koopcast.assimilation.etkf import ETKFSpec
 from koopcast.assimilation.inflation import MultiplicativeSpec
 from koopcast.assimilation.initial import ClimatologySpec
+from koopcast.assimilation.letkf import LETKFSpec
 from koopcast.cycles.archive import Archive
 from koopcast.cycles.chain import Chain
 from koopcast.cycles.clock import Clock, negative
@@ -32,6 +37,7 @@ from koopcast.integrators.rk4 import RK4Spec
 from koopcast.systems.lorenz96 import Lorenz96Spec
 from koopcast.times import parse_duration
 
+METHODS = {"etkf": ETKFSpec, "letkf": LETKFSpec}
 START = pd.Timestamp("2020-01-01T06:00")
 STEP = parse_duration("PT6H")
 
@@ -74,30 +80,6 @@ def globe(shape: tuple[int, int]) -> FieldData:
     return FieldData(dataset, FieldsInfo({"t": "K"}, axes, TimeAxis(20, "PT6H", calendar="standard")))
 
 
-def delivery(count: int, folder: Path) -> None:
-    """Write reports of one window as they come: a quarter without a position, sentinels, repeats, others'."""
-    rng = np.random.default_rng(1)
-    base = int(count * 0.8)
-    table = pd.DataFrame(
-        {
-            "time": START - pd.to_timedelta(rng.integers(0, 6 * 3600, base), unit="s"),
-            "latitude": np.round(rng.uniform(-90, 90, base), 3),
-            "longitude": np.round(rng.uniform(-180, 180, base), 3),
-            "station": [f"S{number}" for number in rng.integers(0, base, base)],
-            "value": np.round(280 + 10 * rng.standard_normal(base), 2),
-        }
-    )
-    table.loc[rng.random(base) < 0.25, "latitude"] = np.nan
-    table.loc[rng.random(base) < 0.02, "longitude"] = -790.0
-    table.loc[rng.random(base) < 0.03, "value"] = 9999.0
-    table.loc[rng.random(base) < 0.01, "value"] = 400.0
-    early = rng.random(base) < 0.05
-    table.loc[early, "time"] = table.loc[early, "time"] - pd.Timedelta(hours=6)
-    whole = pd.concat([table, table.sample(count - base, random_state=2)], ignore_index=True)
-    for number, part in enumerate(np.array_split(np.arange(count), 8)):
-        whole.iloc[part].to_csv(folder / f"{number}.csv", index=False)
-
-
 def ticker(chain: Chain, fields: FieldData, folder: Path) -> tuple[Ticker, Inbox, Archive]:
     """Return a cycle in a folder."""
     spec = TableInboxSpec.model_validate(
@@ -115,31 +97,55 @@ def clock() -> Clock:
     return Clock(START, STEP, negative(STEP), STEP, parse_duration("PT0S"))
 
 
-def reports(count: int, shape: tuple[int, int]) -> dict[str, float]:
-    """Return the time and memory of a window of many reports."""
-    fields = globe(shape)
+def reports(options: argparse.Namespace) -> dict[str, float]:
+    """Return time and memory of a window of many reports, analysed and published; counts must add up."""
+    fields = globe(tuple(options.shape))
+    method = METHODS[options.method](members=options.members)
+    taken: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "inbox").mkdir()
-        delivery(count, folder / "inbox")
+        expected = write(feed(options.count, START + pd.Timedelta(hours=6)), folder / "inbox")
         chain = Chain(
-            Persistence(fields.info), method, ClimatologySpec(), fields, clock(), 1, STEP, 0, ModelNoise()
-        )
-        _, inbox, _ = ticker(chain, fields, folder)
-        begin = time.perf_counter()
-        inbox.scan()
-        read = time.perf_counter() - begin
-        placed = chain.places().place(inbox.reports(0))
-        judged = time.perf_counter() - begin - read
-        seen = placed["reason"].value_counts().to_dict()
-        delivered = sum(item.rows for item in inbox.deliveries.values())
-        total = sum(inbox.totals().values())
-        assert delivered == count == total, (delivered, count, total)
+            Persistence(fields.info), method, ClimatologySpec(), fields, clock(), 1, 0,
+            thinning=options.thinning, position=options.position,
+        )  # fmt: skip
+        _, inbox, archive = ticker(chain, fields, folder)
+        state, scratch = chain.first(1), archive.scratch()
+        with timed(taken, "seconds to read"):
+            inbox.scan()
+        with timed(taken, "seconds to judge"):
+            placed = chain.places.place(inbox.reports(1))
+        with timed(taken, "seconds to analyse"):
+            values = chain.run(1, state, placed, scratch)
+        with timed(taken, "seconds to publish"):
+            archive.publish(clock().name(1), scratch, {"previous": "start", **values})
+        found = {**values["observations"], **inbox.totals(), "elsewhere": len(inbox.reports(0))}
+    del found["digest"], found["in_windows"]
+    analysed = found["used"]
+    found["used"] += found.pop("thinned", 0)
+    assert found == expected, (found, expected)
+    assert sum(found.values()) == options.count
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return {
-        "reports": count, "of this window": len(placed), "used": seen.get(0, 0),
-        "seconds to read": read, "seconds to judge": judged, "peak GB": peak,
+        **found, "analysed": analysed, **taken, "seconds in all": sum(taken.values()), "peak GB": peak,
+        "O-B": values["monitors"]["ob_rms"], "O-A": values["monitors"]["oa_rms"],
     }  # fmt: skip
+
+
+@contextmanager
+def timed(taken: dict[str, float], name: str) -> Iterator[None]:
+    """Note the seconds that a part takes."""
+    begin = time.perf_counter()
+    yield
+    taken[name] = time.perf_counter() - begin
+
+
+def write(records: pd.DataFrame, folder: Path) -> dict[str, int]:
+    """Write records as eight tables; return the classes in which they should end."""
+    for number, rows in enumerate(np.array_split(np.arange(len(records)), 8)):
+        deliver(records.iloc[rows], folder / f"{number}.csv", "plain")
+    return {str(key): int(count) for key, count in records["expected"].value_counts().items()}
 
 
 def year(windows: int) -> dict[str, float]:
@@ -181,14 +187,14 @@ def main() -> None:
     many = commands.add_parser("reports")
     many.add_argument("--count", type=int, default=10**6)
     many.add_argument("--shape", type=int, nargs=2, default=(180, 360))
+    many.add_argument("--method", choices=METHODS, default="etkf")
+    many.add_argument("--members", type=int, default=20)
+    many.add_argument("--position", choices=("nearest", "bilinear"), default="nearest")
+    many.add_argument("--thinning", choices=("none", "first", "mean"), default="mean")
     long = commands.add_parser("year")
     long.add_argument("--windows", type=int, default=1460)
     options = parser.parse_args()
-    found = (
-        reports(options.count, tuple(options.shape))
-        if options.command == "reports"
-        else year(options.windows)
-    )
+    found = reports(options) if options.command == "reports" else year(options.windows)
     print(json.dumps({name: round(float(value), 4) for name, value in found.items()}, indent=1))
 
 

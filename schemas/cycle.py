@@ -10,6 +10,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, field_
 
 from koopcast.assimilation import AnyAnalysis, AnyInitial, SmootherSpec
 from koopcast.assimilation.cycle import ModelNoise
+from koopcast.cycles.chain import FirstGuess
 from koopcast.cycles.clock import Clock, later, negative, parse_moment, steps_in
 from koopcast.cycles.inbox import AnyInbox
 from koopcast.cycles.tick import Late, Policy
@@ -165,6 +166,9 @@ class Cycle(Spec):
     """How the ensemble is drawn to them."""
     initial: AnyInitial = Field(default="climatology", validate_default=True)
     """How the first ensemble is drawn."""
+    first_guess: FirstGuess = "previous_analysis"
+    """What each window starts from: the analysis before it, or (`climatology`) a draw of `initial` of its
+    own, which knows nothing of earlier reports."""
     model_noise: ModelNoise = ModelNoise()
     """What is added to the members at each step for the model's own error."""
     cycle: CycleOptions
@@ -231,6 +235,12 @@ class Cycle(Spec):
                 ("method",),
                 f"localization needs cells with a position, and the state of model '{self.model}' has none; "
                 "remove `localization`, or choose a model whose state is the field",
+            )
+        if self.method.needs_cells() and self.observations.position != "nearest":
+            yield Problem(
+                ("observations", "position"),
+                f"'{self.method.kind}' takes values of cells alone; write `position: nearest`, or take "
+                "another method",
             )
         if self.method.needs_correction() and not contract.has_correction:
             yield Problem(("method",), f"'{self.method.kind}' needs a model that learned a gain")

@@ -19,6 +19,7 @@ from koopcast.dynamics import Dynamics
 from koopcast.errors import InvalidInput, StoreMissing
 from koopcast.fields import FieldData
 from koopcast.learned import read_model
+from koopcast.numerics.geometry import domain_of
 from koopcast.stores import Artefact, Store
 from koopcast.stores.files import open_data
 from schemas.cycle import SUBJECT, Cycle, LoadedCycle
@@ -67,6 +68,9 @@ def prepare(loaded: LoadedCycle, store: Store) -> Prepared:
         leads=tuple(cycle.forecast.leads) if cycle.forecast else (),
         thinning=cycle.observations.thinning,
         qc=cycle.observations.qc,
+        position=cycle.observations.position,
+        heights=cycle.observations.heights(domain_of(training)),
+        first_guess=cycle.first_guess,
     )
     archive = Archive(store.root / CYCLES / cycle.name)
     inbox = Inbox(cycle.observations, training.info, chain.clock, archive.inbox)
@@ -137,6 +141,7 @@ def options_digest(cycle: Cycle) -> str:
     observations = values["observations"]
     observations.pop("path", None)
     observations.pop("settle", None)
+    (observations.get("ground") or {}).pop("path", None)
     values["cycle"].pop("end", None)
     values.pop("model", None)
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -1,9 +1,11 @@
 """One window after another: forecast from the last analysis, draw to the reports, forecast on."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,20 +20,24 @@ from koopcast.assimilation.cycle import CycleState, Experiment, ModelNoise, fore
 from koopcast.assimilation.initial import InitialSpec
 from koopcast.cycles.archive import FEEDBACK, FIELDS, RESTART, SUFFIXES
 from koopcast.cycles.clock import Clock, later
+from koopcast.cycles.heights import Heights
 from koopcast.cycles.inbox import Thinning
-from koopcast.cycles.places import Places
+from koopcast.cycles.places import Places, Position
 from koopcast.cycles.reports import Reason, counts
 from koopcast.dynamics import Dynamics
 from koopcast.errors import Diverged
 from koopcast.fields import FieldData, to_dataset
-from koopcast.numerics.geometry import domain_of
+from koopcast.grids import Axis
+from koopcast.numerics.geometry import domain_of, period
 from koopcast.numerics.particles import weighted_split
 from koopcast.observations.base import ObservationSet, ObservationType
+from koopcast.observations.operators.interpolate import Interpolation
 from koopcast.observations.quality import Flag, QualityControl
 from koopcast.rng import torch_generator
 from koopcast.stores.arrays import write_fields
 from koopcast.stores.files import read_tensors, write_table, write_tensors
 
+FirstGuess = Literal["previous_analysis", "climatology"]
 REFUSALS = {
     Flag.BACKGROUND_CHECK: Reason.BACKGROUND_CHECK,
     Flag.BUDDY_CHECK: Reason.BUDDY_CHECK,
@@ -62,15 +68,23 @@ class Chain:
     """What stands for several reports on one cell at one record."""
     qc: QualityControl = field(default_factory=QualityControl)
     """Checks against the forecast."""
+    position: Position = "nearest"
+    """Which cells a report is of."""
+    heights: Heights | None = None
+    """The ground of the model, where reports are moved to it."""
+    first_guess: FirstGuess = "previous_analysis"
+    """Where each window starts from."""
 
+    @cached_property
     def places(self) -> Places:
-        """Return what finds the cells of reports."""
-        variables = list(self.training.info.variables)
-        return Places(domain_of(self.training), self.training.always_valid(), variables)
+        """What finds the cells of reports."""
+        fields = self.training
+        names = list(fields.info.variables)
+        return Places(domain_of(fields), fields.always_valid(), names, self.position, self.heights)
 
-    def first(self) -> CycleState:
-        """Return the state one window before the first."""
-        generator = torch_generator(self.seed, "cycle")
+    def first(self, number: int = 0) -> CycleState:
+        """Return a state one window before window `number` that knows no report."""
+        generator = torch_generator(self.seed, "cycle", *([number] if number else []))
         one = replace(self.training, window=replace(self.training.view, samples=(0, 1)))
         size = (1, self.method.num_members())
         ensemble = self.initial.draw(self.dynamics, one, self.training, size, generator)
@@ -85,16 +99,19 @@ class Chain:
 
         Args:
             number: Of the window.
-            state: After the window before.
+            state: After the window before; a window that starts from the climatology does not look at it.
             reports: Of this window, placed on cells.
             folder: Empty; where the files go.
 
         Raises:
             Diverged: The ensemble is not finite; the message names the window.
         """
+        if self.first_guess == "climatology":
+            state = self.first(number)
         begun = replace(state, cycle=0, record=0)
         delivered = digest(reports)
-        reports = thinned(reports, self._record(number, reports), self.thinning)
+        record = self._record(number, reports)
+        reports = thinned(reports, record, self.thinning, self.training.info.axes)
         observations, times = self._observations(number, reports)
         after, kept = self._analysed(number, begun, observations)
         write_tensors(folder / RESTART, replace(after, cycle=0, record=0).tensors())
@@ -122,7 +139,7 @@ class Chain:
             count = observations.num_times
             method = method.model_copy(update={"lag": count, "shift": count})
         experiment = self._experiment(method, observations)
-        kept = Keeper(self.dynamics)
+        kept = Keeper(self.dynamics, observations)
         try:
             after = through(experiment, state, kept)
         except Diverged as error:
@@ -156,8 +173,20 @@ class Chain:
             index[0, place, : len(rows)] = _tensor(rows["cell"], np.int64)
             value[0, place, : len(rows)] = _tensor(rows["value"], np.float64)
             variance[0, place, : len(rows)] = _tensor(rows["error"], np.float64).square()
-        kind = ObservationType("reports", count=widest, qc=self.qc)
-        return ObservationSet(torch.tensor(records), index, value, variance, types=(kind,)), time_of
+        is_of_cells = self.places.is_of_cells
+        kind = ObservationType("reports", count=widest, qc=self.qc, is_of_cells=is_of_cells)
+        operator = None if is_of_cells else self._interpolation(reports, time_of, shape)
+        return ObservationSet(torch.tensor(records), index, value, variance, operator, types=(kind,)), time_of
+
+    def _interpolation(
+        self, reports: pd.DataFrame, time_of: np.ndarray, shape: tuple[int, int, int]
+    ) -> Interpolation:
+        whole = (*shape, 2 ** len(self.training.info.axes))
+        index, weight = torch.zeros(whole, dtype=torch.int64), torch.zeros(whole, dtype=torch.float64)
+        for place in range(shape[1]):
+            rows = reports[time_of == place]
+            index[0, place, : len(rows)], weight[0, place, : len(rows)] = self.places.around(rows)
+        return Interpolation(index, weight)
 
     def _record(self, number: int, reports: pd.DataFrame) -> Int[np.ndarray, " report"]:
         """Return the record of the window at which each report is analysed: the nearest, from 1 on."""
@@ -177,19 +206,16 @@ class Chain:
         return xr.merge(parts, join="exact", compat="equals")
 
     def _feedback(self, reports: pd.DataFrame, time_of: np.ndarray, kept: "list[Kept]") -> pd.DataFrame:
-        """Return the reports with background and analysis at their cells, and what the checks found."""
+        """Return the reports with what they see of background and analysis, and what the checks found."""
         reports = reports.copy()
         for place, at in enumerate(kept):
             rows = np.flatnonzero(time_of == place)
             for flag, reason in REFUSALS.items():
                 reports.loc[rows[at.flag[: len(rows)] == flag], "reason"] = np.int8(reason)
-        background, spread, analysis = (np.full(len(reports), np.nan) for _ in range(3))
+        background, spread, analysis = seen = np.full((3, len(reports)), np.nan)
         for place, at in enumerate(kept):
-            rows = time_of == place
-            cells = _tensor(reports["cell"][rows], np.int64)
-            background[rows] = at.background[cells].numpy()
-            spread[rows] = at.background_spread[cells].numpy()
-            analysis[rows] = at.analysis[cells].numpy()
+            rows = np.flatnonzero(time_of == place)
+            seen[:, rows] = at.seen[:, : len(rows)].numpy()
         value = reports["value"].to_numpy()
         return reports.assign(
             used=(reports["reason"] == Reason.USED).to_numpy(),
@@ -237,6 +263,8 @@ class Kept:
     figures: dict[str, float]
     flag: Int[np.ndarray, " obs"]
     """What the checks say of each observation."""
+    seen: Float[Tensor, "3 place"]
+    """What the observations see: of the background its mean and its spread, of the analysis its mean."""
 
     def fields(self, shape: tuple[int, ...]) -> dict[str, Float[Tensor, "1 1 *space channel"]]:
         """Return each as a field of one sample and one time."""
@@ -249,8 +277,8 @@ class Keeper:
 
     is_full = False
 
-    def __init__(self, dynamics: Dynamics) -> None:
-        self._dynamics = dynamics
+    def __init__(self, dynamics: Dynamics, observations: ObservationSet) -> None:
+        self._dynamics, self._observations = dynamics, observations
         self.kept: list[Kept] = []
 
     def add(
@@ -261,12 +289,26 @@ class Keeper:
         predicted: Float[Tensor, "batch member obs"] | None = None,
     ) -> None:
         """Take in one observation time."""
-        before = moments(cells_of(self._dynamics, background), analysis.background_weights)
+        cells = cells_of(self._dynamics, background)
+        before = moments(cells, analysis.background_weights)
         after = moments(cells_of(self._dynamics, analysis.ensemble), analysis.weights)
         stated = after[1] if analysis.std is None else analysis.std[0]
         figures = {name: float(figure[0]) for name, figure in analysis.figures.items()}
         found = np.zeros(0, dtype=np.int8) if flag is None else flag[0].numpy()
-        self.kept.append(Kept(*before, after[0], stated, figures, found))
+        seen = self._seen(cells, analysis.background_weights, (*before, after[0]))
+        self.kept.append(Kept(*before, after[0], stated, figures, found, seen))
+
+    def _seen(
+        self,
+        background: Float[Tensor, "1 member cell"],
+        weights: Float[Tensor, "1 member"] | None,
+        fields: tuple[Tensor, Tensor, Tensor],
+    ) -> Float[Tensor, "3 place"]:
+        observations, number = self._observations, len(self.kept)
+        seen = observations.seen(torch.stack(fields)[None], number)[0]
+        if observations.operator is not None:
+            seen[1] = moments(observations.seen(background, number), weights)[1]
+        return seen
 
 
 def moments(
@@ -283,24 +325,39 @@ def moments(
     return mean, spread
 
 
-def thinned(reports: pd.DataFrame, record: Int[np.ndarray, " report"], thinning: Thinning) -> pd.DataFrame:
+def thinned(
+    reports: pd.DataFrame,
+    record: Int[np.ndarray, " report"],
+    thinning: Thinning,
+    axes: Sequence[Axis] = (),
+) -> pd.DataFrame:
     """Return the reports with one used for each cell and record: the first, or one with their mean, each
-    weighted by one over its error variance, and the error of that mean.
+    weighted by one over its error variance, and the error of that mean. It stands at their mean place.
     """
     if thinning == "none":
         return reports
-    used = reports[reports["reason"] == Reason.USED]
-    groups = [used["cell"], pd.Series(record[used.index], index=used.index)]
-    others = used.duplicated(["cell"]) if len(set(record)) == 1 else used.groupby(groups).cumcount() > 0
+    rows = np.flatnonzero(reports["reason"].to_numpy() == Reason.USED)
+    key = reports["cell"].to_numpy()[rows] * (record.max(initial=0) + 1) + record[rows]
+    _, first, group = np.unique(key, return_index=True, return_inverse=True)
     reports = reports.copy()
+    reason = reports["reason"].to_numpy(copy=True)
+    reason[np.delete(rows, first)] = Reason.THINNED
+    reports["reason"] = reason
     if thinning == "mean":
-        weight = used["error"] ** -2
-        total = weight.groupby(groups).transform("sum")
-        mean = (weight * used["value"]).groupby(groups).transform("sum") / total
-        kept = used.index[~others]
-        reports.loc[kept, "value"] = mean[kept]
-        reports.loc[kept, "error"] = total[kept] ** -0.5
-    reports.loc[used.index[others], "reason"] = np.int8(Reason.THINNED)
+        weight = reports["error"].to_numpy()[rows] ** -2
+        total = np.bincount(group, weight)
+        turns = {"value": None, **{axis.name: period(axis) for axis in axes}}
+        for name, turn in turns.items():
+            column = reports[name].to_numpy(copy=True)
+            start = column[rows[first]]
+            gap = column[rows] - start[group]
+            if turn is not None:
+                gap = (gap + turn / 2) % turn - turn / 2
+            column[rows[first]] = start + np.bincount(group, weight * gap) / total
+            reports[name] = column
+        errors = reports["error"].to_numpy(copy=True)
+        errors[rows[first]] = total**-0.5
+        reports["error"] = errors
     return reports
 
 

@@ -13,10 +13,13 @@ import pandas as pd
 from pydantic import NonNegativeFloat, PositiveFloat, field_validator, model_validator
 
 from koopcast.cycles.clock import NOWHERE, Clock
+from koopcast.cycles.heights import GroundOptions, HeightOptions, Heights
+from koopcast.cycles.places import Position
 from koopcast.cycles.readers import read_delivery
 from koopcast.cycles.reports import Layout, Reason, counts, deduplicate, numbered, reject
 from koopcast.errors import DataError, KoopcastError
 from koopcast.grids import FieldsInfo
+from koopcast.numerics.geometry import Domain
 from koopcast.observations.quality import QualityControl
 from koopcast.sources.paths import anchored
 from koopcast.spec import Family, MethodSpec, Problem, Spec
@@ -64,6 +67,8 @@ class VariableOptions(Spec):
     """Instead of the error that holds for all."""
     bounds: tuple[float, float] | None = None
     """Least and largest value that is believed, in the units of the model."""
+    height: HeightOptions | None = None
+    """What becomes of reports above or below the ground of the model; default: heights are not looked at."""
 
     @field_validator("bounds")
     @classmethod
@@ -97,6 +102,11 @@ class TableInboxSpec(MethodSpec):
     duplicates: Literal["first", "last", "mean", "none"] = "first"
     """Which of several values for one variable, time and place is used: the first or last received, their
     mean, or none."""
+    position: Position = "nearest"
+    """Which cells a report is of: the nearest, or (`bilinear`) those around it, weighted linearly along each
+    axis. A report whose nearest cell is masked is refused; other masked ones have no weight."""
+    ground: GroundOptions | None = None
+    """Height of the model's ground, for variables with `height`."""
     thinning: Thinning = "none"
     """What is used of several reports on one cell at one record: all, the first, or one with their mean,
     whose error is that of the mean (a superobservation)."""
@@ -119,6 +129,16 @@ class TableInboxSpec(MethodSpec):
         if self.variable is not None and self.variables and self.variable not in self.variables:
             known = ", ".join(self.variables)
             raise ValueError(f"variable: '{self.variable}' is not among variables ({known}); add it there")
+        return self
+
+    @model_validator(mode="after")
+    def _has_ground(self) -> "TableInboxSpec":
+        names = [name for name, options in self.variables.items() if options.height is not None]
+        if names and self.ground is None:
+            raise ValueError(
+                f"variables.{names[0]}.height needs the ground of the model; write `ground: {{path: ..., "
+                "variable: ...}`"
+            )
         return self
 
     @model_validator(mode="after")
@@ -158,6 +178,17 @@ class TableInboxSpec(MethodSpec):
         return Layout(
             axes, variables, self.columns, names, units, self.variable, tuple(self.missing), self.time.units
         )
+
+    def heights(self, domain: Domain) -> Heights | None:
+        """Return the ground of the model and what is done about it; None where heights are not looked at.
+
+        Raises:
+            DataError: The ground is not on the grid of the model.
+        """
+        variables = {name: options.height for name, options in self.variables.items() if options.height}
+        if not variables or self.ground is None:
+            return None
+        return Heights(self.ground.on(domain), variables)
 
     def judge(self, reports: pd.DataFrame) -> None:
         """Reject what the options say of single reports, and fill in errors."""

@@ -1,30 +1,50 @@
-"""The cells of a grid that reports stand on."""
+"""Where reports stand on a grid: the cells of each, and the ground below it."""
+
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
 
+from koopcast.cycles.heights import Heights
 from koopcast.cycles.reports import Reason, reject
 from koopcast.grids import Axis
 from koopcast.numerics.geometry import Domain, period
+from koopcast.numerics.interpolation import stencil
+
+Position = Literal["nearest", "bilinear"]
 
 
 class Places:
-    """Finds the nearest cell of each report.
+    """Finds the cells of each report.
+
+    A report beyond the last point of an axis, by half an interval at most, is seen at that point.
 
     Args:
         domain: The grid.
         valid: Which of its points hold data.
         variables: Its variables, in order.
+        position: Whether a report is of its nearest cell, or of those around it, weighted linearly along each
+            axis; masked ones have no weight then.
+        heights: The ground of the model, where reports are moved to it.
     """
 
-    def __init__(self, domain: Domain, valid: torch.Tensor, variables: list[str]) -> None:
+    def __init__(
+        self,
+        domain: Domain,
+        valid: Tensor,
+        variables: list[str],
+        position: Position = "nearest",
+        heights: Heights | None = None,
+    ) -> None:
         self._domain, self._valid, self._variables = domain, valid.numpy().ravel(), variables
+        self._position, self._heights = position, heights
 
     def place(self, reports: pd.DataFrame) -> pd.DataFrame:
-        """Return the reports with `cell` (channel fastest, -1 for those that stand nowhere), rejecting the
-        ones outside of the grid and on cells without data.
+        """Return the reports with `cell`, the nearest (channel fastest, -1 for those that stand nowhere),
+        rejecting the ones outside of the grid and those whose nearest cell holds no data.
         """
         point = np.zeros(len(reports), dtype=np.int64)
         inside = np.ones(len(reports), dtype=bool)
@@ -37,7 +57,35 @@ class Places:
         channel = reports["variable"].map({name: at for at, name in enumerate(self._variables)})
         cell = point * len(self._variables) + channel.fillna(0).to_numpy(dtype=np.int64)
         stands = (reports["reason"] == Reason.USED).to_numpy()
-        return reports.assign(cell=np.where(stands, cell, -1))
+        reports = reports.assign(cell=np.where(stands, cell, -1))
+        if self._heights is None:
+            return reports
+        ground = np.full(len(reports), np.nan)
+        points, weights = self.around(reports[stands])
+        below = self._heights.ground[points // len(self._variables)]
+        ground[stands] = (below.nan_to_num() * weights).sum(dim=1).numpy()
+        return self._heights.corrected(reports, ground)
+
+    @property
+    def is_of_cells(self) -> bool:
+        """Whether a report is the value of a cell itself."""
+        return self._position == "nearest"
+
+    def around(
+        self, reports: pd.DataFrame
+    ) -> tuple[Int[Tensor, "report corner"], Float[Tensor, "report corner"]]:
+        """Return the cells that reports which stand somewhere are of, and their weights, of sum 1."""
+        cell = torch.from_numpy(reports["cell"].to_numpy(dtype=np.int64, copy=True))
+        if self.is_of_cells:
+            return cell[:, None], torch.ones(len(cell), 1, dtype=torch.float64)
+        names = [axis.name for axis in self._domain.axes]
+        corners = stencil(
+            self._domain, torch.from_numpy(reports[names].to_numpy(dtype=np.float64, copy=True))
+        )
+        weights = corners.weights * torch.from_numpy(self._valid)[corners.points]
+        channel = (cell % len(self._variables))[:, None]
+        weights = weights / weights.sum(dim=1, keepdim=True)
+        return corners.points * len(self._variables) + channel, weights
 
 
 def nearest(

@@ -320,7 +320,8 @@ def _flat(dataset: xr.Dataset, layout: Layout) -> pd.DataFrame:
         variable = dataset[name]
         if set(variable.dims) <= set(dims):
             units[name] = str(variable.attrs.get("units", ""))
-            whole = variable.variable.set_dims({dim: dataset.sizes[dim] for dim in dims}).transpose(*dims)
+            others = {dim: dataset.sizes[dim] for dim in dims if dim not in variable.dims}
+            whole = variable.reset_coords(drop=True).expand_dims(others).transpose(*dims)
             table[name] = _column(name, whole.values.ravel(), variable.attrs, layout)
     result = pd.DataFrame(table, index=range(rows))
     result.attrs["units"] = {name: units[name] for name in values}
@@ -340,7 +341,7 @@ def _column(name: str, numbers: np.ndarray, attributes: Mapping[str, Any], layou
 
 def _without_ragged(dataset: xr.Dataset) -> xr.Dataset:
     """Return the dataset with what is said of whole series or trajectories said of each of their values."""
-    for name in list(dataset.variables):
+    for name in map(str, list(dataset.variables)):
         variable = dataset[name]
         counted = variable.attrs.get("sample_dimension")
         owner = variable.attrs.get("instance_dimension")

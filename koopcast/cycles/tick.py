@@ -72,7 +72,7 @@ class Ticker:
 
     def __init__(self, chain: Chain, inbox: Inbox, archive: Archive, policy: Policy) -> None:
         self._chain, self._inbox, self._archive, self._policy = chain, inbox, archive, policy
-        self._clock, self._places = chain.clock, chain.places()
+        self._clock, self._places = chain.clock, chain.places
 
     def now(self, moment: pd.Timestamp) -> pd.Timestamp:
         """Return the moment that counts: of a reanalysis, the end of the last window with reports."""

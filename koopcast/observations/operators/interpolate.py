@@ -59,10 +59,12 @@ class Interpolation(Operator):
 
     def of(self, cells: Float[Tensor, "batch member cell"], time: int) -> Float[Tensor, "batch member obs"]:
         """Return the means."""
-        index = self.index[:, time].flatten(1)[:, None].expand(-1, cells.shape[1], -1)
-        around = cells.gather(2, index).unflatten(2, self.index.shape[2:])
-        mean: Tensor = (around * self.weights[:, time, None]).sum(dim=3)
-        return mean
+        total: Tensor | float = 0.0
+        for corner in range(self.index.shape[3]):
+            index = self.index[:, time, None, :, corner].expand(-1, cells.shape[1], -1)
+            total = total + cells.gather(2, index) * self.weights[:, time, None, :, corner]
+        assert isinstance(total, Tensor)
+        return total
 
     def at(self, times: Int[Tensor, " time"]) -> "Interpolation":
         """Return the stencils of these times."""
