@@ -175,31 +175,30 @@ def test_a_window_that_is_analysed_again_meanwhile_makes_another_round(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tick(made(place), at(WINDOWS - 1))
-    real = backup._others
-    rounds = 0
+    names, others, minutes = backup._names, backup._others, iter(range(21, 100))
 
-    def disturbed(root: Path) -> object:
-        """Between names and files two ticks: one replaces windows, the next sweeps their former files."""
-        nonlocal rounds
-        rounds += 1
-        if rounds <= disturbances:
-            deliver(place, range(WINDOWS - 2, WINDOWS), "late.csv", 21 + rounds + 10 * disturbances)
-            assert tick(made(place), at(WINDOWS - 1)).done
-            tick(made(place), at(WINDOWS - 1))
-        return real(root)
+    def disturb() -> None:
+        """Two ticks: one replaces windows, the next sweeps their former files away."""
+        deliver(place, range(WINDOWS - 2, WINDOWS), "late.csv", next(minutes))
+        assert tick(made(place), at(WINDOWS - 1)).done
+        tick(made(place), at(WINDOWS - 1))
 
-    monkeypatch.setattr(backup, "_others", disturbed)
-    disturbances = 1
+    def once(root: Path) -> object:
+        monkeypatch.setattr(backup, "_others", others)
+        disturb()
+        return others(root)
+
+    monkeypatch.setattr(backup, "_others", once)
     back_up(place / "store", tmp_path / "copy")
-    assert rounds == 2
+    whole = content(place / "store")
     assert archive(tmp_path / "copy").faults() == []
-    assert content(tmp_path / "copy") == content(place / "store")
-    deliver(place, range(WINDOWS - 2, WINDOWS), "late.csv", 19)
-    assert tick(made(place), at(WINDOWS - 1)).done
-    rounds, disturbances = 0, 9
+    assert content(tmp_path / "copy") == whole
+    monkeypatch.setattr(backup, "_names", lambda root: disturb() or names(root))
+    monkeypatch.setattr(backup, "_others", lambda root: disturb() or others(root))
     with pytest.raises(StoreError, match="in each of 3 rounds"):
         back_up(place / "store", tmp_path / "copy")
     assert archive(tmp_path / "copy").faults() == []
+    assert content(tmp_path / "copy") == whole
 
 
 def test_a_copy_in_the_store_is_refused(place: Path) -> None:
