@@ -201,6 +201,18 @@ def report(
 
 
 @app.command()
+def backup(
+    target: Annotated[Path, typer.Argument(metavar="FOLDER", help="Of the copy.", show_default=False)],
+    store: StoreRoot = None,
+) -> None:
+    """Copy the store, or bring a copy up to date; it is whole, also while runs and ticks go on."""
+    with _importing():
+        from flows.inspect import back_up_store
+
+    typer.echo(back_up_store(target, store))
+
+
+@app.command()
 def diff(
     first: Annotated[str, typer.Argument(metavar="RUN", show_default=False)],
     second: Annotated[str, typer.Argument(metavar="RUN", show_default=False)],

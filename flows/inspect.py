@@ -1,4 +1,4 @@
-"""The commands that look and do not run: validate, graph, plan, why, diff, show, schema, gc, doctor."""
+"""The commands that do not run: validate, graph, plan, why, diff, show, schema, backup, gc, doctor."""
 
 import json
 import sys
@@ -24,6 +24,7 @@ from schemas.faults import PipelineInvalid
 from schemas.load import is_cycle
 from schemas.pipeline import load
 from schemas.plan import Plan, explain
+from tasks.backup import back_up
 from tasks.environment import hardware, versions
 
 
@@ -250,6 +251,13 @@ def collect(uri: str | None, keep: int, *, dry_run: bool) -> None:
     for item in found.removed:
         print(f"{item.path} ({size(item.num_bytes)})")
     print(f"{'would remove' if dry_run else 'removed'} {len(found.removed)} entries, {size(found.num_bytes)}")
+
+
+def back_up_store(target: Path, uri: str | None) -> str:
+    """Copy the store and return what was done, in words."""
+    done = back_up(Store.open(store_root(uri), create=False).root, target)
+    held = f"{done.cycles} cycles with {done.windows} windows"
+    return f"copied {done.files} files ({size(done.bytes)}) to {target}, which holds {held}"
 
 
 def examine(uri: str | None) -> int:

@@ -258,6 +258,7 @@ def table_of(manifests: Sequence[Manifest]) -> pd.DataFrame:
     rows = [_row(manifest) for manifest in manifests]
     columns = ["label", "source", "ob_rms", "oa_rms", "background_spread", "used"]
     table = pd.DataFrame(rows) if rows else pd.DataFrame({name: [] for name in columns})
+    table["label"] = pd.to_datetime(table["label"], format=LABEL)
     for name in [reason.name.lower() for reason in Reason]:
         if name in table:
             table[name] = table[name].fillna(0).astype(int)
@@ -266,5 +267,10 @@ def table_of(manifests: Sequence[Manifest]) -> pd.DataFrame:
 
 def _row(manifest: Manifest) -> dict[str, Any]:
     seen = {name: count for name, count in manifest.values["observations"].items() if name != "digest"}
-    label = pd.to_datetime(manifest.label, format=LABEL)
-    return {"label": label, "source": manifest.source, "used": 0, **manifest.values["monitors"], **seen}
+    return {
+        "label": manifest.label,
+        "source": manifest.source,
+        "used": 0,
+        **manifest.values["monitors"],
+        **seen,
+    }

@@ -9,6 +9,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from koopcast.report.figures.fields import Scale, error_scale, field_scale, spread_scale
 from koopcast.report.style import (
@@ -230,8 +231,8 @@ def _panels(panels: list[tuple[str, xr.DataArray, Scale]]) -> str:
         grid[-1].set_xlabel(LABELS.get(last, last))
 
     count = len(panels)
-    height = 2.1 * count if is_line else min(count * 9.0 * first.shape[-2] / first.shape[-1], 3.7 * count)
-    return draw(plot, width="wide", height=height if is_line else height + 0.5 * count)
+    one = 2.1 if is_line else 0.5 + min(max(9.0 * first.shape[-2] / first.shape[-1], 0.5), 3.7)
+    return draw(plot, width="wide", height=0.2 + one * count)
 
 
 def _map(figure: Figure, axes: Axes, values: xr.DataArray, scale: Scale, units: str) -> None:
@@ -243,6 +244,7 @@ def _map(figure: Figure, axes: Axes, values: xr.DataArray, scale: Scale, units: 
     )  # fmt: skip
     bar = figure.colorbar(mesh, ax=axes, label=with_units("", units), pad=0.012, fraction=0.03)
     bar.outline.set_visible(False)
+    bar.ax.yaxis.set_major_locator(MaxNLocator(nbins=3, prune="both"))
 
 
 def _coordinate(values: xr.DataArray, axis: int) -> np.ndarray:

@@ -1,0 +1,161 @@
+"""A copy of a store that is whole, also while runs and ticks write to it."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from koopcast.cycles.archive import Archive
+from koopcast.errors import InvalidInput, StoreError
+from koopcast.stores.durable import TEMPORARY, remove, sync, temporary_sibling, writing
+from koopcast.stores.lock import Lock
+from tasks.cycle import CYCLES
+
+RUNS, WINDOWS, LOCKS = "runs", "windows", "locks"
+LEFT_OUT = ("verified", "partial")
+"""Folders of a store that are made again: what was found right on this disk, and scratch."""
+STAGED = f"{TEMPORARY}names"
+"""Folder of a copy for names whose files are not copied yet."""
+TRIES = 3
+
+
+@dataclass(frozen=True)
+class Copied:
+    """What a backup did."""
+
+    files: int
+    """New and changed files."""
+    bytes: int
+    cycles: int
+    windows: int
+
+
+def back_up(root: Path, target: Path) -> Copied:
+    """Copy a store, or bring a copy of it up to date.
+
+    What names other files is read first and put in place last: manifests of windows, and records of runs. So
+    the copy is whole at any moment, also where this is killed. A window whose files went meanwhile, since it
+    was analysed again, makes another round.
+
+    Args:
+        root: Of the store.
+        target: A folder of the copy alone.
+
+    Raises:
+        InvalidInput: The target lies in the store.
+        StoreLocked: Another backup writes there.
+        StoreError: Windows changed in each round.
+    """
+    root, target = root.absolute(), target.expanduser().absolute()
+    if target.is_relative_to(root) or root.is_relative_to(target):
+        raise InvalidInput(f"'{target}' and the store '{root}' lie in one another", "name another folder")
+    with writing(target):
+        target.mkdir(parents=True, exist_ok=True)
+        lock = Lock(target / LOCKS / "backup.lock")
+        lock.acquire(timeout=1.0, on_wait=lambda holder, waited: None)
+        try:
+            return _copied(root, target)
+        finally:
+            lock.release()
+
+
+def _copied(root: Path, target: Path) -> Copied:
+    copier = Copier()
+    staged = target / STAGED
+    for _ in range(TRIES):
+        remove(staged)
+        for path in _names(root):
+            own = path.relative_to(root)
+            copier.copy(path, staged / own, unless=target / own)
+        for path in _others(root):
+            copier.copy(path, target / path.relative_to(root))
+        if not _lost(staged, target):
+            _put_in_place(staged, target)
+            archives = [Archive(path) for path in sorted((target / CYCLES).glob("*"))]
+            for archive in archives:
+                archive.sweep()
+            windows = sum(len(archive.labels()) for archive in archives)
+            return Copied(copier.files, copier.bytes, len(archives), windows)
+    raise StoreError(
+        f"windows of '{root}' were analysed again in each of {TRIES} rounds", "try again when no tick runs"
+    )
+
+
+class Copier:
+    """Copies files that are not there yet, each in one step."""
+
+    def __init__(self) -> None:
+        self.files = self.bytes = 0
+
+    def copy(self, source: Path, place: Path, *, unless: Path | None = None) -> None:
+        """Copy a file unless its size and time of change are the same there; what is gone is left out.
+
+        Args:
+            source: The file.
+            place: Where it goes.
+            unless: Where it may be already; default: `place`.
+        """
+        with suppress(FileNotFoundError):
+            status = source.stat()
+            if _is_same(status, unless or place):
+                return
+            place.parent.mkdir(parents=True, exist_ok=True)
+            draft = temporary_sibling(place)
+            try:
+                shutil.copy2(source, draft)
+                sync(draft)
+                draft.replace(place)
+            except BaseException:
+                draft.unlink(missing_ok=True)
+                raise
+            self.files += 1
+            self.bytes += status.st_size
+
+
+def _is_same(status: os.stat_result, place: Path) -> bool:
+    try:
+        there = place.stat()
+    except FileNotFoundError:
+        return False
+    return (there.st_size, there.st_mtime_ns) == (status.st_size, status.st_mtime_ns)
+
+
+def _names(root: Path) -> Iterator[Path]:
+    """Yield the files that name others."""
+    for folder in [*sorted((root / CYCLES).glob(f"*/{WINDOWS}")), root / RUNS]:
+        yield from _files(folder)
+
+
+def _others(root: Path) -> Iterator[Path]:
+    for path in _files(root):
+        parts = path.relative_to(root).parts
+        is_name = parts[0] == RUNS or (parts[0] == CYCLES and parts[2:3] == (WINDOWS,))
+        if not is_name and parts[0] not in LEFT_OUT:
+            yield path
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder but for locks and what is not committed."""
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name != LOCKS and not name.startswith(TEMPORARY))
+        yield from (Path(place) / name for name in sorted(names) if not name.startswith(TEMPORARY))
+
+
+def _lost(staged: Path, target: Path) -> bool:
+    """Return whether some window has files that were not there any more."""
+    for folder in staged.glob(f"{CYCLES}/*"):
+        for manifest in Archive(folder).manifests():
+            data = target / CYCLES / folder.name / "data" / str(manifest.values["data"])
+            if not all((data / name).is_file() for name in manifest.values["files"]):
+                return True
+    return False
+
+
+def _put_in_place(staged: Path, target: Path) -> None:
+    for path in list(_files(staged)):
+        place = target / path.relative_to(staged)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(place)
+    remove(staged)
