@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from koopcast.cycles.archive import FIELDS, Archive, Manifest
+from koopcast.cycles.archive import Archive, Manifest
 from koopcast.cycles.clock import LABEL
 from koopcast.cycles.reports import Reason
 from koopcast.cycles.verification import verify
@@ -15,7 +15,6 @@ from koopcast.fields import FieldData
 from koopcast.report import CycleStatus, KeyFigure, Picture, render_status
 from koopcast.report.figures import monitor_series, report_counts, window_fields
 from koopcast.report.tables import number
-from koopcast.stores.arrays import open_fields
 from koopcast.stores.durable import write_whole
 
 PAGE = "status.html"
@@ -125,7 +124,7 @@ def _content(
 
 
 def _pictures(archive: Archive, last: Manifest, now: Standing, training: FieldData) -> list[Picture]:
-    fields = open_fields(archive.folder(last) / FIELDS).load().isel(time=0)
+    fields = archive.window(last).load().isel(time=0)
     units = " / ".join(dict.fromkeys(training.info.variables.values()))
     pictures = [
         window_fields(_two_axes(fields), variable, last.label) for variable in training.info.variables

@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from koopcast.cycles.archive import FEEDBACK, FIELDS, SUFFIXES, Archive, Manifest
-from koopcast.stores.arrays import open_fields
+from koopcast.cycles.archive import SUFFIXES, Archive, Manifest
 from koopcast.stores.files import read_table
 
 COLUMNS = ["lead", "variable", "against", "subject", "rmse", "cases"]
@@ -37,9 +36,9 @@ def verify(archive: Archive, climatology: xr.Dataset, last: int = 100) -> pd.Dat
 def _squares(
     archive: Archive, manifests: list[Manifest], climatology: xr.Dataset
 ) -> Iterator[tuple[int, str, str, str, float]]:
-    held = [open_fields(archive.folder(manifest) / FIELDS) for manifest in manifests]
+    held = [archive.window(manifest) for manifest in manifests]
     variables = [str(name) for name in climatology.data_vars]
-    reports = [read_table(archive.folder(manifest) / FEEDBACK) for manifest in manifests]
+    reports = [read_table(archive.feedback(manifest)) for manifest in manifests]
     for begun, fields in enumerate(held):
         if "lead" not in fields.dims:
             return
