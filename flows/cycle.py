@@ -39,6 +39,7 @@ def run(
     prepared = make(file, overrides, store)
     moment = moment_of(until)
     if dry_run:
+        prepared.archive.pull()
         prepared.inbox.scan()
         work, remaining = prepared.ticker.work(moment, force)
         show_work(work, remaining, as_json=as_json)
@@ -108,7 +109,7 @@ def show(prepared: Prepared, ticked: Ticked) -> None:
         typer.echo(f"{len(ticked.waiting)} files are still being written; the next tick reads them")
     if ticked.remaining:
         typer.echo(f"{ticked.remaining} more windows are due; the next tick goes on (max_catchup)")
-    typer.echo(f"archive: {prepared.archive.root}")
+    typer.echo(f"archive: {prepared.archive.uri}")
 
 
 def show_work(work: list[Work], remaining: int, *, as_json: bool) -> None:

@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import pandas as pd
 import torch
 
-from koopcast.cycles.archive import Archive, Manifest
+from koopcast.cycles.archive import Archive, Manifest, Mirror
 from koopcast.cycles.chain import Chain
 from koopcast.cycles.inbox import Inbox
 from koopcast.cycles.tick import Ticked, Ticker, Work
@@ -72,7 +71,7 @@ def prepare(loaded: LoadedCycle, store: Store) -> Prepared:
         heights=cycle.observations.heights(domain_of(training)),
         first_guess=cycle.first_guess,
     )
-    archive = Archive(store.root / CYCLES / cycle.name)
+    archive = _archive(store, cycle.name)
     inbox = Inbox(cycle.observations, training.info, chain.clock, archive.inbox)
     identity = {"options": options_digest(cycle), "model": artefact.ref.digest}
     ticker = Ticker(chain, inbox, archive, cycle.policy())
@@ -166,16 +165,29 @@ def _model(cycle: Cycle, artefact: Artefact, store: Store) -> tuple[Dynamics, Fi
     return model, data.part(step.data.part) if step.data.part else data.part_or_all("train")
 
 
+def _archive(store: Store, name: str) -> Archive:
+    root, prefix = store.root / CYCLES / name, f"{CYCLES}/{name}"
+    return Archive(root, None if store.bucket is None else Mirror(store.bucket, prefix, root))
+
+
 def archive_of(store: Store, name: str) -> Archive:
-    """Return the archive of a cycle by its name.
+    """Return the archive of a cycle by its name, as it is by now.
 
     Raises:
         StoreMissing: There is none.
     """
-    archive = Archive(store.root / CYCLES / name)
-    if not Path(archive.root).is_dir():
-        known = sorted(path.name for path in (store.root / CYCLES).glob("*")) or ["none"]
+    archive = _archive(store, name)
+    known = _known(store)
+    if name not in known:
         raise StoreMissing(
-            f"there is no cycle '{name}' in '{store.root}' (cycles: {', '.join(known)})", "run the cycle"
+            f"there is no cycle '{name}' in '{store.uri}' (cycles: {', '.join(known or ['none'])})",
+            "run the cycle",
         )
+    archive.pull()
     return archive
+
+
+def _known(store: Store) -> list[str]:
+    if store.bucket is not None:
+        return store.bucket.entries(CYCLES)
+    return sorted(path.name for path in (store.root / CYCLES).glob("*") if path.is_dir())

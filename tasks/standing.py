@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pandas as pd
 from pydantic import BaseModel
 
-from koopcast.cycles.archive import Archive, Manifest
+from koopcast.cycles.archive import TICK, Archive, Manifest
 from koopcast.cycles.clock import LABEL
 from koopcast.cycles.reports import Reason
 from koopcast.cycles.tick import Ticked
@@ -20,8 +20,6 @@ from koopcast.stores.lock import Holder, is_held, read_holder
 from schemas.cycle import Cycle, CycleOptions
 from schemas.expect import Outcome
 
-TICK = "tick.json"
-"""What the last tick was, beside the windows."""
 MOMENT = "%Y-%m-%dT%H:%M:%SZ"
 RECENT = 30
 """Windows that a mean is taken over, the last ones."""
@@ -110,6 +108,7 @@ def remember(
         **result,
     )
     write_whole(archive.root / TICK, tick.model_dump_json(indent=1) + "\n")
+    archive.put(TICK)
     return tick
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import xarray as xr
 
-from koopcast.cycles.archive import FIELDS, Archive
+from koopcast.cycles.archive import Archive
 from koopcast.cycles.reports import Reason
 from koopcast.cycles.statistics import Statistics, statistics
 from koopcast.cycles.verification import KEPT, kept, verified, verify
@@ -25,7 +25,6 @@ from koopcast.report.figures import (
     window_fields,
 )
 from koopcast.report.tables import number
-from koopcast.stores.arrays import open_fields
 from koopcast.stores.durable import write_whole
 from tasks.standing import RECENT, Standing, standing
 
@@ -56,6 +55,7 @@ def write_page(archive: Archive, climatology: Callable[[], xr.Dataset], moment: 
     content = _page(now, sections, f"As of {moment:%Y-%m-%d %H:%M} UTC", REFRESH_SECONDS)
     page = archive.root / PAGE
     write_whole(page, render_cycle(content))
+    archive.put(page.name)
     return page
 
 
@@ -86,6 +86,7 @@ def write_report(archive: Archive, last: int | None = None) -> Path:
     first = f"{manifests[0].label} to {manifests[-1].label}"
     page = archive.root / REPORT
     write_whole(page, render_cycle(_page(now, sections, f"{len(manifests)} windows, {first}")))
+    archive.put(page.name)
     return page
 
 
@@ -130,7 +131,7 @@ def _waiting(now: Standing) -> list[str]:
 def _last_window(archive: Archive, now: Standing) -> Section:
     if now.last is None:
         return Section("Last window", "now")
-    fields = open_fields(archive.folder(now.last) / FIELDS).load().isel(time=0)
+    fields = archive.window(now.last).load().isel(time=0)
     pictures = [
         window_fields(_two_axes(fields), variable, now.last.label) for variable in variables_of(fields)
     ]

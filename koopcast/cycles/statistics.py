@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from koopcast.cycles.archive import FEEDBACK, FIELDS, SUFFIXES, Archive, Manifest
-from koopcast.stores.arrays import open_fields
+from koopcast.cycles.archive import SUFFIXES, Archive, Manifest
 from koopcast.stores.files import read_table
 
 AT_ONCE = 50
@@ -47,14 +46,13 @@ def statistics(archive: Archive, manifests: Sequence[Manifest]) -> Statistics:
     histogram = np.zeros(len(EDGES) - 1, dtype=np.int64)
     increments = Increments()
     for manifest in manifests:
-        folder = archive.folder(manifest)
-        compared = _compared(read_table(folder / FEEDBACK))
+        compared = _compared(read_table(archive.feedback(manifest)))
         stations = _added(stations, _sums(compared, ["variable", "station"]))
         compared["class"] = np.floor(np.log10(compared["expected"]) * BINS_A_DECADE)
         classes = _added(classes, _class_sums(compared))
         inside = np.clip(compared["z"], EDGES[0], EDGES[-1] - 1e-9)
         histogram += np.histogram(inside, EDGES)[0]
-        increments.add(open_fields(folder / FIELDS))
+        increments.add(archive.window(manifest))
     edges = pd.DataFrame({"left": EDGES[:-1], "right": EDGES[1:], "reports": histogram})
     return Statistics(
         _worst_first(_total(stations)), _calibrated(_total(classes)), edges, increments.result()

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from koopcast.assimilation.cycle import CycleState
-from koopcast.cycles.archive import FEEDBACK, START, Archive, Manifest
+from koopcast.cycles.archive import START, Archive, Manifest
 from koopcast.cycles.chain import Chain, digest
 from koopcast.cycles.inbox import Inbox
 from koopcast.cycles.reports import Reason
@@ -178,11 +178,11 @@ class Ticker:
                 continue
             if item.number > 0 and state is None:
                 before = self._archive.manifest(self._clock.name(item.number - 1))
-                state, previous = self._chain.restored(self._archive.folder(before)), before.digest
+                state, previous = self._chain.restored(self._archive.restart(before)), before.digest
             state = self._chain.first() if state is None else state
             former = self._digest(item.label)
             manifest = self._analysed(item, state, previous)
-            state, previous = self._chain.restored(self._archive.folder(manifest)), manifest.digest
+            state, previous = self._chain.restored(self._archive.restart(manifest)), manifest.digest
             stands = former == manifest.digest
             if stands:
                 state = None
@@ -220,7 +220,7 @@ class Ticker:
 
     def _feedback(self, number: int) -> pd.DataFrame:
         manifest = self._archive.manifest(self._clock.name(number))
-        return read_table(self._archive.folder(manifest) / FEEDBACK)
+        return read_table(self._archive.feedback(manifest))
 
 
 def _keys(reports: pd.DataFrame) -> list[tuple[object, ...]]:

@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from koopcast.cycles.archive import FEEDBACK, FIELDS, SUFFIXES, Archive, Manifest
+from koopcast.cycles.archive import SUFFIXES, Archive, Manifest
 from koopcast.errors import StoreError
-from koopcast.stores.arrays import open_fields
 from koopcast.stores.files import read_table, write_table
 
 KEPT = "verification.parquet"
@@ -103,12 +102,12 @@ def _squares(
     archive: Archive, begun: Manifest, truth: Manifest, lead: int, climatology: xr.Dataset
 ) -> Iterator[tuple[str, str, str, float]]:
     """Yield variable, against, subject, mean square; one without a number where there is no such forecast."""
-    fields = open_fields(archive.folder(begun) / FIELDS)
+    fields = archive.window(begun)
     if "lead" not in fields.coords or lead not in fields["lead"].values:
         yield "", "", "", float("nan")
         return
-    analysis = open_fields(archive.folder(truth) / FIELDS)
-    reports = read_table(archive.folder(truth) / FEEDBACK)
+    analysis = archive.window(truth)
+    reports = read_table(archive.feedback(truth))
     variables = [str(name) for name in climatology.data_vars]
     for name in variables:
         subjects = {
