@@ -42,8 +42,7 @@ class _Search:
         self._steps, self._points, self._options = steps, points, options
         plan = steps.prepared.plan
         self._known = {planned.name: planned for planned in plan.steps}
-        root = str(steps.prepared.store.root)
-        self._planner = Planner(plan.loaded, lookup(root), None, dict(self._known))
+        self._planner = Planner(plan.loaded, lookup(steps.prepared.store.uri), None, dict(self._known))
         self._name, self._subject = searched(points)
 
     def carry_out(self) -> list[Planned]:

@@ -55,6 +55,14 @@ class Lease:
         """Whether the lease is held, as far as its last sign of life tells."""
         return bool(self._tag)
 
+    @property
+    def is_held(self) -> bool:
+        """Whether somebody alive holds the lease."""
+        if self._local.is_held:
+            return True
+        held = self._bucket.get(self._name)
+        return held is not None and not self._is_dead(held)
+
     def acquire(self, *, timeout: float | None = None, on_wait: OnWait = report_waiting) -> None:
         """Wait for the lock.
 
@@ -142,12 +150,6 @@ class Lease:
     def _renew(self) -> None:
         self._holder = Leaseholder(**{**asdict(self._holder), "beat": self._holder.beat + 1})
         self._tag = self._bucket.replace(self._name, _text(self._holder), self._tag)
-
-
-def is_leased(bucket: Bucket, name: str) -> bool:
-    """Return whether somebody alive holds a lease."""
-    held = bucket.get(name)
-    return held is not None and (bucket.now() - held.modified).total_seconds() <= LEASE
 
 
 def _ourselves(path: Path) -> Leaseholder:
