@@ -18,6 +18,7 @@ from koopcast.errors import InvalidInput, StoreMissing
 from koopcast.fields import FieldData
 from koopcast.learned import read_model
 from koopcast.stores import Artefact, Store
+from koopcast.stores.durable import writing
 from koopcast.stores.files import open_data
 from schemas.cycle import SUBJECT, Cycle, LoadedCycle
 from schemas.expect import Outcome, parse
@@ -87,22 +88,25 @@ def tick(
         StoreLocked: Another process writes to the archive.
         InvalidInput: A reanalysis whose options or model have changed.
         Diverged: The message names the window; those before it are published.
+        StoreNotWritable: The disk is full; no window is torn.
     """
     torch.set_num_threads(prepared.cycle.threads)
     archive = prepared.archive
-    archive.root.mkdir(parents=True, exist_ok=True)
-    lock = archive.lock()
-    lock.acquire(timeout=wait, on_wait=lambda holder, waited: None)
-    try:
-        archive.open(prepared.identity, fork=fork or prepared.cycle.clock == "near_real_time")
-        ticked = prepared.ticker.run(moment, force, then)
-        cycle = prepared.cycle
-        notes = [*ticked.warnings, *(f"not read: {path}: {fault}" for path, fault in ticked.faults.items())]
-        known = None if cycle.clock == "reanalysis" else moment
-        write_page(archive, prepared.training, cycle.name, cycle.description, known, notes)
-        return ticked
-    finally:
-        lock.release()
+    with writing(archive.root):
+        archive.root.mkdir(parents=True, exist_ok=True)
+        lock = archive.lock()
+        lock.acquire(timeout=wait, on_wait=lambda holder, waited: None)
+        try:
+            archive.open(prepared.identity, fork=fork or prepared.cycle.clock == "near_real_time")
+            ticked = prepared.ticker.run(moment, force, then)
+            cycle = prepared.cycle
+            unread = (f"not read: {path}: {fault}" for path, fault in ticked.faults.items())
+            known = None if cycle.clock == "reanalysis" else moment
+            notes = [*ticked.warnings, *unread]
+            write_page(archive, prepared.training, cycle.name, cycle.description, known, notes)
+            return ticked
+        finally:
+            lock.release()
 
 
 def outcomes(cycle: Cycle, done: list[Manifest]) -> list[Outcome]:

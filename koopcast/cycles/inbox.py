@@ -22,7 +22,7 @@ from koopcast.grids import FieldsInfo
 from koopcast.observations.quality import QualityControl
 from koopcast.sources.paths import anchored
 from koopcast.spec import Family, MethodSpec, Problem, Spec
-from koopcast.stores.durable import sync, write_whole
+from koopcast.stores.durable import sync, temporary_sibling, write_whole
 from koopcast.units import conversion
 
 MOST_BYTES = 2 * 2**30
@@ -220,7 +220,8 @@ class Inbox:
                 continue
             if known is not None and (known.bytes, known.modified) == state:
                 found[str(path)] = known
-            elif time.time() - state[1] * 1e-9 < self._spec.settle:
+            elif abs(time.time() - state[1] * 1e-9) < self._spec.settle:
+                # A file from the future, by a clock that was set back, is not waited for.
                 self.waiting.append(str(path))
             else:
                 found[str(path)] = self._read(path, state)
@@ -304,7 +305,7 @@ class Inbox:
         path = self._cache(digest)
         if path.exists():
             return
-        temporary = path.with_suffix(".tmp")
+        temporary = temporary_sibling(path)
         reports.sort_values("window", kind="stable").to_parquet(temporary, index=False, compression="zstd")
         sync(temporary)
         temporary.replace(path)

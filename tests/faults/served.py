@@ -11,7 +11,7 @@ import pandas as pd
 
 from flows.processes import wait_until
 from tests.faults.database import Postgres, kill_tree
-from tests.faults.twin import Feeder, Row, Twin, is_half_written, judge, now
+from tests.faults.twin import Feeder, Halves, Row, Twin, judge, now
 from tests.faults.world import ENDED, World
 
 PATIENCE = 120.0
@@ -35,6 +35,7 @@ class Trial:
         self.feeder = Feeder(self.twin)
         self.current = ""
         self.furthest = start
+        self.halves = Halves(self.twin.archive)
 
     def tick(self) -> str:
         """Return a run that is not over: the one before, or a new one."""
@@ -44,11 +45,12 @@ class Trial:
 
     def hesitate(self) -> None:
         """Wait for a random moment of the run: any, or one in which it writes a window."""
+        self.halves = Halves(self.twin.archive)
         if self.chance.random() < 0.5:
             time.sleep(self.chance.uniform(0, RUN_SECONDS))
             return
         end = time.monotonic() + 3 * RUN_SECONDS
-        while time.monotonic() < end and not is_half_written(self.twin.archive):
+        while time.monotonic() < end and not self.halves.are_new():
             time.sleep(0.002)
         time.sleep(self.chance.uniform(0, 0.04))
 
@@ -181,7 +183,7 @@ def trial(world: World, store: Path, truth: np.ndarray, kind: str, repeats: int,
     try:
         for number in range(repeats):
             row.hits += FAULTS[kind](attempt)
-            row.in_write += is_half_written(attempt.twin.archive)
+            row.in_write += attempt.halves.are_new()
             print(
                 f"{kind} {number + 1}/{repeats}",
                 f"{time.monotonic() - begun:.0f} s",
