@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 SIZE = 24 * 2**20
@@ -65,7 +66,8 @@ class Disk:
     def fill(self, spare: int) -> None:
         """Take all the space but so many bytes."""
         status = os.statvfs(self.place)
-        with self._filler.open("wb") as file:
+        # Somebody who writes at this moment may take what we were about to.
+        with self._filler.open("wb") as file, suppress(OSError):
             os.posix_fallocate(file.fileno(), 0, max(4096, status.f_bavail * status.f_bsize - spare))
 
     def free(self) -> None:
