@@ -28,8 +28,8 @@ ANCHOR = pd.Timestamp("2020-01-01")
 def deploy(file: Path, store: str | None) -> str:
     """Register a file as a deployment, or bring the one that is there up to date; return what was done.
 
-    The file is checked whole first. A second run waits for the first: that of a cycle at its archive, whose lock
-    ends with the process that holds it; that of a pipeline for a slot of the server.
+    The file is checked whole first. A second run waits for the first: that of a cycle at its archive, whose
+    lock ends with the process that holds it; that of a pipeline for a slot of the server.
 
     Raises:
         PipelineInvalid: With every fault of the file.

@@ -28,8 +28,8 @@ SERVER: dict[str, str] = {
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     # SQLite under load: wait for the lock instead of answering "database is locked".
     "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
-    # The slots of deployments outlive the server that gave them: kept in its memory alone, one that a killed run
-    # held while the server was killed too would never be free again.
+    # Who holds a slot of a deployment stays known when the server restarts. Kept in its memory alone, the
+    # slot of a run that was killed together with the server would never be free again.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
 }
 

@@ -20,6 +20,7 @@ from koopcast.fields import FieldData
 from koopcast.learned import read_model
 from koopcast.numerics.geometry import domain_of
 from koopcast.stores import Artefact, Store
+from koopcast.stores.durable import writing
 from koopcast.stores.files import open_data
 from schemas.cycle import SUBJECT, Cycle, LoadedCycle
 from schemas.expect import Outcome, parse
@@ -93,24 +94,32 @@ def tick(
         StoreLocked: Another process writes to the archive.
         InvalidInput: A reanalysis whose options or model have changed.
         Diverged: The message names the window; those before it are published.
+        StoreNotWritable: The disk is full; no window is torn.
     """
     torch.set_num_threads(prepared.cycle.threads)
     archive = prepared.archive
-    archive.root.mkdir(parents=True, exist_ok=True)
-    lock = archive.lock()
-    lock.acquire(timeout=wait, on_wait=lambda holder, waited: None)
-    try:
-        archive.open(prepared.identity, fork=fork or prepared.cycle.clock == "near_real_time")
+    with writing(archive.root):
+        archive.root.mkdir(parents=True, exist_ok=True)
+        lock = archive.lock()
+        lock.acquire(timeout=wait, on_wait=lambda holder, waited: None)
         try:
-            ticked = prepared.ticker.run(moment, force, then)
-        except Exception as error:
-            with suppress(Exception):  # what failed is more than that it could not be written down
-                _tell(prepared, moment, error)
-            raise
-        _tell(prepared, moment, ticked)
-        return ticked
-    finally:
-        lock.release()
+            archive.open(prepared.identity, fork=fork or prepared.cycle.clock == "near_real_time")
+            return _ticked(prepared, moment, force, then)
+        finally:
+            lock.release()
+
+
+def _ticked(
+    prepared: Prepared, moment: pd.Timestamp, force: str | None, then: Callable[[Work, Manifest], None]
+) -> Ticked:
+    try:
+        ticked = prepared.ticker.run(moment, force, then)
+    except Exception as error:
+        with suppress(Exception):  # what failed is more than that it could not be written down
+            _tell(prepared, moment, error)
+        raise
+    _tell(prepared, moment, ticked)
+    return ticked
 
 
 def _tell(prepared: Prepared, moment: pd.Timestamp, ended: Ticked | Exception) -> None:

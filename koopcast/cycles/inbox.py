@@ -23,7 +23,7 @@ from koopcast.numerics.geometry import Domain
 from koopcast.observations.quality import QualityControl
 from koopcast.sources.paths import anchored
 from koopcast.spec import Family, MethodSpec, Problem, Spec
-from koopcast.stores.durable import sync, write_whole
+from koopcast.stores.durable import sync, temporary_sibling, write_whole
 from koopcast.units import conversion
 
 FORMAT = 2
@@ -267,6 +267,7 @@ class Inbox:
             if known is not None and known.digest and (known.bytes, known.modified) == state:
                 found[str(path)] = known
             elif abs(time.time() - state[1] * 1e-9) < self._spec.settle:
+                # A file from the future, by a clock that was set back, is not waited for.
                 self.waiting.append(str(path))
             elif (delivery := self._read(path, state)) is not None:
                 found[str(path)] = delivery
@@ -362,7 +363,7 @@ class Inbox:
         path = self._cache(digest)
         if path.exists():
             return
-        temporary = path.with_suffix(".tmp")
+        temporary = temporary_sibling(path)
         reports.sort_values("window", kind="stable").to_parquet(temporary, index=False, compression="zstd")
         sync(temporary)
         temporary.replace(path)

@@ -2,35 +2,35 @@
 
 import argparse
 import json
+import shutil
+import signal
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
+from tests.faults import local, served
 from tests.faults.database import Postgres, make
-from tests.faults.served import FAULTS, trial
+from tests.faults.disk import Disk, why_no_disk
 from tests.faults.twin import RING, Row, truth_of
 from tests.faults.world import World
 
-COLUMNS = (
-    "fault",
-    "database",
-    "repeats",
-    "hits",
-    "in a write",
-    "windows",
-    "lost",
-    "duplicated",
-    "torn",
-    "identical",
-    "s",
-)
+COUNTS = ("repeats", "hits", "in a write", "windows", "lost", "duplicated", "torn")
+COLUMNS = ("fault", "database", *COUNTS, "identical", "seconds")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
-    parser.add_argument("--fault", choices=list(FAULTS), action="append", help="default: all")
+    parser.add_argument(
+        "--database",
+        choices=["sqlite", "postgresql", "none"],
+        default="sqlite",
+        help="none: faults without a server",
+    )
+    kinds = sorted({*served.FAULTS, *local.FAULTS})
+    parser.add_argument("--fault", choices=kinds, action="append", help="default: all of the database")
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="where the table is also written")
@@ -38,15 +38,24 @@ def main() -> int:
     if given.database == Postgres.name and (why := Postgres.why_not()):
         print(f"not run: {why}")
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="koopcast-faults-", ignore_cleanup_errors=True) as folder:
-        rows = _rows(Path(folder), given)
+        rows = list(_local(Path(folder), given) if given.database == "none" else _served(Path(folder), given))
     table(rows)
     if given.json:
         given.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
     return 0 if all(row.is_good for row in rows) else 1
 
 
-def _rows(folder: Path, given: argparse.Namespace) -> list[Row]:
+def _local(folder: Path, given: argparse.Namespace) -> Iterator[Row]:
+    for kind in given.fault or local.FAULTS:
+        if (why := local.WHY_NOT.get(kind, lambda: None)()) is not None:
+            print(f"{kind} is left out: {why}")
+            continue
+        yield local.trial(folder, kind, given.repeats, given.seed)
+
+
+def _served(folder: Path, given: argparse.Namespace) -> Iterator[Row]:
     world = World(folder, make(given.database, folder))
     store = folder / "store"
     try:
@@ -56,10 +65,28 @@ def _rows(folder: Path, given: argparse.Namespace) -> list[Row]:
         world.koopcast("run", str(folder / "ring.yaml"), "--engine", "inline", "--store", str(store))
         world.start_worker("one")
         truth = truth_of(store)
-        kinds = given.fault or [kind for kind in FAULTS if (kind, given.database) != ("database", "sqlite")]
-        return [trial(world, store, truth, kind, given.repeats, given.seed) for kind in kinds]
+        for kind in given.fault or served.FAULTS:
+            if (kind, given.database) == ("database", "sqlite"):
+                print("database is left out: SQLite lives in the server's process, which `server` kills")
+                continue
+            if kind == "disk" and (why := why_no_disk()) is not None:
+                print(f"{kind} is left out: {why}")
+                continue
+            with _small_disk(folder, store) if kind == "disk" else nullcontext(store) as place:
+                yield served.trial(world, place, truth, kind, given.repeats, given.seed)
     finally:
         world.stop()
+
+
+@contextmanager
+def _small_disk(folder: Path, store: Path) -> Iterator[Path]:
+    """Make a small disk with a copy of the model."""
+    disk = Disk(folder / "disk")
+    disk.mount()
+    try:
+        yield Path(shutil.copytree(store, disk.place / "store", ignore=shutil.ignore_patterns("cycles")))
+    finally:
+        disk.unmount()
 
 
 def table(rows: list[Row]) -> None:
@@ -67,8 +94,8 @@ def table(rows: list[Row]) -> None:
     print("|", " | ".join(COLUMNS), "|")
     print("|", " | ".join("---" for _ in COLUMNS), "|")
     for row in rows:
-        cells = [row.kind, row.database, row.repeats, row.hits, row.in_write, row.windows, row.lost, row.duplicated, row.torn,
-                 "yes" if row.is_identical else "NO", f"{row.seconds:.0f}"]  # fmt: skip
+        counts = (row.repeats, row.hits, row.in_write, row.windows, row.lost, row.duplicated, row.torn)
+        cells = (row.kind, row.database, *counts, "yes" if row.is_identical else "NO", f"{row.seconds:.0f}")
         print("|", " | ".join(map(str, cells)), "|", row.note)
 
 

@@ -1,4 +1,4 @@
-"""Databases of a Prefect server that a test may kill: SQLite in the server's process, a throw-away PostgreSQL."""
+"""Databases of a Prefect server: SQLite in the server's process, a PostgreSQL that may be killed."""
 
 import os
 import secrets

@@ -1,6 +1,7 @@
 """Faults of what stands around a run: worker, run, server, database, all at once; and of its surroundings."""
 
 import random
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,8 @@ import pandas as pd
 
 from flows.processes import wait_until
 from tests.faults.database import Postgres, kill_tree
-from tests.faults.twin import Feeder, Row, Twin, is_half_written, judge, now
+from tests.faults.disk import Disk
+from tests.faults.twin import Feeder, Halves, Row, Twin, judge, now
 from tests.faults.world import ENDED, World
 
 PATIENCE = 120.0
@@ -32,9 +34,11 @@ class Trial:
         self.twin = Twin(world.folder / name, store, name, truth, start)
         world.koopcast("deploy", str(self.twin.file), "--store", str(store))
         self.deployment = world.deployment(f"cycle/{name}")
-        self.feeder = Feeder(self.twin)
+        self.is_torn, self.is_whole = threading.Event(), threading.Event()
+        self.feeder = Feeder(self.twin, deliver=self._deliver)
         self.current = ""
         self.furthest = start
+        self.halves = Halves(self.twin.archive)
 
     def tick(self) -> str:
         """Return a run that is not over: the one before, or a new one."""
@@ -42,13 +46,23 @@ class Trial:
             self.current = self.world.create_run(self.deployment)
         return self.current
 
+    def _deliver(self, windows: range, name: str) -> None:
+        if self.is_torn.is_set():
+            self.is_whole.clear()
+            content = self.twin.reports(windows).to_csv(index=False).encode()
+            (self.twin.inbox / name).write_bytes(content[: self.chance.randint(1, len(content) - 1)])
+            self.is_torn.clear()
+            self.is_whole.wait(PATIENCE)
+        self.twin.deliver(windows, name)
+
     def hesitate(self) -> None:
         """Wait for a random moment of the run: any, or one in which it writes a window."""
+        self.halves = Halves(self.twin.archive)
         if self.chance.random() < 0.5:
             time.sleep(self.chance.uniform(0, RUN_SECONDS))
             return
         end = time.monotonic() + 3 * RUN_SECONDS
-        while time.monotonic() < end and not is_half_written(self.twin.archive):
+        while time.monotonic() < end and not self.halves.are_new():
             time.sleep(0.002)
         time.sleep(self.chance.uniform(0, 0.04))
 
@@ -160,6 +174,29 @@ def jump(trial: Trial) -> bool:
     return trial.world.await_end(run, PATIENCE) == "COMPLETED"
 
 
+def write_half(trial: Trial) -> bool:
+    """Deliver some bytes of a file, let a run see them, and deliver the file whole."""
+    trial.is_torn.set()
+    if not wait_until(lambda: not trial.is_torn.is_set(), lambda: True, PATIENCE):
+        return False
+    trial.world.await_end(trial.world.create_run(trial.deployment), PATIENCE)
+    trial.is_whole.set()
+    return True
+
+
+def fill_disk(trial: Trial) -> bool:
+    """Fill the disk of the store at some moment of a run, and free it when the run has failed."""
+    run = trial.tick()
+    trial.hesitate()
+    disk = Disk(trial.twin.store.parent)
+    disk.fill(trial.chance.randint(0, 20_000))
+    state = trial.world.await_end(run, PATIENCE)
+    if state == "COMPLETED":
+        state = trial.world.await_end(trial.world.create_run(trial.deployment), PATIENCE)
+    disk.free()
+    return state == "FAILED"
+
+
 FAULTS: dict[str, Callable[[Trial], bool]] = {
     "worker": kill_worker,
     "run": kill_run,
@@ -168,20 +205,25 @@ FAULTS: dict[str, Callable[[Trial], bool]] = {
     "down": leave_server_down,
     "power": cut_power,
     "two": two_at_once,
-    "jump": jump,
+    "clock": jump,
+    "file": write_half,
+    "disk": fill_disk,
 }
 """Kind -> what happens once; it returns whether it hit what it was to hit."""
+AT_MOST = {"power": 5, "clock": 2, "file": 2, "disk": 2}
+"""Kind -> repeats at most: the last three happen without a server as often as is asked for."""
 
 
 def trial(world: World, store: Path, truth: np.ndarray, kind: str, repeats: int, seed: int) -> Row:
     """Let one kind of fault happen again and again, and return what became of the archive."""
     begun = time.monotonic()
+    repeats = min(repeats, AT_MOST.get(kind, repeats))
     row = Row(kind, world.database.name, repeats)
     attempt = Trial(world, store, truth, kind, random.Random(f"{kind} {seed}"))
     try:
         for number in range(repeats):
             row.hits += FAULTS[kind](attempt)
-            row.in_write += is_half_written(attempt.twin.archive)
+            row.in_write += attempt.halves.are_new()
             print(
                 f"{kind} {number + 1}/{repeats}",
                 f"{time.monotonic() - begun:.0f} s",

@@ -1,4 +1,4 @@
-"""A small cycle whose truth is known: its file, the reports that come as time goes by, and what is compared."""
+"""A small cycle whose truth is known: its file, its reports as time goes by, and what is compared."""
 
 import hashlib
 import shutil
@@ -33,7 +33,7 @@ CYCLE = """
 name: NAME
 seed: 3
 model: runs://ring/latest/truth.system
-observations: {kind: table, path: [inbox/*.csv, inbox/*.gz, inbox/*.parquet, inbox/*.nc], error: {std: 0.5}, settle: 0}
+observations: {kind: table, path: [PATHS], error: {std: 0.5}, settle: 0}
 method: {kind: etkf, members: 12, inflation: {kind: multiplicative, factor: 1.04}, rotation: true}
 cycle: {start: "START", step: PTSTEPS, record: PTSTEPS, cutoff: PTCUTOFFS}
 forecast: {leads: [1, 2]}
@@ -41,7 +41,7 @@ late: rerun
 max_rerun_windows: 40
 max_catchup: 100000
 threads: 1
-"""
+""".replace("PATHS", ", ".join(f"inbox/*.{end}" for end in ("csv", "gz", "parquet", "nc")))
 
 
 def truth_of(store: Path) -> np.ndarray:
@@ -173,10 +173,29 @@ class Row:
         """Whether the archive is complete and has the bytes of an unbroken chain."""
         return self.is_identical and not (self.lost or self.duplicated or self.torn)
 
+    def progress(self, number: int, seconds: float) -> None:
+        """Print how far this is."""
+        done = f"{self.kind} {number + 1}/{self.repeats}"
+        print(f"{done}: {self.hits} hit, {self.in_write} in a write, {seconds:.0f} s {self.note}", flush=True)
 
-def is_half_written(archive: Archive) -> bool:
-    """Return whether a killed writer left the beginning of a window."""
-    return any(archive.root.glob("*/.tmp-*"))
+
+class Halves:
+    """Looks for windows that are half written: new ones, not those that a kill left earlier.
+
+    Args:
+        archive: Where they are looked for.
+    """
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self._known = self._all()
+
+    def are_new(self) -> bool:
+        """Return whether there is one."""
+        return bool(self._all() - self._known)
+
+    def _all(self) -> set[str]:
+        return {str(path) for path in self._archive.root.glob("*/.tmp-*")}
 
 
 def content(archive: Archive) -> dict[str, str]:

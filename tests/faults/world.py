@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import secrets
 import subprocess
 import sys
@@ -74,7 +73,7 @@ class World:
             **self.settings,
         }
 
-    def start_server(self, *, is_awaited: bool = True) -> None:
+    def start_server(self) -> None:
         """Start the server with the settings of `koopcast up`."""
         environment = server.server_environment(SERVER, self.folder / "prefect") | {
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": self.database.url,
@@ -83,8 +82,7 @@ class World:
             "PREFECT_SERVER_UI_ENABLED": "false",
         }
         self.server.start(server.server_command(self.url), environment)
-        if is_awaited:
-            self.await_server()
+        self.await_server()
 
     def await_server(self) -> None:
         """Wait until the server answers."""
@@ -98,7 +96,7 @@ class World:
         process = self.server.process()
         return process is not None and kill_tree(process)
 
-    def start_worker(self, name: str, *, is_awaited: bool = True) -> None:
+    def start_worker(self, name: str) -> None:
         """Start a worker with the settings of `koopcast up`; it is listed under a name of its own."""
         self._number += 1
         listed = f"{name}-{self._number}"
@@ -115,9 +113,7 @@ class World:
             "process",
         ]
         background.start([*command, "--name", listed, "--limit", "1"], self.environment() | WORKER)
-        if is_awaited and not wait_until(
-            lambda: self._is_online(listed), lambda: background.process() is not None, 180
-        ):
+        if not wait_until(lambda: self._is_online(listed), lambda: background.process() is not None, 180):
             raise RuntimeError(f"the worker did not start:\n{tail(background.log, 40)}")
 
     def kill_worker(self, name: str) -> bool:
@@ -222,10 +218,3 @@ class World:
                 return None
             time.sleep(0.1)
         return None
-
-
-def kill_at_end(process: subprocess.Popen[Any]) -> None:
-    """Kill a process that a test started, if it still runs."""
-    if process.poll() is None:
-        os.kill(process.pid, 9)
-    process.wait(10)

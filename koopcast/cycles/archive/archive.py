@@ -248,7 +248,8 @@ class Archive:
         """Remove what dead writers left, and data that no manifest names; the caller holds the lock."""
         named = {manifest.data for manifest in self.manifests()}
         strangers = [path for path in self._data.iterdir() if path.name not in named]
-        strangers += list(self._windows.glob(f"{TEMPORARY}*"))
+        for folder in (self.root, self._windows, self.inbox):
+            strangers += folder.glob(f"{TEMPORARY}*")
         with writing(self.root):
             for path in strangers:
                 remove(path)
