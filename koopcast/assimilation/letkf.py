@@ -109,9 +109,8 @@ def _tiled(taper: Taper, cell: Int[Tensor, "batch obs"], C: Tensor, delta: Tenso
         sums.append(tile.weight @ _products(C[:, :, tile.near], delta[:, tile.near]))
         held += len(tile.points)
         if held >= most or tile.points[-1] == A.shape[1] - 1:
-            here, whole = torch.cat(points), torch.cat(sums, dim=1)
-            gram, g = whole[..., : N * N].unflatten(-1, (N, N)), whole[..., N * N :]
-            increment[:, here], anomalies[:, here] = _local(gram, g, A[:, here])
+            here = torch.cat(points)
+            increment[:, here], anomalies[:, here] = _local(*_summed(torch.cat(sums, dim=1), N), A[:, here])
             points, sums, held = [], [], 0
     return increment, anomalies
 
@@ -119,10 +118,22 @@ def _tiled(taper: Taper, cell: Int[Tensor, "batch obs"], C: Tensor, delta: Tenso
 def _products(
     C: Float[Tensor, "batch member obs"], delta: Float[Tensor, "batch obs"]
 ) -> Float[Tensor, "batch obs sums"]:
-    """Return the N² entries of c cᵀ for each observation, then the N of c δ: one product with weights gives
-    every M_x and every right-hand side.
+    """Return the upper triangle of c cᵀ for each observation, then the N entries of c δ: one product with
+    weights gives every M_x and every right-hand side.
     """
-    return torch.cat(((C[:, :, None] * C[:, None]).flatten(1, 2), C * delta[:, None]), dim=1).mT
+    row, column = torch.triu_indices(C.shape[1], C.shape[1], device=C.device)
+    return torch.cat((C[:, row] * C[:, column], C * delta[:, None]), dim=1).mT
+
+
+def _summed(
+    sums: Float[Tensor, "batch point sums"], members: int
+) -> tuple[Float[Tensor, "batch point member member"], Float[Tensor, "batch point member"]]:
+    """Return C diag(ρ) Cᵀ and C (ρ ∘ δ) from weighted sums of `_products`."""
+    row, column = torch.triu_indices(members, members, device=sums.device)
+    entry = torch.empty(members, members, dtype=torch.int64, device=sums.device)
+    entry[row, column] = entry[column, row] = torch.arange(len(row), device=sums.device)
+    gram = sums[..., entry.flatten()].unflatten(-1, (members, members))
+    return gram, sums[..., len(row) :]
 
 
 def _dense(
@@ -134,12 +145,10 @@ def _dense(
     """Return the parts where most observations act on most points, and are more than the members."""
     batch, N, _ = C.shape
     products = _products(C, delta)
-    parts = []
-    for points in _chunks(A.shape[1], 24 * batch * N * N):
-        sums = rho[:, points] @ products
-        gram = sums[..., : N * N].unflatten(-1, (N, N))
-        parts.append(_local(gram, sums[..., N * N :], A[:, points]))
-    return parts
+    return [
+        _local(*_summed(rho[:, points] @ products, N), A[:, points])
+        for points in _chunks(A.shape[1], 24 * batch * N * N)
+    ]
 
 
 def _sparse(near: Neighbours, C: Tensor, delta: Tensor, A: Tensor) -> list[Part]:
