@@ -211,10 +211,11 @@ def unreadable(folder: Path) -> dict[str, str]:
     (folder / "cut.bufr").write_bytes(b"BUFR and no more")
     (folder / "cut.odb").write_bytes(b"\xff\xffODA and no more")
     return {
-        "empty.csv": "no line", "blank.csv": "no line", "picture.csv": "column of times",
+        "empty.csv": "no line", "blank.csv": "no line", "picture.csv": "no line",
         "zeros.csv": "no line", "cut.csv.gz": "cut short", "damaged.csv.gz": "damaged",
         "bomb.csv.gz": "unpacks", "no-columns.csv": "column of times", "folder.csv": "folder",
-        "loop.csv": "Error", "pipe.csv": "no file", "cut.parquet": "", "cut.nc": "", "cut.bufr": "no BUFR message", "cut.odb": "",
+        "cut.bufr": "no BUFR message", "loop.csv": "Error", "pipe.csv": "no file", "cut.parquet": "",
+        "cut.nc": "", "cut.odb": "",
     }  # fmt: skip
 
 

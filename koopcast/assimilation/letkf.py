@@ -4,7 +4,7 @@ from functools import partial
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 
@@ -17,6 +17,11 @@ from koopcast.numerics.krylov import inverse_and_root_of
 
 CHUNK_BYTES = 64 * 2**20
 """Memory of the local matrices that are worked on at once."""
+MOST_PAIRS = 2**26
+"""Pairs of a grid point and an observation up to which weights are made for all of them."""
+TILE = 6
+"""Points along each axis of a tile: larger ones have more observations that act on few of their points,
+smaller ones more work for each."""
 ITERATED, MANY = 24, 400
 """Order, and number, of local matrices from which on their eigenvectors cost more than Lanczos' method."""
 TOLERANCE, STEPS = 1e-10, 60
@@ -59,21 +64,76 @@ class LocalTransform:
         mean, A = split(ensemble)
         C, delta = whitened(observed)
         A = A.reshape(batch, members, -1, self._num_channels).transpose(1, 2)
-        near = self._taper.neighbours(observed.cell)
-        # Products of pairs of members pay where these are few.
-        if members < near.place.shape[2] and C.shape[2] < 2 * near.place.shape[2]:
-            parts = _dense(self._taper.to_points(observed.cell), C, delta, A)
+        if self._taper.num_pairs(observed.cell) > MOST_PAIRS and self._taper.is_shared(observed.cell):
+            increment, anomalies = _tiled(self._taper, observed.cell, C, delta, A)
         else:
-            parts = _sparse(near, C, delta, A)
-        increment, anomalies = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
+            increment, anomalies = self._untiled(observed.cell, C, delta, A)
         anomalies = anomalies.transpose(1, 2).flatten(2)
         mean = mean + increment.flatten(1)[:, None]
         figures = diagonal_figures(anomalies, observed, C, delta)
         return Analysis(self._finish(mean, anomalies, ensemble, generator), figures)
 
+    def _untiled(
+        self,
+        cell: Int[Tensor, "batch obs"],
+        C: Float[Tensor, "batch member obs"],
+        delta: Float[Tensor, "batch obs"],
+        A: Float[Tensor, "batch point member channel"],
+    ) -> "Part":
+        near = self._taper.neighbours(cell)
+        # Products of pairs of members pay where these are few.
+        if C.shape[1] < near.place.shape[2] and C.shape[2] < 2 * near.place.shape[2]:
+            parts = _dense(self._taper.to_points(cell), C, delta, A)
+        else:
+            parts = _sparse(near, C, delta, A)
+        increment, anomalies = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
+        return increment, anomalies
+
 
 Part = tuple[Float[Tensor, "batch _ channel"], Float[Tensor, "batch _ member channel"]]
 """Increments of the mean, and new anomalies, of some grid points."""
+
+
+def _tiled(taper: Taper, cell: Int[Tensor, "batch obs"], C: Tensor, delta: Tensor, A: Tensor) -> Part:
+    """Return the part of all points, where pairs of points and observations are too many to hold: for one
+    tile of points after another, with the observations near it alone.
+    """
+    batch, N, _ = C.shape
+    increment, anomalies = torch.empty_like(A[:, :, 0]), torch.empty_like(A)
+    most = max(1, CHUNK_BYTES // (24 * batch * N * N))
+    points: list[Tensor] = []
+    sums: list[Tensor] = []
+    held = 0
+    for tile in taper.tiles(cell, TILE):
+        points.append(tile.points)
+        sums.append(tile.weight @ _products(C[:, :, tile.near], delta[:, tile.near]))
+        held += len(tile.points)
+        if held >= most or tile.points[-1] == A.shape[1] - 1:
+            here = torch.cat(points)
+            increment[:, here], anomalies[:, here] = _local(*_summed(torch.cat(sums, dim=1), N), A[:, here])
+            points, sums, held = [], [], 0
+    return increment, anomalies
+
+
+def _products(
+    C: Float[Tensor, "batch member obs"], delta: Float[Tensor, "batch obs"]
+) -> Float[Tensor, "batch obs sums"]:
+    """Return the upper triangle of c cᵀ for each observation, then the N entries of c δ: one product with
+    weights gives every M_x and every right-hand side.
+    """
+    row, column = torch.triu_indices(C.shape[1], C.shape[1], device=C.device)
+    return torch.cat((C[:, row] * C[:, column], C * delta[:, None]), dim=1).mT
+
+
+def _summed(
+    sums: Float[Tensor, "batch point sums"], members: int
+) -> tuple[Float[Tensor, "batch point member member"], Float[Tensor, "batch point member"]]:
+    """Return C diag(ρ) Cᵀ and C (ρ ∘ δ) from weighted sums of `_products`."""
+    row, column = torch.triu_indices(members, members, device=sums.device)
+    entry = torch.empty(members, members, dtype=torch.int64, device=sums.device)
+    entry[row, column] = entry[column, row] = torch.arange(len(row), device=sums.device)
+    gram = sums[..., entry.flatten()].unflatten(-1, (members, members))
+    return gram, sums[..., len(row) :]
 
 
 def _dense(
@@ -82,19 +142,13 @@ def _dense(
     delta: Tensor,
     A: Float[Tensor, "batch point member channel"],
 ) -> list[Part]:
-    """Return the parts where most observations act on most points, and are more than the members.
-
-    Rows of `products` are the N² entries of c cᵀ for one observation, then the N of c δ: one product with the
-    weights gives every M_x and every right-hand side.
-    """
+    """Return the parts where most observations act on most points, and are more than the members."""
     batch, N, _ = C.shape
-    products = torch.cat(((C[:, :, None] * C[:, None]).flatten(1, 2), C * delta[:, None]), dim=1).mT
-    parts = []
-    for points in _chunks(A.shape[1], 24 * batch * N * N):
-        sums = rho[:, points] @ products
-        gram = sums[..., : N * N].unflatten(-1, (N, N))
-        parts.append(_local(gram, sums[..., N * N :], A[:, points]))
-    return parts
+    products = _products(C, delta)
+    return [
+        _local(*_summed(rho[:, points] @ products, N), A[:, points])
+        for points in _chunks(A.shape[1], 24 * batch * N * N)
+    ]
 
 
 def _sparse(near: Neighbours, C: Tensor, delta: Tensor, A: Tensor) -> list[Part]:

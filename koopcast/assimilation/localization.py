@@ -14,6 +14,7 @@ from koopcast.assimilation.base import Setting
 from koopcast.errors import EmptySelection
 from koopcast.grids import FieldsInfo
 from koopcast.numerics.geometry import SPHERE, Domain, distances
+from koopcast.numerics.tiles import Sites, tiles
 from koopcast.spec import Family, MethodSpec, Problem
 
 NEGLIGIBLE = 1e-3
@@ -32,6 +33,19 @@ class LocalizationSpec(MethodSpec):
     def is_global(self) -> bool:
         """Return whether every weight is 1."""
         return False
+
+    def support(self) -> float:
+        """Return the distance from which on weights are negligible, or infinity."""
+        low, high = 0.0, 1.0
+        while float(self.weight(torch.tensor(high, dtype=torch.float64))) >= NEGLIGIBLE:
+            low, high = high, 2 * high
+            if high > 1e12:
+                return math.inf
+        for _ in range(60):
+            middle = (low + high) / 2
+            is_far = float(self.weight(torch.tensor(middle, dtype=torch.float64))) < NEGLIGIBLE
+            low, high = (low, middle) if is_far else (middle, high)
+        return high
 
     def of_each(self, setting: Setting) -> tuple["LocalizationSpec", ...]:
         """Return the taper of each experiment where the setting varies the radius, else the one of all."""
@@ -137,6 +151,14 @@ class Neighbours(NamedTuple):
     weight: Float[Tensor, "*site point near"]
 
 
+class Tile(NamedTuple):
+    """Neighbouring grid points, and the observations near them."""
+
+    points: Int[Tensor, " point"]
+    near: Int[Tensor, " near"]
+    weight: Float[Tensor, "point near"]
+
+
 class Taper:
     """Weights between observations and grid points, or one another; kept while the sites stay the same
     tensor.
@@ -203,6 +225,26 @@ class Taper:
             ]
             self._neighbours = Neighbours(*(torch.stack(column) for column in zip(*rows, strict=True)))
         return self._neighbours
+
+    def tiles(self, index: Int[Tensor, "batch obs"], size: int) -> Iterator[Tile]:
+        """Yield blocks of grid points with the observations that may act on them, where every experiment has
+        these sites and one taper: nothing is made for all pairs.
+        """
+        sites = index[0] // self._num_channels
+        found, (spec,) = Sites(self._domain, sites), self._specs
+        support = spec.support() * (1.0 if self._reach is None else float(self._reach.max()))
+        for points in tiles(self._domain.shape, size):
+            near = found.near(points, support)
+            factor = None if self._reach is None else self._reach[near]
+            yield Tile(points, near, self._weights(spec, points, sites[near], factor))
+
+    def is_shared(self, index: Int[Tensor, "batch obs"]) -> bool:
+        """Return whether every experiment has the same sites and taper."""
+        return len(self._specs) == 1 and bool((index == index[:1]).all())
+
+    def num_pairs(self, index: Int[Tensor, "batch obs"]) -> int:
+        """Return the pairs of a grid point and an observation."""
+        return math.prod(self._domain.shape) * index.shape[1]
 
     def _every_point(self, index: Tensor) -> Int[Tensor, " point"]:
         return torch.arange(math.prod(self._domain.shape), device=index.device)

@@ -206,7 +206,7 @@ def _section(header: list[str], rows: list[str], separator: str) -> tuple[pd.Dat
     # Texts alone: what a column is read as must not depend on the other records of a file.
     table = pd.read_csv(
         text, sep=separator, dtype="str", quoting=csv.QUOTE_NONE, index_col=False, skipinitialspace=True,
-        lineterminator="\n", skip_blank_lines=False,
+        lineterminator="\n", skip_blank_lines=False, keep_default_na=False,
     )  # fmt: skip
     return table, len(rows) - len(sound)
 
@@ -218,7 +218,8 @@ def _parquet(path: Path, layout: Layout) -> Read:
 def _odb(path: Path, layout: Layout) -> Read:
     """Return an ODB-2 table: `lat@hdr` as `lat`, the integers `date` and `time` as times."""
     pyodc: Any = _imported("pyodc", "odb")
-    parts = list(pyodc.read_odb(str(path)))
+    with path.open("rb") as file:
+        parts = list(pyodc.read_odb(file))
     if not parts:
         raise DataError(f"'{path.name}' holds no table", "check the file")
     table = pd.concat(parts, ignore_index=True)

@@ -31,6 +31,8 @@ NAMES = {
 """Meaning of a column -> lower-case names under which it is found without `columns`."""
 GLOBE = {"latitude": (-90.0, 90.0), "longitude": (-180.0, 360.0)}
 """Where coordinates on the sphere may lie."""
+BLANKS = ("", "NA", "N/A", "n/a", "#N/A", "nan", "NaN", "null", "NULL", "None", "<NA>")
+"""Texts that are no entry: nothing was given there."""
 YEARS = (1700, 2200)
 """Times before and from there on are no times of reports."""
 LARGEST = 1e30
@@ -135,8 +137,9 @@ class Layout:
         Raises:
             DataError: The table has no column of times or of values.
         """
-        base = self._base(table)
         stated: Mapping[str, str] = table.attrs.get("units", {})
+        table = table.assign(**{name: _without_blanks(table[name]) for name in table.columns})
+        base = self._base(table)
         value = self.column("value", table.columns)
         if value is not None:
             long = self._from_long(table, base, value).assign(said=stated.get(value, ""))
@@ -379,6 +382,13 @@ def numbered(numbers: pd.Series, units: str | None, calendar: str = "standard") 
 def _within_years(times: pd.Series) -> pd.Series:
     first, last = (np.datetime64(f"{year}-01-01", "us") for year in YEARS)
     return times.where((times >= first) & (times < last)).astype("datetime64[ns]")
+
+
+def _without_blanks(column: pd.Series) -> pd.Series:
+    if not (pd.api.types.is_string_dtype(column) or column.dtype == object):
+        return column
+    texts = column.astype("string").str.strip()
+    return texts.mask(texts.isin(BLANKS))
 
 
 def _texts(column: pd.Series) -> pd.Series:

@@ -48,11 +48,17 @@ def direct(ensemble, seen, number, point):
 
 @pytest.mark.parametrize("members", [5, 12, 30])
 @pytest.mark.parametrize("own_sites", [False, True])
-@pytest.mark.parametrize(("chunk", "many"), [(1, 400), (2**26, 400), (2**26, 1)])
-def test_every_point_has_the_analysis_of_its_own_neighbourhood(members, own_sites, chunk, many, monkeypatch):
+@pytest.mark.parametrize(
+    ("chunk", "many", "pairs"),
+    [(1, 400, 2**26), (2**26, 400, 2**26), (2**26, 1, 2**26), (1, 1, 1), (2**26, 400, 1)],
+)
+def test_every_point_has_the_analysis_of_its_own_neighbourhood(
+    members, own_sites, chunk, many, pairs, monkeypatch
+):
     # 30 members are more than the observations near a point, 5 are fewer.
     monkeypatch.setattr(letkf, "CHUNK_BYTES", chunk)
     monkeypatch.setattr(letkf, "MANY", many)
+    monkeypatch.setattr(letkf, "MOST_PAIRS", pairs)
     ensemble, seen = case(members, own_sites)
     setting = Setting(domain=DOMAIN, num_channels=2)
     after = method("letkf", setting, members=members, localization=NEAR)(ensemble, seen, seeded()).ensemble

@@ -1,0 +1,250 @@
+"""Dirty feeds: every record ends in exactly one class, and what is used is right."""
+
+import gzip
+import hashlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from benchmarks.cycle import START, Persistence, clock, globe
+from benchmarks.dirt import SPOILT, STYLES, bomb, deliver, feed, spoil, unreadable
+from koopcast.assimilation.etkf import ETKFSpec
+from koopcast.assimilation.initial import ClimatologySpec
+from koopcast.cycles import inbox as module
+from koopcast.cycles.archive import Archive
+from koopcast.cycles.chain import Chain
+from koopcast.cycles.inbox import Inbox, TableInboxSpec
+from koopcast.cycles.reports import Reason
+from koopcast.cycles.tick import Policy, Ticker
+
+FIELDS = globe((12, 24))
+END = START + pd.Timedelta(hours=6)
+
+
+def opened(folder: Path, **options: object) -> Inbox:
+    spec = TableInboxSpec.model_validate(
+        {"path": str(folder / "inbox/*"), "settle": 0, "variables": {"t": {"bounds": [150, 350]}}, **options}
+    )
+    return Inbox(spec, FIELDS.info, clock(), folder / "kept")
+
+
+def scanned(folder: Path, **options: object) -> Inbox:
+    inbox = opened(folder, **options)
+    inbox.scan()
+    return inbox
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "inbox").mkdir()
+    return tmp_path
+
+
+def classes(inbox: Inbox) -> dict[str, int]:
+    """Records by class: of window 1 by reason, of window 0 as `elsewhere`, others as the inbox says."""
+    seen = inbox.reports(1)["reason"].value_counts()
+    found = {Reason(number).name.lower(): int(count) for number, count in seen.items()}
+    assert inbox.totals()["in_windows"] == int(seen.sum()) + len(inbox.reports(0))
+    for name, count in {**inbox.totals(), "elsewhere": len(inbox.reports(0))}.items():
+        found[name] = found.get(name, 0) + count
+    del found["in_windows"]
+    return {name: count for name, count in found.items() if count}
+
+
+def expected(records: pd.DataFrame, **more: int) -> dict[str, int]:
+    found = records["expected"].value_counts().astype(int).to_dict()
+    for name, count in more.items():
+        found[name] = found.get(name, 0) + count
+    return found
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_every_record_ends_in_its_class_whatever_the_style_of_the_file(place: Path, style: str) -> None:
+    records = feed(1200, END, seed=STYLES.index(style))
+    deliver(records, place / "inbox" / "feed.csv", style)
+    inbox = scanned(place)
+    assert inbox.faults() == {}
+    assert classes(inbox) == expected(records)
+    assert sum(delivery.rows for delivery in inbox.deliveries.values()) == len(records)
+    reports = inbox.reports(1).set_index("station")
+    used = reports[reports["reason"] == Reason.USED]
+    truth = records.drop_duplicates("station").set_index("station").loc[used.index]
+    assert len(used) > 300
+    assert np.allclose(used["value"], truth["truth"], atol=1e-4)
+    assert np.allclose(used["error"], 1)
+    assert used["time"].between(END - pd.Timedelta(hours=6), END).all()
+    assert np.allclose(used["latitude"], truth["latitude"].astype(float))
+
+
+def test_malformed_lines_headers_and_remarks_change_no_other_record(place: Path) -> None:
+    records = feed(600, END, seed=50)
+    path = deliver(records, place / "inbox" / "feed.csv", "plain")
+    before = scanned(place).reports(1)
+    assert spoil(path) == len(SPOILT)
+    with path.open("a") as file:
+        file.write("1.0,K,280.0,t,X,1.0,3.0,2020-01-01T05")
+    inbox = scanned(place)
+    assert classes(inbox) == expected(records, malformed=len(SPOILT), torn=1)
+    assert inbox.deliveries[str(path)].rows == len(records) + len(SPOILT) + 1
+    pd.testing.assert_frame_equal(inbox.reports(1), before)
+
+
+def test_files_of_which_nothing_can_be_used_are_named_and_stop_nothing(place: Path) -> None:
+    records = feed(100, END, seed=51)
+    deliver(records, place / "inbox" / "good.csv", "plain")
+    words = unreadable(place / "inbox")
+    inbox = scanned(place)
+    faults = {Path(path).name: fault for path, fault in inbox.faults().items()}
+    assert set(faults) == set(words)
+    assert {name: fault for name, fault in faults.items() if words[name] not in fault} == {}
+    assert classes(inbox) == expected(records)
+    # Read once: the next scan looks only at those that the file system did not give.
+    kept = dict(inbox.deliveries)
+    inbox.scan()
+    assert inbox.deliveries == kept
+
+
+def test_a_bomb_is_not_unpacked(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("koopcast.cycles.readers.FREE_BYTES", 2**20)
+    content = bomb(64 * 2**20)
+    assert len(content) < 2**19
+    (place / "inbox/bomb.csv.gz").write_bytes(content)
+    (fault,) = scanned(place).faults().values()
+    assert f"more than {2**20 + 200 * len(content)} bytes" in fault
+
+
+def test_a_file_that_could_not_be_read_is_tried_again_as_it_is(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = feed(100, END, seed=52)
+    path = deliver(records, place / "inbox" / "feed.csv", "plain")
+
+    def refused(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    inbox = opened(place)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_digest", refused)
+        inbox.scan()
+        assert "Permission denied" in inbox.faults()[str(path)]
+        assert inbox.windows() == []
+    inbox.scan()
+    assert inbox.faults() == {}
+    assert classes(inbox) == expected(records)
+
+
+@pytest.mark.parametrize("change", ["removed", "longer"])
+def test_a_file_that_changes_while_it_is_read_is_not_used_half(
+    place: Path, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = feed(200, END, seed=53)
+    path = deliver(records.iloc[:100], place / "inbox" / "feed.csv", "plain")
+    whole = deliver(records, place / "whole.csv", "plain")
+    real = module.read_delivery
+
+    def changing(read: Path, layout: object) -> object:
+        if change == "removed":
+            path.unlink()
+        else:
+            shutil.copy(whole, path)
+        return real(read, layout)
+
+    inbox = opened(place)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "read_delivery", changing)
+        inbox.scan()
+    assert inbox.windows() == []
+    assert inbox.faults() == {}
+    inbox.scan()
+    assert classes(inbox) == ({} if change == "removed" else expected(records))
+
+
+def test_a_longer_file_replaces_a_shorter_and_a_second_name_adds_duplicates(place: Path) -> None:
+    records = feed(200, END, seed=54)
+    records = records[records["expected"] == "used"].reset_index(drop=True)
+    path = deliver(records.iloc[:50], place / "inbox" / "a.csv", "plain")
+    inbox = scanned(place)
+    assert classes(inbox) == {"used": 50}
+    deliver(records, path, "plain")
+    inbox.scan()
+    assert classes(inbox) == {"used": len(records)}
+    (place / "inbox/b.csv.gz").write_bytes(gzip.compress(path.read_bytes()))
+    inbox.scan()
+    assert classes(inbox) == {"used": len(records), "duplicate": len(records)}
+
+
+def test_missing_numbers_are_known_before_units_are_converted(place: Path) -> None:
+    lines = "time,latitude,longitude,variable,value,error\n" + "".join(
+        f"2020-01-01T05:0{row}:00Z,1,2,t,{value},{error}\n"
+        for row, (value, error) in enumerate([("9999", "1"), ("999.0", "1"), ("6.85", "-9999"), ("7", "2")])
+    )
+    (place / "inbox/a.csv").write_text(lines)
+    reports = scanned(place, variables={"t": {"units": "degC"}}).reports(0)
+    assert reports["reason"].tolist() == [Reason.NO_VALUE] * 2 + [Reason.USED] * 2
+    assert np.allclose(reports["value"][2:], [280.0, 280.15])
+    assert np.allclose(reports["error"][2:], [1.0, 2.0])
+
+
+def test_dates_and_hours_may_stand_in_two_columns_and_numbers_are_times_in_stated_units(place: Path) -> None:
+    (place / "inbox/a.csv").write_text(
+        "Date,Time,Lat,Lon,t\n2020-01-01,05:30,1,2,281\n20200101,0530,1,3,282\n2020-01-01,soon,1,3,282\n"
+    )
+    (place / "inbox/b.csv").write_text("time,lat,lon,t\n438293.5,1,4,283\n1e40,1,4,283\n,1,4,283\n")
+    inbox = scanned(place, time={"units": "hours since 1970-01-01"})
+    reports = inbox.reports(0)
+    assert reports["value"].tolist() == [281, 282, 283]
+    assert (reports["time"] == pd.Timestamp("2020-01-01T05:30")).all()
+    assert classes_of_rest(inbox) == {"no_time": 3}
+    # Without units, a number is no time.
+    assert classes_of_rest(scanned(place)) == {"no_time": 4}
+
+
+def classes_of_rest(inbox: Inbox) -> dict[str, int]:
+    return {name: count for name, count in inbox.totals().items() if name != "in_windows"}
+
+
+def cycled(folder: Path, parts: list[tuple[pd.DataFrame, str]], ticks: int) -> dict[str, str]:
+    """Digests of the archive after files have come one after another, in so many ticks."""
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "inbox").mkdir(parents=True)
+    chain = Chain(
+        Persistence(FIELDS.info), ETKFSpec(members=6), ClimatologySpec(), FIELDS, clock(), 1, 0,
+        thinning="mean", position="bilinear",
+    )  # fmt: skip
+    archive = Archive(folder / "archive")
+    archive.open({})
+    spec = opened(folder)._spec
+    for group in np.array_split(np.arange(len(parts)), ticks):
+        for number in group:
+            records, style = parts[number]
+            deliver(records, folder / "inbox" / f"{number}.csv", style)
+        inbox = Inbox(spec, FIELDS.info, chain.clock, archive.inbox)
+        Ticker(chain, inbox, archive, Policy()).run(END)
+    assert archive.faults() == []
+    paths = sorted(path for path in archive.root.glob("windows/*"))
+    assert len(paths) == 2
+    for manifest in archive.manifests():
+        paths += [path for path in archive.folder(manifest).rglob("*") if path.is_file()]
+    return {
+        str(path.relative_to(archive.root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths
+    }
+
+
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_order_split_and_style_of_files_change_no_byte_of_the_archive(
+    place: Path, data: st.DataObject
+) -> None:
+    records = feed(data.draw(st.integers(40, 300)), END, seed=data.draw(st.integers(0, 10**6)))
+    whole = cycled(place / "cycle", [(records, "plain")], 1)
+    order = np.array(data.draw(st.permutations(range(len(records)))))
+    count = data.draw(st.integers(1, 4))
+    styles = data.draw(st.lists(st.sampled_from(STYLES), min_size=count, max_size=count))
+    rows = np.array_split(order, count)
+    parts = [(records.iloc[own], style) for own, style in zip(rows, styles, strict=True)]
+    assert cycled(place / "cycle", parts, data.draw(st.integers(1, count))) == whole
