@@ -202,7 +202,9 @@ def _ensure_server(server: Background, port: int, seconds: float, say: Say) -> t
         )
     say(f"starting a Prefect server at {url.removesuffix('/api')} (log: {server.log}); at most {seconds:g} s")
     before = server.log.stat().st_size if server.log.exists() else 0
-    server.start(server_command(url), server_environment(SERVER, server.home / "prefect"), url=url)
+    # The page calls the API at this address; by itself it takes port 4200, whatever port it is served on.
+    chosen = {"PREFECT_SERVER_UI_API_URL": url} | server_environment(SERVER, server.home / "prefect")
+    server.start(server_command(url), chosen, url=url)
     if not wait_until(lambda: probe(url) is None, lambda: server.process() is not None, seconds):
         is_running = server.stop()
         raise start_failure("Prefect server", is_running, seconds, server.log, before)

@@ -96,7 +96,7 @@ def _page(now: Standing, sections: list[Section], moment: str, refresh: int | No
     chi = number(recent.get("chi_square_per_observation", float("nan")))
     figures = [
         KeyFigure("Windows", str(len(now.table)), f"last: {now.last.label}" if now.last else "none yet"),
-        KeyFigure("Behind", "–" if now.behind is None else str(now.behind), _due(now)),
+        *([] if now.behind is None else [KeyFigure("Behind", str(now.behind), _due(now))]),
         KeyFigure("Without reports", str(len(now.gaps)), "the forecast was carried on"),
         KeyFigure("Rejected", share, f"of {total} reports"),
         KeyFigure("χ² per report", chi, f"last {RECENT} windows; 1 is right"),
@@ -120,7 +120,7 @@ def _page(now: Standing, sections: list[Section], moment: str, refresh: int | No
 
 def _due(now: Standing) -> str:
     if now.next_due is None:
-        return "windows with reports that wait" if now.tick else "known after the next tick"
+        return "windows with reports that wait"
     return f"windows; the next one is due {now.next_due}"
 
 

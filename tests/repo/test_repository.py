@@ -155,14 +155,6 @@ def test_the_constraints_hold_the_limits_of_the_project_and_one_version_each() -
     assert names <= known
 
 
-def test_the_deployment_names_a_pipeline_that_exists_and_a_schedule_that_is_off() -> None:
-    deployments = yaml.safe_load((ROOT / "deploy" / "prefect.yaml").read_text())["deployments"]
-    for deployment in deployments:
-        assert (ROOT / deployment["parameters"]["pipeline"]).exists()
-        assert deployment["work_pool"]["name"] == "koopcast"
-        assert not any(schedule["active"] for schedule in deployment["schedules"])
-
-
 def test_every_yaml_file_of_the_deployment_can_be_read() -> None:
     for path in texts("deploy", suffixes=(".yaml",)):
         assert all(isinstance(part, dict) for part in yaml.safe_load_all(path.read_text())), relative(path)
