@@ -47,7 +47,7 @@ def _squares(
                 continue
             for name in variables:
                 subjects = {
-                    "forecast": fields[f"{name}{SUFFIXES['forecast']}"].isel(lead=place).values,
+                    "forecast": fields[f"{name}{SUFFIXES['forecast']}"].isel(time=0, lead=place).values,
                     "persistence": fields[name].values.squeeze(),
                     "climatology": climatology[name].values,
                 }

@@ -1,7 +1,28 @@
 """The archive of a cycle."""
 
-from koopcast.cycles.archive.archive import Archive
-from koopcast.cycles.archive.manifest import FEEDBACK, FIELDS, RESTART, START, SUFFIXES, Manifest
+from koopcast.cycles.archive.archive import Archive, Keeping
+from koopcast.cycles.archive.manifest import (
+    FEEDBACK,
+    FIELDS,
+    RESTART,
+    START,
+    SUFFIXES,
+    Manifest,
+    digest_of,
+)
 from koopcast.cycles.archive.mirror import Mirror
+from koopcast.cycles.archive.removed import Removed
 
-__all__ = ["FEEDBACK", "FIELDS", "RESTART", "START", "SUFFIXES", "Archive", "Manifest", "Mirror"]
+__all__ = [
+    "FEEDBACK",
+    "FIELDS",
+    "RESTART",
+    "START",
+    "SUFFIXES",
+    "Archive",
+    "Keeping",
+    "Manifest",
+    "Mirror",
+    "Removed",
+    "digest_of",
+]
