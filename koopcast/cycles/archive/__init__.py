@@ -1,6 +1,6 @@
 """The archive of a cycle."""
 
-from koopcast.cycles.archive.archive import Archive, Keeping
+from koopcast.cycles.archive.archive import Archive, Form, Keeping
 from koopcast.cycles.archive.manifest import (
     FEEDBACK,
     FIELDS,
@@ -20,6 +20,7 @@ __all__ = [
     "START",
     "SUFFIXES",
     "Archive",
+    "Form",
     "Keeping",
     "Manifest",
     "Mirror",

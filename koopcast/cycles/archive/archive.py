@@ -44,6 +44,7 @@ from koopcast.stores.lease import Lease
 from koopcast.stores.lock import Lock
 from koopcast.times import Duration
 
+Form = Literal["windows", "icechunk"]
 IDENTITY, FORMAT = "cycle.json", 1
 
 
@@ -51,6 +52,8 @@ IDENTITY, FORMAT = "cycle.json", 1
 class Keeping:
     """What an archive keeps, and in which form."""
 
+    form: Form = "windows"
+    """A zarr store a window, or one icechunk repository."""
     compact: Literal["month", "never"] = "month"
     """Whether the fields of completed months are brought together."""
     restart_every: int = 1
