@@ -10,6 +10,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, field_
 
 from koopcast.assimilation import AnyAnalysis, AnyInitial, SmootherSpec
 from koopcast.assimilation.cycle import ModelNoise
+from koopcast.cycles.archive import Form, Keeping
 from koopcast.cycles.chain import FirstGuess
 from koopcast.cycles.clock import Clock, later, negative, parse_moment, steps_in
 from koopcast.cycles.inbox import AnyInbox
@@ -147,6 +148,53 @@ class ForecastOptions(Spec):
         return leads
 
 
+class RestartOptions(Spec):
+    """Which windows keep the state from which a chain goes on; others are computed anew when needed."""
+
+    every: PositiveInt = 1
+    """Every n-th window keeps its state for ever; 1: all."""
+    last: PositiveInt = 10
+    """So many of the last windows keep theirs; at least two more than `max_rerun_windows`."""
+
+
+class ArchiveOptions(Spec):
+    """What the archive keeps, and in which form."""
+
+    store: Form = "windows"
+    """`windows`: a zarr store a window; `icechunk`: one repository, `fields.icechunk`, with its history (by
+    the package icechunk). It cannot be changed once the archive is begun."""
+    compact: Literal["month", "never"] = "month"
+    """Whether the fields of completed months, which no late report can change, are brought together into one
+    zarr store a month, which opens faster."""
+    restart: RestartOptions = RestartOptions()
+    """Which windows keep the state from which a chain goes on."""
+    keep: str | None = None
+    """How long windows are kept, such as P1Y; older ones are dropped by whole calendar months. Default: for
+    ever."""
+    members: bool = False
+    """Whether the fields hold the analysed members too, as `members`, not only their mean and spread."""
+
+    @field_validator("keep")
+    @classmethod
+    def _is_a_time(cls, text: str | None) -> str | None:
+        if text is not None:
+            length = parse_duration(_duration(text))
+            if length.months < 0 or length.seconds < 0:
+                raise ValueError(f"'{text}' is no time ago; write P1Y or P90D")
+        return text
+
+    @model_validator(mode="after")
+    def _drops_whole_windows(self) -> "ArchiveOptions":
+        if self.store == "icechunk" and self.keep is not None:
+            raise ValueError("keep: a repository keeps its history; remove it, or choose `store: windows`")
+        return self
+
+    def keeping(self) -> Keeping:
+        """Return what the writer of an archive does by these options."""
+        keep = None if self.keep is None else parse_duration(self.keep)
+        return Keeping(self.store, self.compact, self.restart.every, self.restart.last, keep)
+
+
 class Cycle(Spec):
     """One YAML file: a model, its observations, and the windows in which it is drawn to them."""
 
@@ -187,6 +235,8 @@ class Cycle(Spec):
     """Used reports below which a window is warned of."""
     forecast: ForecastOptions | None = None
     """Forecasts from each analysis; default: none."""
+    archive: ArchiveOptions = ArchiveOptions()
+    """What the archive keeps, and in which form."""
     threads: PositiveInt = Field(2, le=1024)
     """Threads of torch."""
     schedule: Schedule | None = None
@@ -196,6 +246,15 @@ class Cycle(Spec):
     expect: list[str] = []
     """Conditions on the monitors, means over the windows of a tick: `chi_square_per_observation(cycle) in
     [0.5, 2]`."""
+
+    @model_validator(mode="after")
+    def _keeps_what_late_reports_need(self) -> "Cycle":
+        if self.archive.restart.last < self.max_rerun_windows + 2:
+            raise ValueError(
+                f"archive.restart.last: {self.archive.restart.last} is below max_rerun_windows + 2, "
+                f"{self.max_rerun_windows + 2}; late reports go on from there"
+            )
+        return self
 
     def policy(self) -> Policy:
         """Return how the cycle deals with what does not come in order."""

@@ -10,7 +10,7 @@ from functools import partial
 import pandas as pd
 import torch
 
-from koopcast.cycles.archive import Archive, Manifest, Mirror
+from koopcast.cycles.archive import Archive, Keeping, Manifest, Mirror
 from koopcast.cycles.chain import Chain
 from koopcast.cycles.inbox import Inbox
 from koopcast.cycles.tick import Ticked, Ticker, Work
@@ -72,7 +72,7 @@ def prepare(loaded: LoadedCycle, store: Store) -> Prepared:
         heights=cycle.observations.heights(domain_of(training)),
         first_guess=cycle.first_guess,
     )
-    archive = _archive(store, cycle.name)
+    archive = _archive(store, cycle.name, cycle.archive.keeping())
     inbox = Inbox(cycle.observations, training.info, chain.clock, archive.inbox)
     identity = {"options": options_digest(cycle), "model": artefact.ref.digest}
     ticker = Ticker(chain, inbox, archive, cycle.policy())
@@ -152,6 +152,7 @@ def options_digest(cycle: Cycle) -> str:
     (observations.get("ground") or {}).pop("path", None)
     values["cycle"].pop("end", None)
     values.pop("model", None)
+    values["archive"] = {"members": values["archive"]["members"]}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
@@ -169,9 +170,9 @@ def _model(cycle: Cycle, artefact: Artefact, store: Store) -> tuple[Dynamics, Fi
     return model, data.part(step.data.part) if step.data.part else data.part_or_all("train")
 
 
-def _archive(store: Store, name: str) -> Archive:
+def _archive(store: Store, name: str, keeping: Keeping | None = None) -> Archive:
     root, prefix = store.root / CYCLES / name, f"{CYCLES}/{name}"
-    return Archive(root, None if store.bucket is None else Mirror(store.bucket, prefix, root))
+    return Archive(root, None if store.bucket is None else Mirror(store.bucket, prefix, root), keeping)
 
 
 def archive_of(store: Store, name: str) -> Archive:

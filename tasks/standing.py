@@ -224,14 +224,17 @@ def standing(
     behind, next_due = None, None
     if tick is not None:
         clock = tick.cycle.clock()
-        names = list(takewhile(lambda name: name <= labels[-1], map(clock.name, count()))) if labels else []
+        first = archive.removed().windows
+        named = takewhile(lambda name: name <= labels[-1], map(clock.name, count(first)))
+        names = list(named) if labels else []
+        following = first + len(names)
         missing = sorted(set(names) - set(labels))
         faults += [f"window {label} is none of this cycle" for label in labels if label not in set(names)]
         if tick.clock == "reanalysis":
             behind = tick.remaining
-        elif not clock.is_over(len(names)):
-            next_due = f"{clock.due_at(len(names)):{MOMENT}}"
-            behind = None if moment is None else len(clock.due(len(names), moment))
+        elif not clock.is_over(following):
+            next_due = f"{clock.due_at(following):{MOMENT}}"
+            behind = None if moment is None else len(clock.due(following, moment))
     return Standing(
         manifests,
         table_of(manifests),

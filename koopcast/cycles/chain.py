@@ -18,7 +18,7 @@ from koopcast.assimilation.base import Analysis, AnalysisSpec, SmootherSpec
 from koopcast.assimilation.chains import cells_of
 from koopcast.assimilation.cycle import CycleState, Experiment, ModelNoise, forecaster, through
 from koopcast.assimilation.initial import InitialSpec
-from koopcast.cycles.archive import FEEDBACK, FIELDS, RESTART, SUFFIXES
+from koopcast.cycles.archive import FEEDBACK, RESTART, SUFFIXES
 from koopcast.cycles.clock import Clock, later
 from koopcast.cycles.heights import Heights
 from koopcast.cycles.inbox import Thinning
@@ -34,7 +34,6 @@ from koopcast.observations.base import ObservationSet, ObservationType
 from koopcast.observations.operators.interpolate import Interpolation
 from koopcast.observations.quality import Flag, QualityControl
 from koopcast.rng import torch_generator
-from koopcast.stores.arrays import write_fields
 from koopcast.stores.files import read_tensors, write_table, write_tensors
 
 FirstGuess = Literal["previous_analysis", "climatology"]
@@ -94,8 +93,10 @@ class Chain:
         """Return the state that a published window left."""
         return CycleState.restored(read_tensors(folder / RESTART))
 
-    def run(self, number: int, state: CycleState, reports: pd.DataFrame, folder: Path) -> dict[str, Any]:
-        """Analyse a window, write its files, and return what its manifest says.
+    def run(
+        self, number: int, state: CycleState, reports: pd.DataFrame, folder: Path
+    ) -> tuple[dict[str, Any], xr.Dataset]:
+        """Analyse a window, write its files, and return what its manifest says, and its fields.
 
         Args:
             number: Of the window.
@@ -119,16 +120,16 @@ class Chain:
         fields = self._fields(kept[-1], label)
         if self.leads:
             fields = fields.assign(self._forecast(after, number, observations).variables)
-        write_fields(folder / FIELDS, fields)
         feedback = self._feedback(reports, times, kept)
         write_table(folder / FEEDBACK, feedback)
-        return {
+        values = {
             "begin": str(self.clock.bounds(number)[0]),
             "end": str(self.clock.bounds(number)[1]),
             "source": "analysis" if feedback["used"].any() else "forecast",
             "observations": {"digest": delivered, **counts(feedback["reason"].to_numpy())},
             "monitors": monitors(feedback, kept),
         }
+        return values, fields
 
     def _analysed(
         self, number: int, state: CycleState, observations: ObservationSet

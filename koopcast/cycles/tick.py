@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 
 from koopcast.assimilation.cycle import CycleState
-from koopcast.cycles.archive import START, Archive, Manifest
+from koopcast.cycles.archive import RESTART, START, Archive, Manifest, Removed, digest_of
 from koopcast.cycles.chain import Chain, digest
 from koopcast.cycles.inbox import Inbox
 from koopcast.cycles.reports import Reason
-from koopcast.errors import StoreDamaged
+from koopcast.errors import InvalidInput, StoreDamaged
+from koopcast.stores.durable import remove
 from koopcast.stores.files import read_table
 
 Late = Literal["ignore", "next", "rerun"]
@@ -89,55 +90,59 @@ class Ticker:
             moment: Windows that are due by then count.
             force: Label of a window to analyse again, with those that follow from it.
         """
-        manifests = self._published()
-        published = len(manifests)
-        again = self._changed(manifests)
+        removed, manifests = self._published()
+        first, published = removed.windows, removed.windows + len(manifests)
+        again = self._changed(removed, manifests)
         if force is not None:
             number = self._clock.number(force)
+            if number < first:
+                raise InvalidInput(
+                    f"window {self._clock.name(number)} is no longer kept", "force one that the archive holds"
+                )
             if number < published and (again is None or number < again[0]):
                 again = number, "forced"
         work = []
         if again is not None:
-            first, why = again
+            begin, why = again
             follows: Literal["follows a changed window"] = "follows a changed window"
             work = [
-                Work(number, self._clock.name(number), why if number == first else follows)
-                for number in range(first, published)
+                Work(number, self._clock.name(number), why if number == begin else follows)
+                for number in range(begin, published)
             ]
         due = self._clock.due(published, self.now(moment))
         new = due[: self._policy.max_catchup]
         work += [Work(number, self._clock.name(number), "due") for number in new]
         return work, len(due) - len(new)
 
-    def _published(self) -> list[Manifest]:
-        """Return the manifests, one for each window from the first on.
+    def _published(self) -> tuple[Removed, list[Manifest]]:
+        """Return what was removed, and the manifests, one for each window from the first that is kept.
 
         Raises:
             StoreDamaged: A window between others is not there.
         """
-        manifests = list(self._archive.manifests())
-        for number, manifest in enumerate(manifests):
+        removed, manifests = self._archive.removed(), list(self._archive.manifests())
+        for number, manifest in enumerate(manifests, start=removed.windows):
             if manifest.label != self._clock.name(number):
                 raise StoreDamaged(
                     f"the archive has window {manifest.label} where {self._clock.name(number)} should be",
                     "restore the missing window from a backup, or remove those after it",
                 )
-        return manifests
+        return removed, manifests
 
     def _changed(
-        self, manifests: list[Manifest]
+        self, removed: Removed, manifests: list[Manifest]
     ) -> tuple[int, Literal["late reports", "forced", "follows a changed window"]] | None:
         """Return the first window that does not stand any more: its reports or its predecessor changed."""
-        before = START
-        for number, manifest in enumerate(manifests):
+        before = removed.previous
+        for number, manifest in enumerate(manifests, start=removed.windows):
             if manifest.previous != before:
                 return number, "follows a changed window"
             before = manifest.digest
         if self._policy.late != "rerun":
             return None
-        for number in range(max(0, len(manifests) - self._policy.max_rerun_windows), len(manifests)):
-            if digest(self._reports(number)) != manifests[number].observations:
-                return number, "late reports"
+        for place in range(max(0, len(manifests) - self._policy.max_rerun_windows), len(manifests)):
+            if digest(self._reports(removed.windows + place)) != manifests[place].observations:
+                return removed.windows + place, "late reports"
         return None
 
     def run(
@@ -167,6 +172,7 @@ class Ticker:
             used = int(manifest.values["observations"].get("used", 0))
             if used < self._policy.min_observations:
                 warnings.append(f"window {manifest.label}: {used} reports used")
+        self._archive.tidy(self._policy.max_rerun_windows)
         return Ticked(done, remaining, self._inbox.waiting, self._inbox.faults(), warnings)
 
     def _done(self, work: list[Work], then: Callable[[Work, Manifest], None]) -> Iterator[Manifest]:
@@ -176,11 +182,11 @@ class Ticker:
             if stands and item.why == "follows a changed window":
                 # The window before came out as it was, and so does all that follows from it.
                 continue
-            if item.number > 0 and state is None:
-                before = self._archive.manifest(self._clock.name(item.number - 1))
-                state, previous = self._chain.restored(self._archive.restart(before)), before.digest
-            state = self._chain.first() if state is None else state
+            if state is None:
+                state, previous = self._state_before(item.number)
             former = self._digest(item.label)
+            if former is not None:
+                self._archive.reopen(item.number)
             manifest = self._analysed(item, state, previous)
             state, previous = self._chain.restored(self._archive.restart(manifest)), manifest.digest
             stands = former == manifest.digest
@@ -189,16 +195,60 @@ class Ticker:
             then(item, manifest)
             yield manifest
 
+    def _state_before(self, number: int) -> tuple[CycleState, str]:
+        """Return the state from which a window goes on, and the digest of the manifest of the one before.
+
+        A state that was removed is computed anew from the nearest one before it.
+
+        Raises:
+            InvalidInput: There is none, or a window between does not come out as it was.
+        """
+        removed, label = self._archive.removed(), self._clock.name
+        if number == 0:
+            return self._chain.first(), START
+        kept = range(removed.windows, number)
+        nearest = next((other for other in reversed(kept) if not removed.lacks_restart(other)), None)
+        if nearest is None and removed.windows > 0:
+            raise InvalidInput(
+                f"window {label(number)} cannot be analysed again: no state before it is kept",
+                "force a later window",
+            )
+        begin = 0 if nearest is None else nearest + 1
+        state = self._chain.first() if nearest is None else self._restored(nearest)
+        for other in range(begin, number):
+            after = self._recomputed(other, state)
+            if after is None:
+                raise InvalidInput(
+                    f"window {label(number)} cannot be analysed again: the state before it was removed, and "
+                    f"window {label(other)} does not come out as it was (other reports, options or model)",
+                    f"force {label(begin)}, which goes on from the nearest state that is kept",
+                )
+            state = after
+        return state, self._archive.manifest(label(number - 1)).digest
+
+    def _restored(self, number: int) -> CycleState:
+        manifest = self._archive.manifest(self._clock.name(number))
+        return self._chain.restored(self._archive.restart(manifest))
+
+    def _recomputed(self, number: int, state: CycleState) -> CycleState | None:
+        """Return the state that a published window left; None where that is not what comes out."""
+        folder = self._archive.scratch()
+        self._chain.run(number, state, self._with_late(number, self._reports(number)), folder)
+        known = self._archive.manifest(self._clock.name(number)).files[RESTART]
+        after = self._chain.restored(folder) if digest_of(folder / RESTART) == known else None
+        remove(folder)
+        return after
+
     def _digest(self, label: str) -> str | None:
         return self._archive.manifest(label).digest if self._archive.holds(label) else None
 
     def _analysed(self, item: Work, state: CycleState, previous: str) -> Manifest:
         reports = self._reports(item.number)
         folder = self._archive.scratch()
-        values = self._chain.run(item.number, state, self._with_late(item.number, reports), folder)
+        values, fields = self._chain.run(item.number, state, self._with_late(item.number, reports), folder)
         if values["source"] == "forecast":
             LOG.warning("window %s: nothing was observed; the forecast is carried on", item.label)
-        return self._archive.publish(item.label, folder, {"previous": previous, **values})
+        return self._archive.publish(item.label, folder, {"previous": previous, **values}, fields)
 
     def _reports(self, number: int) -> pd.DataFrame:
         return self._places.place(self._inbox.reports(number))
@@ -207,7 +257,7 @@ class Ticker:
         """Return the reports of a window with those that came too late for the windows before it."""
         if self._policy.late != "next" or number == 0:
             return reports
-        first = max(0, number - self._policy.max_rerun_windows)
+        first = max(self._archive.removed().windows, number - self._policy.max_rerun_windows)
         earlier = range(first, number)
         seen = {key for other in earlier for key in _keys(self._feedback(other))}
         late = [reports]

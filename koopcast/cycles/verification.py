@@ -111,7 +111,7 @@ def _squares(
     variables = [str(name) for name in climatology.data_vars]
     for name in variables:
         subjects = {
-            "forecast": fields[f"{name}{SUFFIXES['forecast']}"].sel(lead=lead).values,
+            "forecast": fields[f"{name}{SUFFIXES['forecast']}"].isel(time=0).sel(lead=lead).values,
             "persistence": fields[name].values.squeeze(),
             "climatology": climatology[name].values,
         }

@@ -1,7 +1,30 @@
 """The archive of a cycle."""
 
-from koopcast.cycles.archive.archive import TICK, Archive
-from koopcast.cycles.archive.manifest import FEEDBACK, FIELDS, RESTART, START, SUFFIXES, Manifest
+from koopcast.cycles.archive.archive import TICK, Archive, Form, Keeping
+from koopcast.cycles.archive.manifest import (
+    FEEDBACK,
+    FIELDS,
+    RESTART,
+    START,
+    SUFFIXES,
+    Manifest,
+    digest_of,
+)
 from koopcast.cycles.archive.mirror import Mirror
+from koopcast.cycles.archive.removed import Removed
 
-__all__ = ["FEEDBACK", "FIELDS", "RESTART", "START", "SUFFIXES", "TICK", "Archive", "Manifest", "Mirror"]
+__all__ = [
+    "FEEDBACK",
+    "FIELDS",
+    "RESTART",
+    "START",
+    "SUFFIXES",
+    "TICK",
+    "Archive",
+    "Form",
+    "Keeping",
+    "Manifest",
+    "Mirror",
+    "Removed",
+    "digest_of",
+]

@@ -2,7 +2,9 @@
 
     <root>/cycle.json              what the cycle is: digests of its options and its model
     <root>/windows/<label>.json    the manifest of a window; its existence is the publication
+    <root>/months/<month>.json     the manifest of the fields of a completed month
     <root>/data/<label>-<digest>/  the files that a manifest names
+    <root>/removed.json            what was removed on purpose
     <root>/inbox/                  reports that were read
 
 A window is replaced by replacing its manifest. Manifests form a chain: each names the digest of the one
@@ -10,43 +12,58 @@ before, from whose state its window went on. Nothing in a window depends on when
 that a chain that was killed has the bytes of one that was not.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import pandas as pd
 import xarray as xr
 
+from koopcast.cycles.archive.content import TIME, content_digest, quantity_of, timed
 from koopcast.cycles.archive.manifest import (
     FEEDBACK,
     FIELDS,
     RESTART,
-    SUFFIXES,
     Manifest,
     as_text,
-    digest_of,
-    digests_of,
-    name_of,
     read_manifest,
 )
 from koopcast.cycles.archive.mirror import Mirror
+from koopcast.cycles.archive.months import Month, Months, month_of
+from koopcast.cycles.archive.place import INBOX, MONTHS, WINDOWS, Place, data_name, digests_below
+from koopcast.cycles.archive.removed import REMOVED, Removed, read_removed
+from koopcast.cycles.clock import LABEL, later, negative
 from koopcast.errors import InvalidInput, StoreDamaged, StoreMissing
-from koopcast.stores.arrays import open_fields
-from koopcast.stores.durable import (
-    TEMPORARY,
-    remove,
-    sync,
-    sync_tree,
-    temporary_sibling,
-    write_whole,
-    writing,
-)
+from koopcast.stores.arrays import write_fields
+from koopcast.stores.durable import remove
 from koopcast.stores.files import read_json
 from koopcast.stores.lease import Lease
 from koopcast.stores.lock import Lock
+from koopcast.times import Duration
 
+Form = Literal["windows", "icechunk"]
 IDENTITY, FORMAT = "cycle.json", 1
 TICK = "tick.json"
 """What the last tick was, beside the windows."""
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """What an archive keeps, and in which form."""
+
+    form: Form = "windows"
+    """A zarr store a window, or one icechunk repository."""
+    compact: Literal["month", "never"] = "month"
+    """Whether the fields of completed months are brought together."""
+    restart_every: int = 1
+    """Every n-th window keeps its state for ever."""
+    restart_keep: int = 10
+    """Last windows that keep their state."""
+    keep: Duration | None = None
+    """Time after which windows are dropped, by whole months; None: never."""
 
 
 class Archive:
@@ -55,36 +72,36 @@ class Archive:
     Args:
         root: The folder.
         mirror: Where the truth lies; None: in the folder.
+        keeping: What a writer keeps; for readers it is no matter.
     """
 
-    def __init__(self, root: Path, mirror: Mirror | None = None) -> None:
+    def __init__(self, root: Path, mirror: Mirror | None = None, keeping: Keeping | None = None) -> None:
         self.root = root
-        self._mirror = mirror
-        self._windows, self._data = root / "windows", root / "data"
+        self._place = Place(root, mirror)
+        self._months = Months(self._place)
+        self._keeping = keeping or Keeping()
 
     @property
     def uri(self) -> str:
         """Where the truth lies."""
-        return str(self.root) if self._mirror is None else self._mirror.uri
+        return self._place.uri
 
     @property
     def inbox(self) -> Path:
         """The folder of what was read."""
-        return self.root / "inbox"
+        return self.root / INBOX
 
     def lock(self) -> Lock | Lease:
         """Return the lock of the one who may write."""
-        local = Lock(self.root / "locks" / "writer.lock")
-        return local if self._mirror is None else self._mirror.lock(local)
+        return self._place.lock()
 
     def pull(self) -> None:
         """Look what is published by now; on a local path that is always known."""
-        if self._mirror is None:
-            return
-        with writing(self.root.parent):
-            for folder in (self._windows, self._data, self.inbox):
-                folder.mkdir(parents=True, exist_ok=True)
-            self._mirror.pull([IDENTITY, TICK])
+        self._place.pull([IDENTITY, REMOVED, TICK])
+
+    def put(self, name: str) -> None:
+        """Send a file for people that was written below the root, such as a page."""
+        self._place.put(name)
 
     def open(self, identity: Mapping[str, str], *, fork: bool = False) -> None:
         """Begin the archive, or check that it is of this cycle.
@@ -98,13 +115,11 @@ class Archive:
             StoreDamaged: What the archive says of itself cannot be read.
             StoreNotWritable: The archive may only be read.
         """
-        with writing(self.root.parent):
-            for folder in (self._windows, self._data, self.inbox):
-                folder.mkdir(parents=True, exist_ok=True)
+        self._place.make()
         self.pull()
         held = self._identity()
         if held is None:
-            self._write(IDENTITY, {"format": FORMAT, "identity": dict(identity), "forks": []})
+            self._place.write_json(IDENTITY, {"format": FORMAT, "identity": dict(identity), "forks": []})
             return
         changed = [name for name, digest in identity.items() if held["identity"].get(name) != digest]
         if not changed:
@@ -117,7 +132,7 @@ class Archive:
         last = self.last()
         fork_at = {"after": None if last is None else last.label, "identity": held["identity"]}
         forks = [*held["forks"], fork_at]
-        self._write(IDENTITY, {"format": FORMAT, "identity": dict(identity), "forks": forks})
+        self._place.write_json(IDENTITY, {"format": FORMAT, "identity": dict(identity), "forks": forks})
 
     def _identity(self) -> dict[str, Any] | None:
         path = self.root / IDENTITY
@@ -130,7 +145,7 @@ class Archive:
             held = read_json(path)
         except StoreDamaged as error:
             raise StoreDamaged(error.message, remedy) from error
-        if not isinstance(held, dict) or not {"format", "identity", "forks"} <= held.keys():
+        if not isinstance(held, dict) or not held.keys() >= {"format", "identity", "forks"}:
             raise StoreDamaged(f"'{path}' does not say which cycle this is", remedy)
         if held["format"] != FORMAT:
             raise StoreDamaged(
@@ -139,13 +154,17 @@ class Archive:
             )
         return held
 
+    def removed(self) -> Removed:
+        """Return what was removed on purpose."""
+        return read_removed(self.root)
+
     def labels(self) -> list[str]:
         """Return the labels of the published windows, in the order of time."""
-        return sorted(path.name.removesuffix(".json") for path in self._windows.glob("[!.]*.json"))
+        return self.removed().without(self._place.names(WINDOWS))
 
     def holds(self, label: str) -> bool:
         """Return whether a window is published."""
-        return (self._windows / f"{label}.json").is_file()
+        return (self.root / WINDOWS / f"{label}.json").is_file()
 
     def last(self) -> Manifest | None:
         """Return the last window; None where there is none yet."""
@@ -159,7 +178,7 @@ class Archive:
             StoreMissing: It is not published.
             StoreDamaged: It cannot be read.
         """
-        return read_manifest(self._windows / f"{label}.json", label)
+        return read_manifest(self.root / WINDOWS / f"{label}.json", label)
 
     def manifests(self) -> Iterator[Manifest]:
         """Yield the manifests of all windows, in the order of time."""
@@ -176,120 +195,7 @@ class Archive:
             StoreMissing: It is gone.
             StoreDamaged: The object store holds another content.
         """
-        path = self._data / manifest.data
-        if self._mirror is not None:
-            chosen = {name for name in manifest.files if not parts or name.split("/")[0] in parts}
-            self._mirror.fetch({f"data/{manifest.data}/{name}": manifest.files[name] for name in chosen})
-        if not path.is_dir():
-            raise StoreMissing(f"the files of window {manifest.label} are gone", "restore them from a backup")
-        return path
-
-    def scratch(self) -> Path:
-        """Return a new empty folder for the files of a window that is not published yet."""
-        path = temporary_sibling(self._data / "window")
-        with writing(self.root):
-            path.mkdir(parents=True)
-        return path
-
-    def publish(self, label: str, folder: Path, values: Mapping[str, Any]) -> Manifest:
-        """Publish the files of a scratch folder as a window, or in place of it.
-
-        Args:
-            label: Of the window.
-            folder: From `scratch`, filled; it is moved.
-            values: What else the manifest says; nothing that another try would change.
-
-        Raises:
-            StoreNotWritable: The disk is full, or the archive may only be read.
-            StoreLocked: Another writer published this window meanwhile.
-        """
-        data, digests = self._bring_in(label, folder)
-        self._write(f"windows/{label}.json", {"label": label, **values, "data": data, "files": digests})
-        return self.manifest(label)
-
-    def _bring_in(self, name: str, folder: Path) -> tuple[str, dict[str, str]]:
-        """Move a scratch folder to its place, and send it; return the name of the place and the digests."""
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
-        digests = digests_of(folder, files)
-        place = self._data / name_of(name, digests)
-        with writing(self.root):
-            sync_tree(folder, files)
-            if place.exists():
-                self._complete(place, folder, digests)
-            else:
-                folder.rename(place)
-            sync(self._data)
-        if self._mirror is not None:
-            self._mirror.send(f"data/{place.name}/{name}" for name in digests)
-        return place.name, digests
-
-    def _complete(self, place: Path, folder: Path, names: Mapping[str, str]) -> None:
-        """Move the files of a folder to where some or all of them are already."""
-        for name in names:
-            (place / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).replace(place / name)
-        remove(folder)
-        sync_tree(place, [])
-
-    def _write(self, name: str, values: Any) -> None:
-        """Publish a file of JSON values."""
-        with writing(self.root):
-            if self._mirror is None:
-                write_whole(self.root / name, as_text(values))
-            else:
-                self._mirror.write(name, as_text(values))
-
-    def put(self, name: str) -> None:
-        """Send a file for people that was written below the root, such as a page."""
-        if self._mirror is not None:
-            self._mirror.put(name)
-
-    def sweep(self) -> list[str]:
-        """Remove what dead writers left, and data that no manifest names; the caller holds the lock."""
-        named = {manifest.data for manifest in self.manifests()}
-        strangers = [path for path in self._data.iterdir() if path.name not in named]
-        for folder in (self.root, self._windows, self.inbox):
-            strangers += folder.glob(f"{TEMPORARY}*")
-        with writing(self.root):
-            for path in strangers:
-                remove(path)
-        swept = [path.name for path in strangers]
-        return swept if self._mirror is None else [*swept, *self._mirror.sweep(named)]
-
-    def faults(self, *, deep: bool = True) -> list[str]:
-        """Return what is wrong: manifests and files that are missing or altered.
-
-        Args:
-            deep: Read every file; else only manifests, and that the folders they name are there.
-        """
-        found = []
-        for label in self.labels():
-            try:
-                manifest = self.manifest(label)
-            except StoreDamaged as error:
-                found.append(error.message)
-                continue
-            found += self._altered(manifest, deep=deep)
-        return found
-
-    def _altered(self, manifest: Manifest, *, deep: bool) -> list[str]:
-        files = {f"data/{manifest.data}/{name}": digest for name, digest in manifest.files.items()}
-        if self._mirror is not None:
-            bad = self._mirror.altered(files) if deep else []
-        elif not (self._data / manifest.data).is_dir():
-            return [f"the files of window {manifest.label} are gone"]
-        elif not deep:
-            return []
-        else:
-            bad = [name for name, digest in files.items() if not _is_whole(self.root / name, digest)]
-        start = f"data/{manifest.data}/"
-        return [
-            f"window {manifest.label}: file {name.removeprefix(start)} is missing or altered" for name in bad
-        ]
-
-    def window(self, manifest: Manifest) -> xr.Dataset:
-        """Return the fields of a window, lazily."""
-        return open_fields(self.folder(manifest, FIELDS) / FIELDS)
+        return self._place.data(manifest.data, manifest.files, parts)
 
     def feedback(self, manifest: Manifest) -> Path:
         """Return the table of the reports of a window."""
@@ -298,6 +204,139 @@ class Archive:
     def restart(self, manifest: Manifest) -> Path:
         """Return the folder of the state that a window left."""
         return self.folder(manifest, RESTART)
+
+    def scratch(self) -> Path:
+        """Return a new empty folder for the files of a window that is not published yet."""
+        return self._place.scratch()
+
+    def publish(self, label: str, folder: Path, values: Mapping[str, Any], fields: xr.Dataset) -> Manifest:
+        """Publish the fields and the files of a scratch folder as a window, or in place of it.
+
+        Args:
+            label: Of the window.
+            folder: From `scratch`, filled; it is moved.
+            values: What else the manifest says; nothing that another try would change.
+            fields: Of the window.
+
+        Raises:
+            StoreNotWritable: The disk is full, or the archive may only be read.
+            StoreLocked: Another writer published this window meanwhile.
+        """
+        write_fields(folder / FIELDS, fields)
+        digests = digests_below(folder)
+        data = data_name(label, digests)
+        manifest = {
+            "label": label, **values, "fields": content_digest(timed(fields)), "data": data, "files": digests,
+        }  # fmt: skip
+        text = as_text(manifest)
+        published = Manifest(label, manifest, hashlib.sha256(text.encode()).hexdigest())
+        month = self._months.find(month_of(label))
+        if month is not None and month.holds(published):
+            remove(folder / FIELDS)
+            digests = {name: digest for name, digest in digests.items() if name.split("/")[0] != FIELDS}
+        self._place.bring_in(data, folder, digests)
+        self._place.write(f"{WINDOWS}/{label}.json", text)
+        return published
+
+    def sweep(self) -> list[str]:
+        """Remove what dead writers left, and data that no manifest names; the caller holds the lock."""
+        first = self.removed().first
+        for label in self._place.names(WINDOWS):
+            if label < first:
+                self._place.unpublish(f"{WINDOWS}/{label}.json")
+        for name in self._place.names(MONTHS):
+            if name < month_of(first):
+                self._place.unpublish(f"{MONTHS}/{name}.json")
+        named = {manifest.data for manifest in self.manifests()}
+        named |= {month.data for month in self._months.read().values()}
+        return self._place.sweep(named, first)
+
+    def reopen(self, number: int) -> None:
+        """Note that windows from `number` on are analysed again, whatever was cleared of them before."""
+        removed = self.removed()
+        if number < removed.cleared:
+            self._place.write_json(REMOVED, replace(removed, cleared=number).values())
+
+    def tidy(self, changeable: int) -> None:
+        """Drop, thin out and bring together as the options say; the caller holds the lock.
+
+        Args:
+            changeable: Last windows that late reports can still change.
+        """
+        manifests = list(self.manifests())
+        if not manifests:
+            return
+        manifests = manifests[self._drop(manifests, changeable) :]
+        self._thin_out(manifests, changeable)
+        if self._keeping.compact == "month":
+            settled = manifests[: max(0, len(manifests) - changeable)]
+            growing = {month_of(one.label) for one in (*manifests[len(settled) :], manifests[-1])}
+            self._months.bring_together([one for one in settled if month_of(one.label) not in growing])
+
+    def _drop(self, manifests: list[Manifest], changeable: int) -> int:
+        """Drop whole months of windows that are too old, and return how many windows those were."""
+        if self._keeping.keep is None:
+            return 0
+        oldest = later(pd.to_datetime(manifests[-1].label, format=LABEL), negative(self._keeping.keep))
+        needed = manifests[max(0, len(manifests) - changeable - 1)].label
+        limit = min(month_of(oldest.strftime(LABEL)), month_of(needed))
+        count = sum(month_of(one.label) < limit for one in manifests)
+        if count:
+            removed = self.removed()
+            record = replace(
+                removed,
+                windows=removed.windows + count,
+                first=manifests[count].label,
+                previous=manifests[count - 1].digest,
+            )
+            self._place.write_json(REMOVED, record.values())
+            self.sweep()
+        return count
+
+    def _thin_out(self, manifests: list[Manifest], changeable: int) -> None:
+        """Remove the states of windows from which nothing goes on, but for every n-th."""
+        record, keeping = self.removed(), self._keeping
+        stop = record.windows + len(manifests) - max(keeping.restart_keep, changeable + 2)
+        if keeping.restart_every > 1 and stop > 0:
+            record = record.thinned(keeping.restart_every, stop)
+        if record.cleared >= record.stop:
+            return
+        self._place.write_json(REMOVED, record.values())
+        numbered = enumerate(manifests, start=record.windows)
+        gone = [one for number, one in numbered if number >= record.cleared and record.lacks_restart(number)]
+        self._place.take_out(gone, RESTART, everywhere=True)
+        self._place.write_json(REMOVED, replace(record, cleared=record.stop).values())
+
+    def faults(self, *, deep: bool = True) -> list[str]:
+        """Return what is wrong: manifests and files that are missing or altered.
+
+        Args:
+            deep: Read every file; else only manifests, and that the folders they name are there.
+        """
+        removed, found = self.removed(), list[str]()
+        months = self._months.read()
+        for number, label in enumerate(self.labels(), start=removed.windows):
+            try:
+                manifest = self.manifest(label)
+            except StoreDamaged as error:
+                found.append(error.message)
+                continue
+            month = months.get(month_of(label))
+            lacks = {RESTART} if removed.lacks_restart(number) else set()
+            lacks |= {FIELDS} if month is not None and month.holds(manifest) else set()
+            files = {
+                name: digest for name, digest in manifest.files.items() if name.split("/")[0] not in lacks
+            }
+            altered = self._place.altered(manifest.data, files, deep=deep)
+            found += [f"window {label}: file {name} is missing or altered" for name in altered]
+        for month in months.values():
+            altered = self._place.altered(month.data, month.files, deep=deep)
+            found += [f"month {month.name}: file {name} is missing or altered" for name in altered]
+        return found
+
+    def window(self, manifest: Manifest) -> xr.Dataset:
+        """Return the fields of a window, each with the dim `time`, lazily."""
+        return self._months.window(manifest, self._months.find(month_of(manifest.label)))
 
     def fields(self, quantity: str) -> xr.Dataset:
         """Return the fields of all windows along `time`, the label, lazily.
@@ -309,22 +348,22 @@ class Archive:
         Raises:
             StoreMissing: There is no window, or it holds no such fields.
         """
-        suffix = SUFFIXES[quantity]
-        parts = [_part(self.window(manifest), suffix) for manifest in self.manifests()]
+        parts = [quantity_of(part, quantity) for part in self._parts()]
         if not parts or not parts[0].data_vars:
             raise StoreMissing(f"the archive '{self.uri}' has no {quantity} yet", "run the cycle")
-        return xr.concat(parts, "time", join="exact")
+        return xr.concat(parts, TIME, join="exact", data_vars="minimal")
+
+    def _parts(self) -> Iterator[xr.Dataset]:
+        """Yield the fields in the order of time: a month at once where all of it lies together."""
+        for month, manifests in _by_month(self.manifests(), self._months.read()):
+            if month is None or [one for one in manifests if not month.holds(one)]:
+                yield from (self._months.window(manifest, month) for manifest in manifests)
+            else:
+                yield self._months.open(month)
 
 
-def _is_whole(path: Path, digest: str) -> bool:
-    return path.is_file() and digest_of(path) == digest
-
-
-def _part(fields: xr.Dataset, suffix: str) -> xr.Dataset:
-    longer = tuple(other for other in SUFFIXES.values() if len(other) > len(suffix))
-    chosen = [
-        str(name) for name in fields.data_vars
-        if str(name).endswith(suffix) and not str(name).endswith(longer)
-    ]  # fmt: skip
-    part = fields[chosen].rename({name: name.removesuffix(suffix) for name in chosen})
-    return part if "time" in part.dims else part.expand_dims(time=fields["time"].values)
+def _by_month(
+    manifests: Iterator[Manifest], months: Mapping[str, Month]
+) -> Iterator[tuple[Month | None, list[Manifest]]]:
+    for name, group in groupby(manifests, key=lambda manifest: month_of(manifest.label)):
+        yield months.get(name), list(group)

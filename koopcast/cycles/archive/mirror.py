@@ -15,8 +15,6 @@ from koopcast.stores.durable import remove, temporary_sibling, write_whole
 from koopcast.stores.lease import Lease
 from koopcast.stores.lock import Lock
 
-FOLDERS = ("windows",)
-"""Folders whose files are copied whole, by their tags."""
 MEMORY = "tags.json"
 """Local file: name -> tag of the object that was copied, and digest of the copy."""
 GRACE = timedelta(days=1)
@@ -48,15 +46,15 @@ class Mirror:
         """Return the lock of the one who may write, on whatever machine."""
         return Lease(local, self._bucket, self._object("writer.lock"))
 
-    def pull(self, files: Iterable[str]) -> None:
-        """Bring the working copy up to date: manifests, and some files at the root.
+    def pull(self, folders: Iterable[str], files: Iterable[str]) -> None:
+        """Bring the working copy up to date: folders of manifests, and some files at the root.
 
         Only what changed is copied. What the bucket does not hold goes.
         """
         with self._alone():
-            copies = {name: copy for folder in FOLDERS for name, copy in self._copies(folder).items()}
+            copies = {name: copy for folder in folders for name, copy in self._copies(folder).items()}
             known = self._remembered()
-            self._tags = {name: tag for folder in FOLDERS for name, tag in self._listed(folder).items()}
+            self._tags = {name: tag for folder in folders for name, tag in self._listed(folder).items()}
             wanted = [
                 name for name, tag in self._tags.items()
                 if name not in copies or known.get(name) != [tag, digest_of(copies[name])]
@@ -125,14 +123,22 @@ class Mirror:
         with ThreadPoolExecutor(AT_ONCE) as pool:
             return [name for name, bad in zip(files, pool.map(is_altered, files.items()), strict=True) if bad]
 
-    def sweep(self, named: set[str]) -> list[str]:
+    def delete(self, names: Iterable[str]) -> None:
+        """Delete objects; what is gone already does not disturb."""
+        gone = list(names)
+        self._bucket.delete(self._object(name) for name in gone)
+        for name in gone:
+            self._tags.pop(name, None)
+
+    def sweep(self, named: set[str], first: str) -> list[str]:
         """Delete data that nothing names nor can name any more; return their folders.
 
         Whoever uploaded data may be suspended, and publish them on waking up if the manifest of their window
         is still the one that was read before. So they are left until that manifest has changed after them.
+        Those of windows before the `first` that is kept need no such care.
         """
         strangers = [name for name in self._bucket.entries(self._object("data")) if name not in named]
-        gone = [name for name in strangers if self._is_fenced(name)]
+        gone = [name for name in strangers if name < first or self._is_fenced(name)]
         for name in gone:
             self._bucket.delete(self._bucket.tags(self._object(f"data/{name}")))
         return gone
@@ -142,7 +148,10 @@ class Mirror:
         uploaded = self._bucket.get(names[0]) if names else None
         if uploaded is None:
             return True
-        manifest = self._bucket.get(self._object(f"windows/{folder.rsplit('-', 1)[0]}.json"))
+        name = f"{folder.rsplit('-', 1)[0]}.json"
+        manifest = self._bucket.get(self._object(f"windows/{name}")) or self._bucket.get(
+            self._object(f"months/{name}")
+        )
         if manifest is not None and manifest.modified > uploaded.modified:
             return True
         return self._bucket.now() - uploaded.modified > GRACE

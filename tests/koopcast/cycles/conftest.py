@@ -1,7 +1,10 @@
 """A twin on a ring: a small true model, and reports of its own run, window after window."""
 
 import hashlib
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,7 @@ import pytest
 from koopcast.assimilation.etkf import ETKFSpec
 from koopcast.assimilation.inflation import MultiplicativeSpec
 from koopcast.assimilation.initial import ClimatologySpec
-from koopcast.cycles.archive import Archive, Mirror
+from koopcast.cycles.archive import Archive, Keeping, Mirror
 from koopcast.cycles.chain import Chain
 from koopcast.cycles.clock import Clock, negative
 from koopcast.cycles.inbox import Inbox, TableInboxSpec
@@ -24,7 +27,7 @@ from koopcast.systems.lorenz96 import Lorenz96Spec
 from koopcast.times import parse_duration
 
 POINTS = 6
-START = pd.Timestamp("2020-01-30T06:00")
+START = pd.Timestamp("2020-01-31T06:00")
 STEP = parse_duration("PT6H")
 
 
@@ -62,12 +65,19 @@ class Twin:
         pd.concat(parts).to_csv(path, index=False)
         return path
 
-    def local(self, name: str = "archive") -> Archive:
-        return Archive(self.folder / name / "cycle")
+    def local(self, name: str = "archive", **keeping: object) -> Archive:
+        return Archive(self.folder / name / "cycle", None, Keeping(**keeping))
 
-    def mirrored(self, uri: str, machine: str) -> Archive:
+    def copy(self, other: "Twin", name: str = "archive", **keeping: object) -> Archive:
+        """A copy of the archive of another twin, and the reports that it saw."""
+        shutil.copytree(other.folder / "archive", self.folder / name)
+        shutil.rmtree(self.folder / name / "cycle" / "inbox")
+        shutil.copytree(other.folder / "inbox", self.folder / "inbox", dirs_exist_ok=True)
+        return self.local(name, **keeping)
+
+    def mirrored(self, uri: str, machine: str, **keeping: object) -> Archive:
         root = self.folder / machine / "cycle"
-        return Archive(root, Mirror(Bucket(uri), "cycles/twin", root))
+        return Archive(root, Mirror(Bucket(uri), "cycles/twin", root), Keeping(**keeping))
 
     def ticker(self, archive: Archive, **policy: object) -> Ticker:
         (self.folder / "inbox").mkdir(exist_ok=True)
@@ -99,22 +109,36 @@ def ring() -> tuple[Run, FieldData]:
     return setup, evolve(setup, seed=1, dtype="float64")
 
 
+@pytest.fixture(scope="session")
+def make_twin(ring: tuple[Run, FieldData]) -> Callable[[Path], Twin]:
+    """What makes a twin in a folder."""
+    return partial(Twin, *ring)
+
+
 @pytest.fixture
-def twin(ring: tuple[Run, FieldData], tmp_path: Path) -> Twin:
+def twin(make_twin: Callable[[Path], Twin], tmp_path: Path) -> Twin:
     """The twin in a new folder."""
-    return Twin(*ring, tmp_path)
+    return make_twin(tmp_path)
 
 
 def content(archive: Archive) -> dict[str, str]:
     """Digest of every published file of an archive, without what is of this machine alone."""
     archive.pull()
-    for manifest in archive.manifests():
-        archive.folder(manifest)
+    mirror = archive._place.mirror
+    named = {one.data for one in [*archive.manifests(), *archive._months.read().values()]}
+    if mirror is not None:
+        shutil.rmtree(archive.root / "data")
+        for name in named:
+            objects = mirror._bucket.tags(f"{mirror._prefix}/data/{name}")
+            mirror._bucket.download(
+                {it: archive.root / it.removeprefix(f"{mirror._prefix}/") for it in objects}
+            )
     own = {"inbox", "locks", "status.html", "tags.json"}
+    paths = (path.relative_to(archive.root) for path in sorted(archive.root.rglob("*")) if path.is_file())
     return {
-        str(path.relative_to(archive.root)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(archive.root.rglob("*"))
-        if path.is_file() and path.relative_to(archive.root).parts[0] not in own
+        str(path): hashlib.sha256((archive.root / path).read_bytes()).hexdigest()
+        for path in paths
+        if path.parts[0] not in own and (path.parts[0] != "data" or path.parts[1] in named)
     }
 
 

@@ -65,7 +65,7 @@ def test_who_was_suspended_and_wakes_after_a_takeover_is_refused_at_the_manifest
     slow.open({})
     # The window that the first machine is about to publish has other reports, and so other bytes.
     other = twin.deliver(range(1), "only-a.csv", minutes=20)
-    write, seen = slow._mirror.write, []
+    write, seen = slow._place.mirror.write, []
 
     def asleep(name, text):
         other.unlink()
@@ -73,7 +73,7 @@ def test_who_was_suspended_and_wakes_after_a_takeover_is_refused_at_the_manifest
         seen.extend(twin.tick(quick, 2))
         write(name, text)
 
-    monkeypatch.setattr(slow._mirror, "write", asleep)
+    monkeypatch.setattr(slow._place.mirror, "write", asleep)
     with pytest.raises(StoreLocked, match="was written by another"):
         twin.ticker(slow).run(twin.at(0))
     lock.release()
@@ -94,7 +94,7 @@ def test_a_writer_killed_before_its_manifest_is_made_up_for(twin, bucket_uri, co
     def killed(name, text):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(one._mirror, "write", killed)
+    monkeypatch.setattr(one._place.mirror, "write", killed)
     with pytest.raises(KeyboardInterrupt):
         twin.tick(one, 1)
     twin.tick(twin.mirrored(bucket_uri, "b"), 2)
