@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
@@ -17,7 +17,7 @@ from uuid import uuid4
 from koopcast.errors import InvalidInput, StoreError, StoreLocked, StoreMissing, StoreNotWritable
 
 if TYPE_CHECKING:
-    from obstore.store import ObjectStore
+    from obstore.store import ObjectStore, RetryConfig
 
 SCHEME = re.compile(r"(s3|gs|az)://[A-Za-z0-9][A-Za-z0-9._-]*(/.*)?")
 AT_ONCE = 8
@@ -63,16 +63,17 @@ class Bucket:
     Args:
         uri: `s3://bucket/prefix` (also `gs://`, `az://`); region, endpoint and keys come from the environment
             (`AWS_REGION`, `AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, ...).
+        patience: How long a request is repeated that finds no answer; None: some seconds.
 
     Raises:
         InvalidInput: Another form of address, or the package `obstore` is not installed.
     """
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, patience: timedelta | None = None) -> None:
         if not is_bucket(uri):
             raise InvalidInput(f"'{uri}' is no address of an object store", "write s3://bucket/prefix")
         self.uri = uri.rstrip("/")
-        self._store = _connect(self.uri)
+        self._store = _connect(self.uri, patience)
 
     def get(self, name: str) -> Held | None:
         """Return an object, None where there is none."""
@@ -297,17 +298,30 @@ _connected_in = 0
 """Process whose threads carry requests: in a fork of it there are none, and requests would wait for ever."""
 
 
-def _connect(uri: str) -> "ObjectStore":
+def _connect(uri: str, patience: timedelta | None) -> "ObjectStore":
     global _connected_in
     try:
+        from obstore.exceptions import BaseError
         from obstore.store import from_url
     except ImportError as error:
         raise InvalidInput(
             f"'{uri}' needs the package obstore", "install it: pip install 'koopcast[s3]'"
         ) from error
+    endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
+    if endpoint and not endpoint.startswith(("http://", "https://")):
+        raise InvalidInput(
+            f"AWS_ENDPOINT_URL '{endpoint}' is no address", "begin it with http:// or https://"
+        )
     _connected_in = _connected_in or os.getpid()
-    plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
-    return from_url(uri, client_options={"allow_http": plain})
+    retries: RetryConfig = {} if patience is None else {"max_retries": 10_000, "retry_timeout": patience}
+    try:
+        return from_url(
+            uri, client_options={"allow_http": endpoint.startswith("http://")}, retry_config=retries
+        )
+    except BaseError as error:
+        raise InvalidInput(
+            f"'{uri}' cannot be used ({_first_line(error)})", "set what it names in the environment"
+        ) from error
 
 
 def _all(act: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from koopcast.stores.runs import Run, StepRecord, create_run, list_runs, open_ru
 from koopcast.stores.slot import Slot
 
 _MARK, _FORMAT = "store.json", 1
+PATIENCE = timedelta(minutes=3)
+"""How long an object store may be away before what was asked of it fails."""
 
 
 @dataclass(frozen=True)
@@ -244,7 +247,7 @@ def _checked(bucket: Bucket, cache: Path, create: bool) -> Store:
         raise StoreMissing(f"there is no store at '{bucket.uri}'", "give the address of one with --store")
     if not (cache / _MARK).is_file():
         _create(cache)
-    return Store(cache, bucket)
+    return Store(cache, Bucket(bucket.uri, PATIENCE))
 
 
 def _mark() -> bytes:
