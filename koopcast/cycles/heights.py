@@ -77,9 +77,13 @@ class GroundOptions(Spec):
         file = resolve(self.path)[0]
         reader = ZarrSpec if file.suffix == ".zarr" else NetCDFSpec
         raw = reader(path=self.path).open_file(Path(file))
-        field = arrange(raw, [self.variable], {})[self.variable]
-        for name in ("time", "sample"):
-            field = field.isel({name: 0}) if name in field.dims else field
+        if self.variable not in raw.data_vars:
+            raise DataError(
+                f"'{file.name}' holds no variable '{self.variable}'",
+                f"it holds {', '.join(map(str, raw.data_vars))}",
+            )
+        alone = raw[self.variable].squeeze(drop=True).to_dataset().expand_dims("time")
+        field = arrange(alone, [self.variable], {"time": "time"})[self.variable].isel(time=0)
         names = [axis.name for axis in domain.axes]
         if set(field.dims) != set(names):
             raise DataError(
