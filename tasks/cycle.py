@@ -63,6 +63,7 @@ def prepare(loaded: LoadedCycle, store: Store) -> Prepared:
         leads=tuple(cycle.forecast.leads) if cycle.forecast else (),
         thinning=cycle.observations.thinning,
         qc=cycle.observations.qc,
+        members=cycle.archive.members,
     )
     archive = _archive(store, cycle.name, cycle.archive.keeping())
     inbox = Inbox(cycle.observations, training.info, chain.clock, archive.inbox)

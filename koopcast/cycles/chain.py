@@ -61,6 +61,8 @@ class Chain:
     """What stands for several reports on one cell at one record."""
     qc: QualityControl = field(default_factory=QualityControl)
     """Checks against the forecast."""
+    members: bool = False
+    """Whether the fields hold the analysed members too."""
 
     def places(self) -> Places:
         """Return what finds the cells of reports."""
@@ -101,6 +103,8 @@ class Chain:
         write_tensors(folder / RESTART, replace(after, cycle=0, record=0).tensors())
         label = self.clock.label(number)
         fields = self._fields(kept[-1], label)
+        if self.members:
+            fields = fields.assign(self._members(after, label).variables)
         if self.leads:
             fields = fields.assign(self._forecast(after, number, observations).variables)
         feedback = self._feedback(reports, times, kept)
@@ -176,6 +180,14 @@ class Chain:
             for name, values in last.fields(self.training.info.shape).items()
         ]
         return xr.merge(parts, join="exact", compat="equals")
+
+    def _members(self, state: CycleState, label: pd.Timestamp) -> xr.Dataset:
+        """Return the analysed members at the label."""
+        cells = cells_of(self.dynamics, state.ensemble)[0]
+        times = xr.DataArray(np.array([label], dtype="datetime64[ns]"), dims="time")
+        values = cells.float().reshape(len(cells), 1, *self.training.info.shape, -1)
+        fields = to_dataset(values, self.training, times).rename(sample="member")
+        return _suffixed(fields.transpose("time", "member", ...), SUFFIXES["members"])
 
     def _feedback(self, reports: pd.DataFrame, time_of: np.ndarray, kept: "list[Kept]") -> pd.DataFrame:
         """Return the reports with background and analysis at their cells, and what the checks found."""

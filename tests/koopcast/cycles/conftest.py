@@ -38,12 +38,15 @@ class Twin:
     setup: Run
     truth: FieldData
     folder: Path
+    members: bool = False
+    """Whether the archive keeps them."""
 
     def chain(self) -> Chain:
         method = ETKFSpec(members=8, inflation=MultiplicativeSpec(factor=1.05), rotation=True)
         clock = Clock(START, STEP, negative(STEP), STEP, parse_duration("PT0S"))
+        dynamics = SystemDynamics(self.setup)
         return Chain(
-            SystemDynamics(self.setup), method, ClimatologySpec(), self.truth, clock, 1, 0, leads=(1,)
+            dynamics, method, ClimatologySpec(), self.truth, clock, 1, 0, leads=(1,), members=self.members
         )
 
     def label(self, number: int) -> str:
@@ -133,7 +136,7 @@ def content(archive: Archive) -> dict[str, str]:
             mirror._bucket.download(
                 {it: archive.root / it.removeprefix(f"{mirror._prefix}/") for it in objects}
             )
-    own = {"inbox", "locks", "status.html", "tags.json"}
+    own = {"inbox", "locks", "status.html", "tags.json", "fields.icechunk"}
     paths = (path.relative_to(archive.root) for path in sorted(archive.root.rglob("*")) if path.is_file())
     return {
         str(path): hashlib.sha256((archive.root / path).read_bytes()).hexdigest()
