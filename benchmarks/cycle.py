@@ -1,7 +1,7 @@
 """What a cycle costs: a window of many dirty reports, and a year of windows.
 
 python benchmarks/cycle.py reports [--count 1000000] [--shape 180 360]
-python benchmarks/cycle.py year [--windows 1460]
+python benchmarks/cycle.py year [--windows 1460] [--form windows | icechunk]
 """
 
 import argparse
@@ -9,6 +9,7 @@ import json
 import resource
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ import xarray as xr
 from koopcast.assimilation.etkf import ETKFSpec
 from koopcast.assimilation.inflation import MultiplicativeSpec
 from koopcast.assimilation.initial import ClimatologySpec
-from koopcast.cycles.archive import Archive
+from koopcast.cycles.archive import Archive, Form, Keeping
 from koopcast.cycles.chain import Chain
 from koopcast.cycles.clock import Clock, negative
 from koopcast.cycles.inbox import Inbox, TableInboxSpec
@@ -98,13 +99,13 @@ def delivery(count: int, folder: Path) -> None:
         whole.iloc[part].to_csv(folder / f"{number}.csv", index=False)
 
 
-def ticker(chain: Chain, fields: FieldData, folder: Path) -> tuple[Ticker, Inbox, Archive]:
+def ticker(chain: Chain, fields: FieldData, folder: Path, keeping: Keeping) -> tuple[Ticker, Inbox, Archive]:
     """Return a cycle in a folder."""
     spec = TableInboxSpec.model_validate(
         {"kind": "table", "path": str(folder / "inbox/*.csv"), "settle": 0,
          "variables": {name: {"bounds": [-1000, 350]} for name in fields.info.variables}}
     )  # fmt: skip
-    archive = Archive(folder / "archive")
+    archive = Archive(folder / "archive", keeping=keeping)
     archive.open({})
     inbox = Inbox(spec, fields.info, chain.clock, archive.inbox)
     return Ticker(chain, inbox, archive, Policy(max_catchup=10**6)), inbox, archive
@@ -125,7 +126,7 @@ def reports(count: int, shape: tuple[int, int]) -> dict[str, float]:
         chain = Chain(
             Persistence(fields.info), method, ClimatologySpec(), fields, clock(), 1, STEP, 0, ModelNoise()
         )
-        _, inbox, _ = ticker(chain, fields, folder)
+        _, inbox, _ = ticker(chain, fields, folder, Keeping())
         begin = time.perf_counter()
         inbox.scan()
         read = time.perf_counter() - begin
@@ -142,8 +143,8 @@ def reports(count: int, shape: tuple[int, int]) -> dict[str, float]:
     }  # fmt: skip
 
 
-def year(windows: int) -> dict[str, float]:
-    """Return the time of a year of windows of a twin."""
+def year(windows: int, form: Form) -> dict[str, float]:
+    """Return the time of a year of windows of a twin, of opening them, and of a tick on top of them."""
     setup = Run(Lorenz96Spec(), RK4Spec(), samples=1, steps=windows + 1, burn_in=400)
     truth = evolve(setup, seed=1, dtype="float64")
     values = truth.tensor(dtype=torch.float64)[0, :, :, 0].numpy()
@@ -161,17 +162,32 @@ def year(windows: int) -> dict[str, float]:
             table.to_csv(folder / f"inbox/{month}.csv", index=False)
         method = ETKFSpec(members=50, inflation=MultiplicativeSpec(factor=1.02), rotation=True)
         chain = Chain(SystemDynamics(setup), method, ClimatologySpec(), truth, clock(), 1, 0)
-        tick, _, archive = ticker(chain, truth, folder)
+        tick, _, archive = ticker(chain, truth, folder, Keeping(form, compact="never"))
         begin = time.perf_counter()
         done = tick.run(chain.clock.label(windows - 1)).done
-        seconds = time.perf_counter() - begin
+        figures = {"windows": float(len(done)), "seconds a window": (time.perf_counter() - begin) / len(done)}
+        figures["seconds to open, a store a window"] = timed(lambda: archive.fields("analysis"))
+        if form == "windows":
+            tick, _, archive = ticker(chain, truth, folder, Keeping())
+            figures["seconds to bring months together"] = timed(
+                lambda: tick.run(chain.clock.label(windows - 1))
+            )
+            figures["seconds to open, a store a month"] = timed(lambda: archive.fields("analysis"))
+        figures["seconds of a tick with nothing due"] = timed(
+            lambda: tick.run(chain.clock.label(windows - 1))
+        )
+        figures["seconds to check every file"] = timed(archive.faults)
         analysis = archive.fields("analysis")["X"].values.squeeze()
         error = np.sqrt(np.mean((analysis - values[1 : windows + 1]) ** 2, axis=1))
-        faults = len(archive.faults())
-    return {
-        "windows": len(done), "seconds a window": seconds / len(done), "faults": faults,
-        "mean error after 100 windows": float(error[100:].mean()),
-    }  # fmt: skip
+        figures |= {"faults": float(len(archive.faults())), "mean error later": float(error[100:].mean())}
+    return figures
+
+
+def timed(act: Callable[[], object]) -> float:
+    """Return the seconds that an act takes."""
+    begin = time.perf_counter()
+    act()
+    return time.perf_counter() - begin
 
 
 def main() -> None:
@@ -183,11 +199,12 @@ def main() -> None:
     many.add_argument("--shape", type=int, nargs=2, default=(180, 360))
     long = commands.add_parser("year")
     long.add_argument("--windows", type=int, default=1460)
+    long.add_argument("--form", choices=["windows", "icechunk"], default="windows")
     options = parser.parse_args()
     found = (
         reports(options.count, tuple(options.shape))
         if options.command == "reports"
-        else year(options.windows)
+        else year(options.windows, options.form)
     )
     print(json.dumps({name: round(float(value), 4) for name, value in found.items()}, indent=1))
 

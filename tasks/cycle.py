@@ -89,7 +89,6 @@ def tick(
     """
     torch.set_num_threads(prepared.cycle.threads)
     archive = prepared.archive
-    archive.root.mkdir(parents=True, exist_ok=True)
     lock = archive.lock()
     lock.acquire(timeout=LOCK_SECONDS, on_wait=lambda holder, waited: None)
     try:

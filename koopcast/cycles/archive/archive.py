@@ -91,7 +91,12 @@ class Archive:
         return self.root / INBOX
 
     def lock(self) -> Lock | Lease:
-        """Return the lock of the one who may write."""
+        """Return the lock of the one who may write; the folders are made.
+
+        Raises:
+            StoreNotWritable: The archive may only be read.
+        """
+        self._place.make()
         return self._place.lock()
 
     def pull(self) -> None:
@@ -204,13 +209,25 @@ class Archive:
 
         Args:
             manifest: Of the window.
-            parts: Files or folders that are needed, such as `RESTART`; default: all.
+            parts: Files or folders that are needed, such as `RESTART`; default: all that are kept.
 
         Raises:
             StoreMissing: It is gone.
             StoreDamaged: The object store holds another content.
         """
+        if not parts:
+            number = self.removed().windows + self.labels().index(manifest.label)
+            parts = tuple(self._kept(number, manifest, self._months.find(month_of(manifest.label))))
         return self._place.data(manifest.data, manifest.files, parts)
+
+    def _kept(self, number: int, manifest: Manifest, month: Month | None) -> set[str]:
+        """Return which files and folders of a window were not removed on purpose."""
+        kept = {name.split("/")[0] for name in manifest.files}
+        if self.removed().lacks_restart(number):
+            kept.discard(RESTART)
+        if month is not None and month.holds(manifest):
+            kept.discard(FIELDS)
+        return kept
 
     def feedback(self, manifest: Manifest) -> Path:
         """Return the table of the reports of a window."""
@@ -340,12 +357,8 @@ class Archive:
             if manifest.previous != before:
                 found.append(f"window {label} does not go on from the window before")
             before = manifest.digest
-            month = months.get(month_of(label))
-            lacks = {RESTART} if removed.lacks_restart(number) else set()
-            lacks |= {FIELDS} if month is not None and month.holds(manifest) else set()
-            files = {
-                name: digest for name, digest in manifest.files.items() if name.split("/")[0] not in lacks
-            }
+            kept = self._kept(number, manifest, months.get(month_of(label)))
+            files = {name: digest for name, digest in manifest.files.items() if name.split("/")[0] in kept}
             altered = self._place.altered(manifest.data, files)
             found += [f"window {label}: file {name} is missing or altered" for name in altered]
             if slices is not None and slices.get(label) != manifest.values["fields"]:

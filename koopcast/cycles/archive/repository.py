@@ -43,6 +43,8 @@ class Repository:
 
     def __init__(self, place: Place) -> None:
         self._place = place
+        self._seen: tuple[str, xr.Dataset] | None = None
+        """The snapshot that was opened last, and its fields."""
 
     def write(self, label: str, fields: xr.Dataset) -> None:
         """Commit the fields of a window: at the end, or in place of what was there.
@@ -80,20 +82,18 @@ class Repository:
             StoreMissing: There is no repository yet, or no such tag.
         """
         with self._using():
-            known = self.versions()
-            if version is not None and version not in known:
+            if version is not None and version not in (known := self.versions()):
                 raise StoreMissing(
                     f"the archive '{self._place.uri}' has no version '{version}' "
                     f"(versions: {', '.join(known) or 'none'})",
                     "name one of them",
                 )
-            session = (
-                self._opened.readonly_session(BRANCH)
-                if version is None
-                else self._opened.readonly_session(tag=version)
-            )
-            fields: xr.Dataset = xr.open_zarr(session.store, consolidated=False, chunks=None, zarr_format=3)
-            return fields
+            repository = self._opened
+            snapshot = repository.lookup_branch(BRANCH) if version is None else repository.lookup_tag(version)
+            if self._seen is None or self._seen[0] != snapshot:
+                store = repository.readonly_session(snapshot_id=snapshot).store
+                self._seen = snapshot, xr.open_zarr(store, consolidated=False, chunks=None, zarr_format=3)
+            return self._seen[1]
 
     def versions(self) -> list[str]:
         """Return the tags: `before-<label>-<n>`, the n-th time that a window was about to be replaced."""
