@@ -2,7 +2,7 @@
 
 python benchmarks/cycle.py reports [--count 1000000] [--shape 180 360] [--method etkf] [--members 20]
                                    [--position nearest] [--thinning mean]
-python benchmarks/cycle.py year [--windows 1460]
+python benchmarks/cycle.py year [--windows 1460] [--form windows | icechunk]
 """
 
 import argparse
@@ -10,7 +10,7 @@ import json
 import resource
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from koopcast.assimilation.etkf import ETKFSpec
 from koopcast.assimilation.inflation import MultiplicativeSpec
 from koopcast.assimilation.initial import ClimatologySpec
 from koopcast.assimilation.letkf import LETKFSpec
-from koopcast.cycles.archive import Archive
+from koopcast.cycles.archive import Archive, Form, Keeping
 from koopcast.cycles.chain import Chain
 from koopcast.cycles.clock import Clock, negative
 from koopcast.cycles.inbox import Inbox, TableInboxSpec
@@ -81,13 +81,13 @@ def globe(shape: tuple[int, int]) -> FieldData:
     return FieldData(dataset, FieldsInfo({"t": "K"}, axes, TimeAxis(20, "PT6H", calendar="standard")))
 
 
-def ticker(chain: Chain, fields: FieldData, folder: Path) -> tuple[Ticker, Inbox, Archive]:
+def ticker(chain: Chain, fields: FieldData, folder: Path, keeping: Keeping) -> tuple[Ticker, Inbox, Archive]:
     """Return a cycle in a folder."""
     spec = TableInboxSpec.model_validate(
         {"kind": "table", "path": str(folder / "inbox/*.csv"), "settle": 0,
          "variables": {name: {"bounds": [-1000, 350]} for name in fields.info.variables}}
     )  # fmt: skip
-    archive = Archive(folder / "archive")
+    archive = Archive(folder / "archive", keeping=keeping)
     archive.open({})
     inbox = Inbox(spec, fields.info, chain.clock, archive.inbox)
     return Ticker(chain, inbox, archive, Policy(max_catchup=10**6)), inbox, archive
@@ -111,16 +111,16 @@ def reports(options: argparse.Namespace) -> dict[str, float]:
             Persistence(fields.info), method, ClimatologySpec(), fields, clock(), 1, 0,
             thinning=options.thinning, position=options.position,
         )  # fmt: skip
-        _, inbox, archive = ticker(chain, fields, folder)
+        _, inbox, archive = ticker(chain, fields, folder, Keeping())
         state, scratch = chain.first(1), archive.scratch()
         with timed(taken, "seconds to read"):
             inbox.scan()
         with timed(taken, "seconds to judge"):
             placed = chain.places.place(inbox.reports(1))
         with timed(taken, "seconds to analyse"):
-            values = chain.run(1, state, placed, scratch)
+            values, analysed_fields = chain.run(1, state, placed, scratch)
         with timed(taken, "seconds to publish"):
-            archive.publish(clock().name(1), scratch, {"previous": "start", **values})
+            archive.publish(clock().name(1), scratch, {"previous": "start", **values}, analysed_fields)
         found = {**values["observations"], **inbox.totals(), "elsewhere": len(inbox.reports(0))}
     del found["digest"], found["in_windows"]
     analysed = found["used"]
@@ -150,8 +150,8 @@ def write(records: pd.DataFrame, folder: Path) -> dict[str, int]:
     return {str(key): int(count) for key, count in records["expected"].value_counts().items()}
 
 
-def year(windows: int) -> dict[str, float]:
-    """Return the time of a year of windows of a twin."""
+def year(windows: int, form: Form) -> dict[str, float]:
+    """Return the time of a year of windows of a twin, of opening them, and of a tick on top of them."""
     setup = Run(Lorenz96Spec(), RK4Spec(), samples=1, steps=windows + 1, burn_in=400)
     truth = evolve(setup, seed=1, dtype="float64")
     values = truth.tensor(dtype=torch.float64)[0, :, :, 0].numpy()
@@ -169,17 +169,32 @@ def year(windows: int) -> dict[str, float]:
             table.to_csv(folder / f"inbox/{month}.csv", index=False)
         method = ETKFSpec(members=50, inflation=MultiplicativeSpec(factor=1.02), rotation=True)
         chain = Chain(SystemDynamics(setup), method, ClimatologySpec(), truth, clock(), 1, 0)
-        tick, _, archive = ticker(chain, truth, folder)
+        tick, _, archive = ticker(chain, truth, folder, Keeping(form, compact="never"))
         begin = time.perf_counter()
         done = tick.run(chain.clock.label(windows - 1)).done
-        seconds = time.perf_counter() - begin
+        figures = {"windows": float(len(done)), "seconds a window": (time.perf_counter() - begin) / len(done)}
+        figures["seconds to open, a store a window"] = seconds_of(lambda: archive.fields("analysis"))
+        if form == "windows":
+            tick, _, archive = ticker(chain, truth, folder, Keeping())
+            figures["seconds to bring months together"] = seconds_of(
+                lambda: tick.run(chain.clock.label(windows - 1))
+            )
+            figures["seconds to open, a store a month"] = seconds_of(lambda: archive.fields("analysis"))
+        figures["seconds of a tick with nothing due"] = seconds_of(
+            lambda: tick.run(chain.clock.label(windows - 1))
+        )
+        figures["seconds to check every file"] = seconds_of(archive.faults)
         analysis = archive.fields("analysis")["X"].values.squeeze()
         error = np.sqrt(np.mean((analysis - values[1 : windows + 1]) ** 2, axis=1))
-        faults = len(archive.faults())
-    return {
-        "windows": len(done), "seconds a window": seconds / len(done), "faults": faults,
-        "mean error after 100 windows": float(error[100:].mean()),
-    }  # fmt: skip
+        figures |= {"faults": float(len(archive.faults())), "mean error later": float(error[100:].mean())}
+    return figures
+
+
+def seconds_of(act: Callable[[], object]) -> float:
+    """Return the seconds that an act takes."""
+    begin = time.perf_counter()
+    act()
+    return time.perf_counter() - begin
 
 
 def main() -> None:
@@ -195,8 +210,9 @@ def main() -> None:
     many.add_argument("--thinning", choices=("none", "first", "mean"), default="mean")
     long = commands.add_parser("year")
     long.add_argument("--windows", type=int, default=1460)
+    long.add_argument("--form", choices=["windows", "icechunk"], default="windows")
     options = parser.parse_args()
-    found = reports(options) if options.command == "reports" else year(options.windows)
+    found = reports(options) if options.command == "reports" else year(options.windows, options.form)
     print(json.dumps({name: round(float(value), 4) for name, value in found.items()}, indent=1))
 
 

@@ -71,6 +71,7 @@ def prepare(loaded: LoadedCycle, store: Store) -> Prepared:
         position=cycle.observations.position,
         heights=cycle.observations.heights(domain_of(training)),
         first_guess=cycle.first_guess,
+        members=cycle.archive.members,
     )
     archive = _archive(store, cycle.name, cycle.archive.keeping())
     inbox = Inbox(cycle.observations, training.info, chain.clock, archive.inbox)

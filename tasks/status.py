@@ -145,7 +145,7 @@ def variables_of(fields: xr.Dataset) -> list[str]:
 
 def _two_axes(fields: xr.Dataset) -> xr.Dataset:
     """Return the middle of what has more than two space axes."""
-    space = [dim for dim in fields.dims if dim not in ("time", "lead")]
+    space = [dim for dim in fields.dims if dim not in ("time", "lead", "member")]
     return fields.isel({dim: fields.sizes[dim] // 2 for dim in space[:-2]})
 
 

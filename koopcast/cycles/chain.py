@@ -73,6 +73,8 @@ class Chain:
     """The ground of the model, where reports are moved to it."""
     first_guess: FirstGuess = "previous_analysis"
     """Where each window starts from."""
+    members: bool = False
+    """Whether the fields hold the analysed members too."""
 
     @cached_property
     def places(self) -> Places:
@@ -118,6 +120,8 @@ class Chain:
         write_tensors(folder / RESTART, replace(after, cycle=0, record=0).tensors())
         label = self.clock.label(number)
         fields = self._fields(kept[-1], label)
+        if self.members:
+            fields = fields.assign(self._members(after, label).variables)
         if self.leads:
             fields = fields.assign(self._forecast(after, number, observations).variables)
         feedback = self._feedback(reports, times, kept)
@@ -205,6 +209,14 @@ class Chain:
             for name, values in last.fields(self.training.info.shape).items()
         ]
         return xr.merge(parts, join="exact", compat="equals")
+
+    def _members(self, state: CycleState, label: pd.Timestamp) -> xr.Dataset:
+        """Return the analysed members at the label."""
+        cells = cells_of(self.dynamics, state.ensemble)[0]
+        times = xr.DataArray(np.array([label], dtype="datetime64[ns]"), dims="time")
+        values = cells.float().reshape(len(cells), 1, *self.training.info.shape, -1)
+        fields = to_dataset(values, self.training, times).rename(sample="member")
+        return _suffixed(fields.transpose("time", "member", ...), SUFFIXES["members"])
 
     def _feedback(self, reports: pd.DataFrame, time_of: np.ndarray, kept: "list[Kept]") -> pd.DataFrame:
         """Return the reports with what they see of background and analysis, and what the checks found."""

@@ -35,6 +35,7 @@ from koopcast.cycles.archive.mirror import Mirror
 from koopcast.cycles.archive.months import Month, Months, month_of
 from koopcast.cycles.archive.place import INBOX, MONTHS, WINDOWS, Place, data_name, digests_below
 from koopcast.cycles.archive.removed import REMOVED, Removed, read_removed
+from koopcast.cycles.archive.repository import Repository, demand_library
 from koopcast.cycles.clock import LABEL, later, negative
 from koopcast.errors import InvalidInput, StoreDamaged, StoreMissing
 from koopcast.stores.arrays import write_fields
@@ -78,7 +79,7 @@ class Archive:
     def __init__(self, root: Path, mirror: Mirror | None = None, keeping: Keeping | None = None) -> None:
         self.root = root
         self._place = Place(root, mirror)
-        self._months = Months(self._place)
+        self._months, self._repository = Months(self._place), Repository(self._place)
         self._keeping = keeping or Keeping()
 
     @property
@@ -92,7 +93,12 @@ class Archive:
         return self.root / INBOX
 
     def lock(self) -> Lock | Lease:
-        """Return the lock of the one who may write."""
+        """Return the lock of the one who may write; the folders are made.
+
+        Raises:
+            StoreNotWritable: The archive may only be read.
+        """
+        self._place.make()
         return self._place.lock()
 
     def pull(self) -> None:
@@ -115,12 +121,22 @@ class Archive:
             StoreDamaged: What the archive says of itself cannot be read.
             StoreNotWritable: The archive may only be read.
         """
+        form = self._keeping.form
+        if form == "icechunk":
+            demand_library()
         self._place.make()
         self.pull()
         held = self._identity()
         if held is None:
-            self._place.write_json(IDENTITY, {"format": FORMAT, "identity": dict(identity), "forks": []})
+            self._place.write_json(
+                IDENTITY, {"format": FORMAT, "store": form, "identity": dict(identity), "forks": []}
+            )
             return
+        if held["store"] != form:
+            raise InvalidInput(
+                f"the archive '{self.uri}' was begun with `store: {held['store']}`, not {form}",
+                "go on with that, or choose another name",
+            )
         changed = [name for name, digest in identity.items() if held["identity"].get(name) != digest]
         if not changed:
             return
@@ -132,7 +148,7 @@ class Archive:
         last = self.last()
         fork_at = {"after": None if last is None else last.label, "identity": held["identity"]}
         forks = [*held["forks"], fork_at]
-        self._place.write_json(IDENTITY, {"format": FORMAT, "identity": dict(identity), "forks": forks})
+        self._place.write_json(IDENTITY, {**held, "identity": dict(identity), "forks": forks})
 
     def _identity(self) -> dict[str, Any] | None:
         path = self.root / IDENTITY
@@ -145,7 +161,7 @@ class Archive:
             held = read_json(path)
         except StoreDamaged as error:
             raise StoreDamaged(error.message, remedy) from error
-        if not isinstance(held, dict) or not held.keys() >= {"format", "identity", "forks"}:
+        if not isinstance(held, dict) or not held.keys() >= {"format", "store", "identity", "forks"}:
             raise StoreDamaged(f"'{path}' does not say which cycle this is", remedy)
         if held["format"] != FORMAT:
             raise StoreDamaged(
@@ -153,6 +169,12 @@ class Archive:
                 "install the version that wrote it",
             )
         return held
+
+    @property
+    def _form(self) -> Form:
+        """The form of the fields: as the archive was begun, which is what a reader finds."""
+        held = self._identity()
+        return self._keeping.form if held is None else held["store"]
 
     def removed(self) -> Removed:
         """Return what was removed on purpose."""
@@ -189,13 +211,25 @@ class Archive:
 
         Args:
             manifest: Of the window.
-            parts: Files or folders that are needed, such as `RESTART`; default: all.
+            parts: Files or folders that are needed, such as `RESTART`; default: all that are kept.
 
         Raises:
             StoreMissing: It is gone.
             StoreDamaged: The object store holds another content.
         """
+        if not parts:
+            number = self.removed().windows + self.labels().index(manifest.label)
+            parts = tuple(self._kept(number, manifest, self._months.find(month_of(manifest.label))))
         return self._place.data(manifest.data, manifest.files, parts)
+
+    def _kept(self, number: int, manifest: Manifest, month: Month | None) -> set[str]:
+        """Return which files and folders of a window were not removed on purpose."""
+        kept = {name.split("/")[0] for name in manifest.files}
+        if self.removed().lacks_restart(number):
+            kept.discard(RESTART)
+        if month is not None and month.holds(manifest):
+            kept.discard(FIELDS)
+        return kept
 
     def feedback(self, manifest: Manifest) -> Path:
         """Return the table of the reports of a window."""
@@ -222,7 +256,8 @@ class Archive:
             StoreNotWritable: The disk is full, or the archive may only be read.
             StoreLocked: Another writer published this window meanwhile.
         """
-        write_fields(folder / FIELDS, fields)
+        if self._keeping.form == "windows":
+            write_fields(folder / FIELDS, fields)
         digests = digests_below(folder)
         data = data_name(label, digests)
         manifest = {
@@ -235,6 +270,8 @@ class Archive:
             remove(folder / FIELDS)
             digests = {name: digest for name, digest in digests.items() if name.split("/")[0] != FIELDS}
         self._place.bring_in(data, folder, digests)
+        if self._keeping.form == "icechunk":
+            self._repository.write(label, fields)
         self._place.write(f"{WINDOWS}/{label}.json", text)
         return published
 
@@ -268,7 +305,7 @@ class Archive:
             return
         manifests = manifests[self._drop(manifests, changeable) :]
         self._thin_out(manifests, changeable)
-        if self._keeping.compact == "month":
+        if self._keeping.compact == "month" and self._keeping.form == "windows":
             settled = manifests[: max(0, len(manifests) - changeable)]
             growing = {month_of(one.label) for one in (*manifests[len(settled) :], manifests[-1])}
             self._months.bring_together([one for one in settled if month_of(one.label) not in growing])
@@ -315,20 +352,20 @@ class Archive:
         """
         removed, found = self.removed(), list[str]()
         months = self._months.read()
+        is_repository = deep and self._form == "icechunk" and bool(self.labels())
+        slices = self._repository.digests() if is_repository else None
         for number, label in enumerate(self.labels(), start=removed.windows):
             try:
                 manifest = self.manifest(label)
             except StoreDamaged as error:
                 found.append(error.message)
                 continue
-            month = months.get(month_of(label))
-            lacks = {RESTART} if removed.lacks_restart(number) else set()
-            lacks |= {FIELDS} if month is not None and month.holds(manifest) else set()
-            files = {
-                name: digest for name, digest in manifest.files.items() if name.split("/")[0] not in lacks
-            }
+            kept = self._kept(number, manifest, months.get(month_of(label)))
+            files = {name: digest for name, digest in manifest.files.items() if name.split("/")[0] in kept}
             altered = self._place.altered(manifest.data, files, deep=deep)
             found += [f"window {label}: file {name} is missing or altered" for name in altered]
+            if slices is not None and slices.get(label) != manifest.values["fields"]:
+                found.append(f"window {label}: its fields are missing or altered")
         for month in months.values():
             altered = self._place.altered(month.data, month.files, deep=deep)
             found += [f"month {month.name}: file {name} is missing or altered" for name in altered]
@@ -336,19 +373,38 @@ class Archive:
 
     def window(self, manifest: Manifest) -> xr.Dataset:
         """Return the fields of a window, each with the dim `time`, lazily."""
+        if self._form == "icechunk":
+            return self._repository.open().sel({TIME: [pd.to_datetime(manifest.label, format=LABEL)]})
         return self._months.window(manifest, self._months.find(month_of(manifest.label)))
 
-    def fields(self, quantity: str) -> xr.Dataset:
+    def versions(self) -> list[str]:
+        """Return the names of what `fields` can go back to: `before-<label>-<n>`, the n-th time that a window
+        was about to be replaced. Only a repository knows its history.
+        """
+        return self._repository.versions() if self._form == "icechunk" and self.labels() else []
+
+    def fields(self, quantity: str, version: str | None = None) -> xr.Dataset:
         """Return the fields of all windows along `time`, the label, lazily.
 
         Args:
-            quantity: `analysis`, `background` (means), `spread`, `background_spread`, or, with the dim `lead`
-                in windows, `forecast` and `forecast_spread`.
+            quantity: `analysis`, `background` (means), `spread`, `background_spread`; with the dim `lead`, in
+                windows, `forecast` and `forecast_spread`; with the dim `member`, `members` (analysed).
+            version: One of `versions`; None: as they are.
 
         Raises:
-            StoreMissing: There is no window, or it holds no such fields.
+            StoreMissing: There is no window, or it holds no such fields, or no such version.
         """
-        parts = [quantity_of(part, quantity) for part in self._parts()]
+        if self._form == "icechunk" and self.labels():
+            # A window that was killed before its publication may be there already, at the end.
+            held = self._repository.open(version)
+            parts = [held if version is not None else held.isel({TIME: slice(len(self.labels()))})]
+        elif version is not None:
+            raise StoreMissing(
+                f"the archive '{self.uri}' has no version '{version}'", "only a repository has"
+            )
+        else:
+            parts = list(self._parts())
+        parts = [quantity_of(part, quantity) for part in parts]
         if not parts or not parts[0].data_vars:
             raise StoreMissing(f"the archive '{self.uri}' has no {quantity} yet", "run the cycle")
         return xr.concat(parts, TIME, join="exact", data_vars="minimal")

@@ -19,7 +19,11 @@ Arrays = dict[str, tuple[tuple[str, ...], np.ndarray]]
 
 def timed(fields: xr.Dataset) -> xr.Dataset:
     """Return the fields of a window with `time` as the first dim of each variable, also of forecasts."""
-    return fields.map(lambda field: field if TIME in field.dims else field.expand_dims({TIME: fields[TIME]}))
+
+    def first(field: xr.DataArray) -> xr.DataArray:
+        return field if TIME in field.dims else field.expand_dims({TIME: fields[TIME]})
+
+    return fields.map(first)
 
 
 def content_digest(fields: xr.Dataset) -> str:
@@ -33,7 +37,7 @@ def content_digest(fields: xr.Dataset) -> str:
 def arrays_of(fields: xr.Dataset) -> Arrays:
     """Return all arrays of the fields of one window but the time, with their dims but the time."""
     return {
-        str(name): _untimed(variable.dims, variable.values)
+        str(name): untimed(variable.dims, variable.values)
         for name, variable in fields.variables.items()
         if name != TIME
     }
@@ -59,13 +63,14 @@ def read_arrays(path: Path) -> Arrays:
     with zarrs_pipeline():
         arrays = dict(zarr.open_group(path, mode="r", zarr_format=3, use_consolidated=False).arrays())
         return {
-            name: _untimed(getattr(array.metadata, "dimension_names", None) or (), np.asarray(array[...]))
+            name: untimed(getattr(array.metadata, "dimension_names", None) or (), np.asarray(array[...]))
             for name, array in arrays.items()
             if name != TIME
         }
 
 
-def _untimed(dims: tuple[Any, ...], values: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
+def untimed(dims: tuple[Any, ...], values: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return dims and values of one window without its time."""
     if TIME not in dims:
         return tuple(map(str, dims)), values
     place = dims.index(TIME)

@@ -16,6 +16,7 @@ SUFFIXES = {
     "background": "_background",
     "spread": "_spread",
     "background_spread": "_background_spread",
+    "members": "_members",
     "forecast": "_forecast",
     "forecast_spread": "_forecast_spread",
 }

@@ -57,6 +57,7 @@ class Months:
 
     def __init__(self, place: Place) -> None:
         self._place = place
+        self._opened: dict[str, xr.Dataset] = {}
 
     def read(self) -> dict[str, Month]:
         """Return the months by name.
@@ -82,7 +83,10 @@ class Months:
 
     def open(self, month: Month) -> xr.Dataset:
         """Return the fields of a month, lazily."""
-        return open_fields(self._place.data(month.data, month.files, [FIELDS]) / FIELDS)
+        if month.data not in self._opened:
+            path = self._place.data(month.data, month.files, [FIELDS]) / FIELDS
+            self._opened[month.data] = open_fields(path)
+        return self._opened[month.data]
 
     def bring_together(self, settled: Sequence[Manifest]) -> None:
         """Bring the fields of whole months together; the caller holds the lock.

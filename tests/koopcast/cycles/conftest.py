@@ -38,12 +38,15 @@ class Twin:
     setup: Run
     truth: FieldData
     folder: Path
+    members: bool = False
+    """Whether the archive keeps them."""
 
     def chain(self) -> Chain:
         method = ETKFSpec(members=8, inflation=MultiplicativeSpec(factor=1.05), rotation=True)
         clock = Clock(START, STEP, negative(STEP), STEP, parse_duration("PT0S"))
+        dynamics = SystemDynamics(self.setup)
         return Chain(
-            SystemDynamics(self.setup), method, ClimatologySpec(), self.truth, clock, 1, 0, leads=(1,)
+            dynamics, method, ClimatologySpec(), self.truth, clock, 1, 0, leads=(1,), members=self.members
         )
 
     def label(self, number: int) -> str:
@@ -89,11 +92,12 @@ class Twin:
         inbox = Inbox(spec, self.truth.info, chain.clock, archive.inbox)
         return Ticker(chain, inbox, archive, Policy(**{"max_catchup": 10**6, **policy}))
 
-    def tick(self, archive: Archive, number: int, force: str | None = None, **policy: object) -> list[str]:
+    def tick(
+        self, archive: Archive, number: int, force: str | None = None, wait: float = 0.0, **policy: object
+    ) -> list[str]:
         """Tick as the only writer up to a window; return the labels of those that were analysed."""
-        archive.root.mkdir(parents=True, exist_ok=True)
         lock = archive.lock()
-        lock.acquire(timeout=0.0, on_wait=lambda holder, waited: None)
+        lock.acquire(timeout=wait, on_wait=lambda holder, waited: None)
         try:
             archive.open({})
             done = self.ticker(archive, **policy).run(self.at(number), force).done
@@ -102,17 +106,16 @@ class Twin:
         return [manifest.label for manifest in done]
 
 
-@pytest.fixture(scope="session")
 def ring() -> tuple[Run, FieldData]:
-    """A true model and its own run."""
+    """Return a true model and its own run."""
     setup = Run(Lorenz96Spec(points=POINTS), RK4Spec(), samples=1, steps=600, burn_in=100)
     return setup, evolve(setup, seed=1, dtype="float64")
 
 
 @pytest.fixture(scope="session")
-def make_twin(ring: tuple[Run, FieldData]) -> Callable[[Path], Twin]:
+def make_twin() -> Callable[[Path], Twin]:
     """What makes a twin in a folder."""
-    return partial(Twin, *ring)
+    return partial(Twin, *ring())
 
 
 @pytest.fixture
@@ -133,7 +136,7 @@ def content(archive: Archive) -> dict[str, str]:
             mirror._bucket.download(
                 {it: archive.root / it.removeprefix(f"{mirror._prefix}/") for it in objects}
             )
-    own = {"inbox", "locks", "status.html", "tags.json"}
+    own = {"inbox", "locks", "status.html", "tags.json", "fields.icechunk"}
     paths = (path.relative_to(archive.root) for path in sorted(archive.root.rglob("*")) if path.is_file())
     return {
         str(path): hashlib.sha256((archive.root / path).read_bytes()).hexdigest()

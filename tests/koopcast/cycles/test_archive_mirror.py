@@ -168,3 +168,26 @@ def test_a_working_copy_that_was_altered_is_made_good(twin, bucket_uri):
     assert {path.name: path.read_bytes() for path in archive.root.glob("windows/*.json")} == kept
     (archive.root / "tags.json").write_text("[")
     assert twin.tick(archive, 2) == [twin.label(2)]
+
+
+def test_a_tick_asks_the_object_store_as_often_whatever_the_length_of_the_archive(
+    twin, bucket_uri, monkeypatch
+):
+    twin.deliver(range(6))
+    archive, asked = twin.mirrored(bucket_uri, "a"), []
+    for name in ("get", "create", "replace", "put", "tags", "entries", "upload", "download", "delete"):
+        act = getattr(Bucket, name)
+
+        def counted(self, *arguments, act=act, name=name):
+            asked.append(name)
+            return act(self, *arguments)
+
+        monkeypatch.setattr(Bucket, name, counted)
+    counts = []
+    for last in (1, 5):
+        twin.tick(archive, last)
+        asked.clear()
+        assert twin.tick(archive, last) == []
+        counts.append(sorted(asked))
+    assert counts[0] == counts[1]
+    assert len(counts[0]) <= 12

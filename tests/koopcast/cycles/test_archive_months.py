@@ -1,6 +1,7 @@
 """Fields of completed months lie together: the same values, whatever was killed, changed or late."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -146,3 +147,18 @@ def test_months_on_an_object_store_are_the_local_ones(twin, bucket_uri, content)
     assert content(fresh) == content(local)
     assert fresh.faults() == []
     assert fresh.fields("analysis").equals(local.fields("analysis"))
+
+
+@pytest.mark.parametrize("form", ["windows", "icechunk"])
+def test_members_are_kept_where_they_are_asked_for(twin, form):
+    twin = replace(twin, members=True)
+    twin.deliver(range(LAST + 1))
+    archive = twin.local(form=form)
+    twin.tick(archive, LAST)
+    members = archive.fields("members")["X"]
+    assert members.dims == ("time", "member", "state")
+    assert members.sizes["member"] == twin.chain().method.num_members()
+    # Means and deviations of numbers of size 10, rounded to single precision.
+    assert np.allclose(members.mean("member"), archive.fields("analysis")["X"], atol=1e-5)
+    assert np.allclose(members.std("member", ddof=1), archive.fields("spread")["X"], atol=1e-5)
+    assert archive.faults() == []
