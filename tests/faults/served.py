@@ -85,10 +85,9 @@ class Trial:
 
 def kill_run(trial: Trial) -> bool:
     """Kill the process of a run; its worker tells the server."""
-    run = trial.tick()
-    process = trial.world.await_process(run)
-    if process is None:
-        return False
+    process = None
+    while process is None:
+        process = trial.world.await_process(trial.tick())
     trial.hesitate()
     return kill_tree(process)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from koopcast.cycles.archive import Archive
-from koopcast.cycles.clock import Clock, parse_moment
+from koopcast.cycles.clock import Clock, negative, parse_moment
 from koopcast.stores import Store
 from koopcast.stores.files import open_data
 from koopcast.times import Duration
@@ -93,11 +93,9 @@ class Twin:
             text.replace("CUTOFF", str(self.cutoff)).replace("STEP", str(self.step)) + self.more
         )
         self.archive = Archive(self.store / "cycles" / self.name)
-        step = Duration(0, self.step)
-        self.clock = Clock(
-            parse_moment(f"{self.start:%Y-%m-%dT%H:%M:%S}"), step, Duration(0, -self.step), step,
-            Duration(0, self.cutoff),
-        )  # fmt: skip
+        step = Duration(0, float(self.step))
+        start = parse_moment(f"{self.start:%Y-%m-%dT%H:%M:%S}")
+        self.clock = Clock(start, step, negative(step), step, Duration(0, float(self.cutoff)))
 
     def reports(self, windows: range) -> pd.DataFrame:
         """Return noisy values of the truth in some windows, half a step before their labels."""
