@@ -32,8 +32,9 @@ class Trial:
         start = now().ceil("s")
         name = f"{kind}-{world.database.name}"
         self.twin = Twin(world.folder / name, store, name, truth, start)
-        world.koopcast("deploy", str(self.twin.file), "--store", str(store))
-        self.deployment = world.deployment(f"cycle/{name}")
+        if not world.deployed:
+            world.koopcast("deploy", str(self.twin.file), "--store", str(store))
+            world.deployed = world.deployment(f"cycle/{name}")
         self.is_torn, self.is_whole = threading.Event(), threading.Event()
         self.feeder = Feeder(self.twin, deliver=self._deliver)
         self.current = ""
@@ -43,8 +44,13 @@ class Trial:
     def tick(self) -> str:
         """Return a run that is not over: the one before, or a new one."""
         if not self.current or self.world.state(self.current) in ENDED:
-            self.current = self.world.create_run(self.deployment)
+            self.current = self.run()
         return self.current
+
+    def run(self, scheduled: datetime | None = None, **parameters: str) -> str:
+        """Ask for a run of this cycle; one deployment is enough for all."""
+        own = {"cycle": str(self.twin.file), "store": str(self.twin.store)}
+        return self.world.create_run(self.world.deployed, scheduled, **own, **parameters)
 
     def _deliver(self, windows: range, name: str) -> None:
         if self.is_torn.is_set():
@@ -74,7 +80,7 @@ class Trial:
         windows = self.twin.due_by(until)
         text = f"{until:%Y-%m-%dT%H:%M:%S}"
         begun = time.monotonic()
-        last = self.world.create_run(self.deployment, until=text)
+        last = self.run(until=text)
         state = self.world.await_end(last, 5 * PATIENCE)
         row.note += f"last run {state} after {time.monotonic() - begun:.0f} s"
         name = f"{self.twin.name}-unbroken"
@@ -153,7 +159,7 @@ def two_at_once(trial: Trial) -> bool:
     """Have two workers and now and then a command work on one archive at the same moment."""
     if "two" not in trial.world.workers:
         trial.world.start_worker("two")
-    pair = [trial.world.create_run(trial.deployment) for _ in range(2)]
+    pair = [trial.run() for _ in range(2)]
     if trial.chance.random() < 0.25:
         trial.world.python("-m", "flows.cli", "cycle", str(trial.twin.file), "--store", str(trial.twin.store))
     time.sleep(trial.chance.uniform(0, 2))
@@ -165,11 +171,11 @@ def jump(trial: Trial) -> bool:
     """Run as of a moment that is hours before, or a few windows ahead of, the present."""
     if trial.chance.random() < 0.5:
         past = datetime.now(UTC) - timedelta(hours=trial.chance.uniform(1, 9))
-        run = trial.world.create_run(trial.deployment, scheduled=past)
+        run = trial.run(scheduled=past)
     else:
         ahead = now() + pd.Timedelta(seconds=trial.chance.uniform(1, 20))
         trial.furthest = max(trial.furthest, ahead)
-        run = trial.world.create_run(trial.deployment, until=f"{ahead:%Y-%m-%dT%H:%M:%S}")
+        run = trial.run(until=f"{ahead:%Y-%m-%dT%H:%M:%S}")
     return trial.world.await_end(run, PATIENCE) == "COMPLETED"
 
 
@@ -178,7 +184,7 @@ def write_half(trial: Trial) -> bool:
     trial.is_torn.set()
     if not wait_until(lambda: not trial.is_torn.is_set(), lambda: True, PATIENCE):
         return False
-    trial.world.await_end(trial.world.create_run(trial.deployment), PATIENCE)
+    trial.world.await_end(trial.run(), PATIENCE)
     trial.is_whole.set()
     return True
 
@@ -191,7 +197,7 @@ def fill_disk(trial: Trial) -> bool:
     disk.fill(trial.chance.randint(0, 20_000))
     state = trial.world.await_end(run, PATIENCE)
     if state == "COMPLETED":
-        state = trial.world.await_end(trial.world.create_run(trial.deployment), PATIENCE)
+        state = trial.world.await_end(trial.run(), PATIENCE)
     disk.free()
     return state == "FAILED"
 
