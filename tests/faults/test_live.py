@@ -123,7 +123,11 @@ def test_a_gap_reaches_automation_and_webhook_and_no_secret_is_told(
     twin = Twin(world.folder / "gappy", store, "gappy", truth, start, gaps=gaps, cutoff=0, more=more)
     twin.deliver(range(6), "all.csv")
     world.koopcast("deploy", str(twin.file), "--store", str(store))
+    # A deployment of an earlier time, that had a slot, has none when it is brought up to date.
+    world.call(f"deployments/{world.deployment('cycle/gappy')}", {"concurrency_limit": 1}, "PATCH")
+    world.koopcast("deploy", str(twin.file), "--store", str(store))
     entry = world.call("deployments/name/cycle/gappy")
+    assert entry["global_concurrency_limit"] is None
     shown = entry["parameter_openapi_schema"]["properties"]
     assert shown["cycle"]["type"] == "string"
     assert (shown["overrides"]["type"], shown["overrides"]["items"]) == ("array", {"type": "string"})
