@@ -69,14 +69,14 @@ def cycle(
     rows = [_row(manifest) for manifest in ticked.done]
     if rows:
         create_table_artifact(table=rows, key="windows", description=f"Windows of {prepared.cycle.name}")
+    gaps = [manifest.label for manifest in ticked.done if manifest.source == "forecast"]
+    if gaps:
+        _tell(prepared.cycle.name, "gap", f"nothing was observed in {', '.join(gaps)}")
     failed = [gate for gate in outcomes(prepared.cycle, ticked.done) if not gate.holds]
     if failed:
         told = "; ".join(f"{gate.text} does not hold (left side: {gate.value:.4g})" for gate in failed)
         _tell(prepared.cycle.name, "expectation-failed", told)
         return Failed(message=told)
-    gaps = [manifest.label for manifest in ticked.done if manifest.source == "forecast"]
-    if gaps:
-        _tell(prepared.cycle.name, "gap", f"nothing was observed in {', '.join(gaps)}")
     done = [manifest.label for manifest in ticked.done]
     return Completed(message=f"{len(done)} windows, {ticked.remaining} left", data={"done": done})
 

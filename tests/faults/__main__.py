@@ -18,7 +18,7 @@ from tests.faults.twin import RING, Row, truth_of
 from tests.faults.world import World
 
 COUNTS = ("repeats", "hits", "in a write", "windows", "lost", "duplicated", "torn")
-COLUMNS = ("fault", "database", *COUNTS, "identical", "seconds")
+COLUMNS = ["fault", "database", *COUNTS, "identical", "seconds", "note"]
 
 
 def main() -> int:
@@ -40,10 +40,9 @@ def main() -> int:
         return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="koopcast-faults-", ignore_cleanup_errors=True) as folder:
-        rows = list(_local(Path(folder), given) if given.database == "none" else _served(Path(folder), given))
-    table(rows)
-    if given.json:
-        given.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
+        found = _local(Path(folder), given) if given.database == "none" else _served(Path(folder), given)
+        rows = list(_written(found, given.json))
+    print("\n".join(table(rows)))
     return 0 if all(row.is_good for row in rows) else 1
 
 
@@ -89,14 +88,25 @@ def _small_disk(folder: Path, store: Path) -> Iterator[Path]:
         disk.unmount()
 
 
-def table(rows: list[Row]) -> None:
-    """Print the rows as Markdown."""
-    print("|", " | ".join(COLUMNS), "|")
-    print("|", " | ".join("---" for _ in COLUMNS), "|")
+def _written(rows: Iterator[Row], path: Path | None) -> Iterator[Row]:
+    """Print and write each row as it comes: what was found so far outlives a harness that is stopped."""
+    known: list[Row] = []
+    for row in rows:
+        known.append(row)
+        print(table(known)[-1], flush=True)
+        if path is not None:
+            path.write_text(json.dumps([asdict(row) for row in known], indent=1))
+        yield row
+
+
+def table(rows: list[Row]) -> list[str]:
+    """Return the lines of a table in Markdown."""
+    lines = [COLUMNS, ["---"] * len(COLUMNS)]
     for row in rows:
         counts = (row.repeats, row.hits, row.in_write, row.windows, row.lost, row.duplicated, row.torn)
-        cells = (row.kind, row.database, *counts, "yes" if row.is_identical else "NO", f"{row.seconds:.0f}")
-        print("|", " | ".join(map(str, cells)), "|", row.note)
+        told = ("yes" if row.is_identical else "NO", f"{row.seconds:.0f}", row.note.strip())
+        lines.append([str(cell) for cell in (row.kind, row.database, *counts, *told)])
+    return [f"| {' | '.join(line)} |" for line in lines]
 
 
 if __name__ == "__main__":

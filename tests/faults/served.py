@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from flows.processes import wait_until
+from koopcast.cycles.archive import Archive
 from tests.faults.database import Postgres, kill_tree
 from tests.faults.disk import Disk
 from tests.faults.twin import Feeder, Halves, Row, Twin, judge, now
@@ -31,10 +32,14 @@ class Trial:
         self.world, self.chance = world, chance
         start = now().ceil("s")
         name = f"{kind}-{world.database.name}"
-        self.twin = Twin(world.folder / name, store, name, truth, start)
-        world.koopcast("deploy", str(self.twin.file), "--store", str(store))
-        self.deployment = world.deployment(f"cycle/{name}")
-        self.is_torn, self.is_whole = threading.Event(), threading.Event()
+        # A run may take a minute on a busy machine: windows of a torn file can still be changed after two.
+        reruns = 200 if kind == "file" else 40
+        self.twin = Twin(world.folder / name, store, name, truth, start, reruns=reruns)
+        if not world.deployed:
+            world.koopcast("deploy", str(self.twin.file), "--store", str(store))
+            world.deployed = world.deployment(f"cycle/{name}")
+        self.will_tear = threading.Event()
+        self.torn = range(0), ""
         self.feeder = Feeder(self.twin, deliver=self._deliver)
         self.current = ""
         self.furthest = start
@@ -43,17 +48,22 @@ class Trial:
     def tick(self) -> str:
         """Return a run that is not over: the one before, or a new one."""
         if not self.current or self.world.state(self.current) in ENDED:
-            self.current = self.world.create_run(self.deployment)
+            self.current = self.run()
         return self.current
 
+    def run(self, scheduled: datetime | None = None, **parameters: str) -> str:
+        """Ask for a run of this cycle; one deployment is enough for all."""
+        own = {"cycle": str(self.twin.file), "store": str(self.twin.store)}
+        return self.world.create_run(self.world.deployed, scheduled, **own, **parameters)
+
     def _deliver(self, windows: range, name: str) -> None:
-        if self.is_torn.is_set():
-            self.is_whole.clear()
-            content = self.twin.reports(windows).to_csv(index=False).encode()
-            (self.twin.inbox / name).write_bytes(content[: self.chance.randint(1, len(content) - 1)])
-            self.is_torn.clear()
-            self.is_whole.wait(PATIENCE)
-        self.twin.deliver(windows, name)
+        if not self.will_tear.is_set():
+            self.twin.deliver(windows, name)
+            return
+        content = self.twin.reports(windows).to_csv(index=False).encode()
+        (self.twin.inbox / name).write_bytes(content[: self.chance.randint(1, len(content) - 1)])
+        self.torn = windows, name
+        self.will_tear.clear()
 
     def hesitate(self) -> None:
         """Wait for a random moment of the run: any, or one in which it writes a window."""
@@ -63,7 +73,7 @@ class Trial:
             return
         end = time.monotonic() + 3 * RUN_SECONDS
         while time.monotonic() < end and not self.halves.are_new():
-            time.sleep(0.002)
+            time.sleep(0.01)
         time.sleep(self.chance.uniform(0, 0.04))
 
     def finish(self, row: Row) -> None:
@@ -74,21 +84,20 @@ class Trial:
         windows = self.twin.due_by(until)
         text = f"{until:%Y-%m-%dT%H:%M:%S}"
         begun = time.monotonic()
-        last = self.world.create_run(self.deployment, until=text)
+        last = self.run(until=text)
         state = self.world.await_end(last, 5 * PATIENCE)
         row.note += f"last run {state} after {time.monotonic() - begun:.0f} s"
         name = f"{self.twin.name}-unbroken"
         arguments = ["cycle", str(self.twin.file), "--set", f"name={name}", "--until", text]
         self.world.koopcast(*arguments, "--store", str(self.twin.store))
-        judge(row, self.twin, windows, type(self.twin.archive)(self.twin.store / "cycles" / name))
+        judge(row, self.twin, windows, Archive(self.twin.store / "cycles" / name))
 
 
 def kill_run(trial: Trial) -> bool:
     """Kill the process of a run; its worker tells the server."""
-    run = trial.tick()
-    process = trial.world.await_process(run)
-    if process is None:
-        return False
+    process = None
+    while process is None:
+        process = trial.world.await_process(trial.tick())
     trial.hesitate()
     return kill_tree(process)
 
@@ -154,7 +163,7 @@ def two_at_once(trial: Trial) -> bool:
     """Have two workers and now and then a command work on one archive at the same moment."""
     if "two" not in trial.world.workers:
         trial.world.start_worker("two")
-    pair = [trial.world.create_run(trial.deployment) for _ in range(2)]
+    pair = [trial.run() for _ in range(2)]
     if trial.chance.random() < 0.25:
         trial.world.python("-m", "flows.cli", "cycle", str(trial.twin.file), "--store", str(trial.twin.store))
     time.sleep(trial.chance.uniform(0, 2))
@@ -166,22 +175,22 @@ def jump(trial: Trial) -> bool:
     """Run as of a moment that is hours before, or a few windows ahead of, the present."""
     if trial.chance.random() < 0.5:
         past = datetime.now(UTC) - timedelta(hours=trial.chance.uniform(1, 9))
-        run = trial.world.create_run(trial.deployment, scheduled=past)
+        run = trial.run(scheduled=past)
     else:
         ahead = now() + pd.Timedelta(seconds=trial.chance.uniform(1, 20))
         trial.furthest = max(trial.furthest, ahead)
-        run = trial.world.create_run(trial.deployment, until=f"{ahead:%Y-%m-%dT%H:%M:%S}")
+        run = trial.run(until=f"{ahead:%Y-%m-%dT%H:%M:%S}")
     return trial.world.await_end(run, PATIENCE) == "COMPLETED"
 
 
 def write_half(trial: Trial) -> bool:
     """Deliver some bytes of a file, let a run see them, and deliver the file whole."""
-    trial.is_torn.set()
-    if not wait_until(lambda: not trial.is_torn.is_set(), lambda: True, PATIENCE):
+    trial.will_tear.set()
+    if not wait_until(lambda: not trial.will_tear.is_set(), lambda: True, PATIENCE):
         return False
-    trial.world.await_end(trial.world.create_run(trial.deployment), PATIENCE)
-    trial.is_whole.set()
-    return True
+    is_seen = trial.world.await_end(trial.run(), PATIENCE) == "COMPLETED"
+    trial.twin.deliver(*trial.torn)
+    return is_seen
 
 
 def fill_disk(trial: Trial) -> bool:
@@ -192,7 +201,7 @@ def fill_disk(trial: Trial) -> bool:
     disk.fill(trial.chance.randint(0, 20_000))
     state = trial.world.await_end(run, PATIENCE)
     if state == "COMPLETED":
-        state = trial.world.await_end(trial.world.create_run(trial.deployment), PATIENCE)
+        state = trial.world.await_end(trial.run(), PATIENCE)
     disk.free()
     return state == "FAILED"
 

@@ -1,7 +1,6 @@
 """A small cycle whose truth is known: its file, its reports as time goes by, and what is compared."""
 
 import hashlib
-import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from koopcast.cycles.archive import Archive
-from koopcast.cycles.clock import Clock, parse_moment
+from koopcast.cycles.clock import Clock, negative, parse_moment
 from koopcast.stores import Store
 from koopcast.stores.files import open_data
 from koopcast.times import Duration
@@ -38,7 +37,7 @@ method: {kind: etkf, members: 12, inflation: {kind: multiplicative, factor: 1.04
 cycle: {start: "START", step: PTSTEPS, record: PTSTEPS, cutoff: PTCUTOFFS}
 forecast: {leads: [1, 2]}
 late: rerun
-max_rerun_windows: 40
+max_rerun_windows: RERUNS
 max_catchup: 100000
 threads: 1
 """.replace("PATHS", ", ".join(f"inbox/*.{end}" for end in ("csv", "gz", "parquet", "nc")))
@@ -78,6 +77,8 @@ class Twin:
     start: pd.Timestamp
     step: int = 1
     cutoff: int = 8
+    reruns: int = 40
+    """Windows that late reports can change."""
     gaps: frozenset[int] = frozenset()
     """Windows without reports."""
     more: str = ""
@@ -88,16 +89,18 @@ class Twin:
         self.inbox = self.folder / "inbox"
         self.inbox.mkdir(parents=True, exist_ok=True)
         self.file = self.folder / f"{self.name}.yaml"
-        text = CYCLE.replace("NAME", self.name).replace("START", f"{self.start:%Y-%m-%dT%H:%M:%S}")
+        text = (
+            CYCLE.replace("RERUNS", str(self.reruns))
+            .replace("NAME", self.name)
+            .replace("START", f"{self.start:%Y-%m-%dT%H:%M:%S}")
+        )
         self.file.write_text(
             text.replace("CUTOFF", str(self.cutoff)).replace("STEP", str(self.step)) + self.more
         )
         self.archive = Archive(self.store / "cycles" / self.name)
-        step = Duration(0, self.step)
-        self.clock = Clock(
-            parse_moment(f"{self.start:%Y-%m-%dT%H:%M:%S}"), step, Duration(0, -self.step), step,
-            Duration(0, self.cutoff),
-        )  # fmt: skip
+        step = Duration(0, float(self.step))
+        start = parse_moment(f"{self.start:%Y-%m-%dT%H:%M:%S}")
+        self.clock = Clock(start, step, negative(step), step, Duration(0, float(self.cutoff)))
 
     def reports(self, windows: range) -> pd.DataFrame:
         """Return noisy values of the truth in some windows, half a step before their labels."""
@@ -226,9 +229,3 @@ def judge(row: Row, twin: Twin, windows: int, unbroken: Archive) -> None:
     row.duplicated = len(set(found) - set(expected)) + len(held - named)
     row.torn = len(twin.archive.faults())
     row.is_identical = found == expected == unbroken.labels() and content(twin.archive) == content(unbroken)
-
-
-def forget(twin: Twin) -> None:
-    """Remove what a kind of fault has left."""
-    for path in (twin.archive.root, twin.store / "cycles" / f"{twin.name}-unbroken", twin.folder):
-        shutil.rmtree(path, ignore_errors=True)

@@ -41,6 +41,8 @@ class World:
         """More of the environment of worker and runs."""
         self.server = Background(folder, "server")
         self.workers: dict[str, Background] = {}
+        self.deployed = ""
+        """The id of a deployment that is there for every cycle."""
         self._number = 0
 
     def start(self) -> None:

@@ -42,11 +42,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @contextmanager
-def answering(code: int, body: bytes) -> Iterator[str]:
-    """A web server that gives one answer to every request."""
+def answering(code: int, body: bytes, heard: list[str | None] | None = None) -> Iterator[str]:
+    """A web server that gives one answer to every request, and notes who asks."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if heard is not None:
+                heard.append(self.headers["Authorization"])
             self.send_response(code)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -313,3 +315,22 @@ def test_a_proxy_does_not_come_between_us_and_this_machine(monkeypatch: pytest.M
     assert environment.environment()["NO_PROXY"] == "example.org,127.0.0.1,localhost"
     with answering(200, b"true") as url:
         assert server.probe(url) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "header"),
+    [
+        # base64 of `admin:word`
+        ("PREFECT_API_AUTH_STRING", "admin:word", "Basic YWRtaW46d29yZA=="),
+        ("PREFECT_API_KEY", "pnu_1", "Bearer pnu_1"),
+    ],
+)
+def test_a_protected_server_is_told_who_asks(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, header: str
+) -> None:
+    heard: list[str | None] = []
+    with answering(200, b"true", heard) as url:
+        assert server.probe(url) is None
+        monkeypatch.setenv(name, value)
+        assert server.probe(url) is None
+    assert heard == [None, header]
