@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from flows.processes import wait_until
 from koopcast.cycles.archive import Archive
 from tests.faults.database import Postgres, make
-from tests.faults.twin import RING, Feeder, Row, Twin, judge, now, truth_of
+from tests.faults.twin import CELLS, RING, Feeder, Row, Twin, judge, now, truth_of
 from tests.faults.world import World
 
 pytestmark = pytest.mark.server
@@ -67,6 +68,27 @@ def world(
 @pytest.fixture(scope="module")
 def truth(world: World) -> np.ndarray:
     return truth_of(world.folder / "store")
+
+
+def test_a_year_of_six_hourly_windows_is_one_run_of_a_reanalysis(world: World, truth: np.ndarray) -> None:
+    store, start = world.folder / "store", pd.Timestamp("2019-01-01T06:00")
+    twin = Twin(
+        world.folder / "year", store, "year", truth, start, step=21600, cutoff=0, more="clock: reanalysis\n"
+    )
+    for quarter in range(4):
+        twin.deliver(range(365 * quarter, 365 * (quarter + 1)), f"{quarter}.csv")
+    assert "deployed cycle/year" in world.koopcast("deploy", str(twin.file), "--store", str(store))
+    run = world.create_run(world.deployment("cycle/year"))
+    assert world.await_end(run, 1800) == "COMPLETED"
+    facts = json.loads(world.koopcast("status", "year", "--store", str(store), "--json"))
+    assert (facts["state"], facts["windows"], facts["without_reports"]) == ("well", 1460, [])
+    world.koopcast("cycle", str(twin.file), "--set", "name=year-unbroken", "--store", str(store))
+    row = Row("year", world.database.name, 1)
+    judge(row, twin, 1460, Archive(store / "cycles" / "year-unbroken"))
+    assert row.is_good, row
+    analysis = twin.archive.fields("analysis")["X"].values.reshape(1460, CELLS)
+    error = np.sqrt(np.square(analysis - truth[np.arange(1460) % len(truth)]).mean(axis=1))
+    assert error[100:].mean() < 0.25
 
 
 def test_a_schedule_of_minutes_goes_on_through_outages_of_worker_and_server(
