@@ -50,6 +50,8 @@ class _Search:
         sweep = self._points.sweep
         for size in sweep.values(sweep.per) if sweep.per is not None else [None]:
             self._study(size)
+        journal = self._steps.run.path / JOURNAL
+        self._steps.run.write(JOURNAL, journal.read_bytes())
         return [planned for name, planned in self._planner.done.items() if name not in self._known]
 
     def _study(self, size: int | None) -> None:

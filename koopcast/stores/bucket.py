@@ -17,6 +17,7 @@ from uuid import uuid4
 from koopcast.errors import InvalidInput, StoreError, StoreLocked, StoreMissing, StoreNotWritable
 
 if TYPE_CHECKING:
+    from obstore import ObjectMeta, PutResult, UpdateVersion
     from obstore.store import ObjectStore, RetryConfig
 
 SCHEME = re.compile(r"(s3|gs|az)://[A-Za-z0-9][A-Za-z0-9._-]*(/.*)?")
@@ -74,6 +75,8 @@ class Bucket:
             raise InvalidInput(f"'{uri}' is no address of an object store", "write s3://bucket/prefix")
         self.uri = uri.rstrip("/")
         self._store = _connect(self.uri, patience)
+        # Google tells versions of an object apart by their count, the others by their tag.
+        self._is_counted = self.uri.startswith("gs://")
 
     def get(self, name: str) -> Held | None:
         """Return an object, None where there is none."""
@@ -85,7 +88,10 @@ class Bucket:
             except FileNotFoundError:
                 return None
             content = bytes(found.bytes())
-        return Held(content, found.meta["e_tag"] or "", found.meta["last_modified"])
+        return Held(content, self._tag(found.meta), found.meta["last_modified"])
+
+    def _tag(self, meta: "ObjectMeta | PutResult") -> str:
+        return (meta["version"] if self._is_counted else meta["e_tag"]) or ""
 
     def create(self, name: str, content: bytes) -> str:
         """Write an object that is not there yet; return its tag.
@@ -98,7 +104,7 @@ class Bucket:
 
         with self._asking(name):
             try:
-                return obstore.put(self._store, name, content, mode="create")["e_tag"] or ""
+                return self._tag(obstore.put(self._store, name, content, mode="create"))
             except AlreadyExistsError:
                 return self._ours(name, content)
 
@@ -111,9 +117,10 @@ class Bucket:
         import obstore
         from obstore.exceptions import PreconditionError
 
+        version: UpdateVersion = {"version": tag} if self._is_counted else {"e_tag": tag}
         with self._asking(name):
             try:
-                return obstore.put(self._store, name, content, mode={"e_tag": tag})["e_tag"] or ""
+                return self._tag(obstore.put(self._store, name, content, mode=version))
             except (PreconditionError, FileNotFoundError):
                 return self._ours(name, content)
 
@@ -143,7 +150,7 @@ class Bucket:
             pages = list(obstore.list(self._store, f"{folder}/"))
         found = [item for page in pages for item in page]
         return {
-            item["path"]: Listed(item["e_tag"] or "", item["size"], item["last_modified"])
+            item["path"]: Listed(self._tag(item), item["size"], item["last_modified"])
             for item in sorted(found, key=lambda item: item["path"])
         }
 
@@ -307,7 +314,7 @@ def _connect(uri: str, patience: timedelta | None) -> "ObjectStore":
         raise InvalidInput(
             f"'{uri}' needs the package obstore", "install it: pip install 'koopcast[s3]'"
         ) from error
-    endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
+    endpoint = os.environ.get("AWS_ENDPOINT_URL", "") if uri.startswith("s3://") else ""
     if endpoint and not endpoint.startswith(("http://", "https://")):
         raise InvalidInput(
             f"AWS_ENDPOINT_URL '{endpoint}' is no address", "begin it with http:// or https://"

@@ -217,7 +217,7 @@ def _tidy(store: Store) -> None:
         if lock.try_acquire():
             remove(path)
             lock.release()
-    for path in _entries(store.locks):
+    for path in store.locks.glob("*.lock"):
         lock = store.lock_here(path.stem)
         if path != store.gc_lock().path and lock.try_acquire():
             lock.release()

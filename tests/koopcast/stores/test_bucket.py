@@ -146,6 +146,34 @@ def test_a_lease_of_this_folder_whose_holder_was_killed_is_free_at_once(
     next_one.release()
 
 
+def test_the_lease_of_a_folder_of_the_same_path_on_another_machine_is_respected(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    ours, theirs = tmp_path / "cache", tmp_path / "theirs"
+    first = lease(bucket, ours)
+    assert first.try_acquire()
+    ours.rename(theirs)
+    assert not lease(bucket, ours).try_acquire()
+    first.release()
+    second = lease(bucket, ours)
+    assert second.try_acquire()
+    second.release()
+
+
+def test_who_waits_asks_for_the_time_once(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "HEARTBEAT", 0.05)
+    first, second = lease(bucket, tmp_path / "here"), lease(bucket, tmp_path / "there")
+    assert first.try_acquire()
+    asked, now = [], bucket.now
+    monkeypatch.setattr(bucket, "now", lambda: asked.append(1) or now())
+    with pytest.raises(StoreLocked, match="is held by process"):
+        second.acquire(timeout=0.5, on_wait=lambda holder, waited: None)
+    assert len(asked) == 1
+    first.release()
+
+
 def test_a_lease_lives_by_its_signs(bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "HEARTBEAT", 0.02)
     ours = lease(bucket, tmp_path)

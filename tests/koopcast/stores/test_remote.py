@@ -1,18 +1,27 @@
 """A store on an object store: published whole or not at all, wherever it is read, whoever writes at once."""
 
 import re
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
-from koopcast.errors import InvalidInput, StoreDamaged, StoreError, StoreLocked, StoreMissing
+from koopcast.errors import (
+    InvalidInput,
+    StoreDamaged,
+    StoreError,
+    StoreLocked,
+    StoreMissing,
+    StoreNotWritable,
+)
 from koopcast.stores import Artefact, StepRecord, Store, doctor, gc
 from koopcast.stores.bucket import Bucket
 from koopcast.stores.durable import remove
@@ -89,7 +98,7 @@ def test_what_one_machine_makes_another_finds_reads_and_does_not_make_again(
     assert loaded.file("deep/values.bin").read_text() == "fields" * 100
     assert there.address(made.ref) == f"{there.uri}/artefacts/{NAME}"
     assert bucket_of(here).entries("locks") == []
-    assert list(there.incoming.iterdir()) == list(there.locks.iterdir()) == []
+    assert list(there.incoming.iterdir()) == list(there.locks.glob("*.lock")) == []
 
 
 def test_a_machine_that_has_read_an_artefact_asks_for_its_manifest_only(
@@ -443,6 +452,65 @@ def test_places_that_are_no_store_are_refused(bucket_uri: str, monkeypatch: pyte
     monkeypatch.setattr(Bucket, "create", Bucket.put)
     with pytest.raises(StoreError, match="ignores conditions of writes"):
         Store.open(f"{parent.uri}/careless")
+
+
+class _Refusing(BaseHTTPRequestHandler):
+    """An object store that knows our keys and lets us do nothing; its answer repeats the secret."""
+
+    def do_GET(self) -> None:
+        body = b"<Error><Code>SignatureDoesNotMatch</Code><StringToSign>hidden</StringToSign></Error>"
+        self.send_response(403)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_keys_that_are_refused_are_said_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for name, value in {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "hidden",
+        }.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(
+            StoreNotWritable, match=r"is refused \(.*check the keys in the environment"
+        ) as found:
+            Store.open("s3://bucket/refused")
+        server.shutdown()
+    assert "hidden" not in str(found.value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "127.0.0.1:9000")
+    with pytest.raises(InvalidInput, match="begin it with http:// or https://"):
+        Store.open("s3://bucket/refused")
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
+    with pytest.raises(InvalidInput, match="Account must be specified"):
+        Store.open("az://container/x")
+
+
+FORKED = """
+import os, sys
+from koopcast.errors import StoreError
+from koopcast.stores import Store
+store = Store.open(sys.argv[1])
+if os.fork() == 0:
+    try:
+        store.find("dataset", "0" * 64)
+    except StoreError as error:
+        print(error, flush=True)
+    os._exit(0)
+os.wait()
+"""
+
+
+def test_a_forked_process_is_told_so_and_does_not_wait_for_ever(here: Store) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED, here.uri], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "forked from one that uses object stores; start processes anew" in done.stdout
 
 
 def test_without_the_package_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
