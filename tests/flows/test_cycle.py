@@ -210,6 +210,22 @@ def test_late_reports(place: Path, late: str, again: list[int]) -> None:
     assert tick(cycle(place, "twin", option), at(6)).done == []
 
 
+def test_superobservations_do_not_come_late_again(place: Path) -> None:
+    twice = pd.concat([reports(place, range(3), seed) for seed in (5, 6)])
+    # The second instrument reports a little later: neither is a repeat of the other.
+    twice["time"] = twice["time"].where(~twice.index.duplicated(), twice["time"].str.replace(":40:", ":41:"))
+    twice.to_csv(place / "inbox/all.csv", index=False)
+    options = ("late=next", "observations.thinning=mean")
+    for window in range(3):
+        (done,) = tick(cycle(place, "twin", *options), at(window)).done
+        seen = dict(done.values["observations"])
+        assert (seen["used"], seen["thinned"]) == (12, 12)
+    feedback = read_table(cycle(place, "twin", *options).archive.folder(done) / FEEDBACK)
+    pairs = feedback.groupby("cell")["delivered"].mean()
+    kept = feedback[feedback["used"]].set_index("cell")["value"]
+    assert np.allclose(kept.sort_index(), pairs.sort_index())
+
+
 def test_late_reports_beyond_the_bound_change_nothing(place: Path) -> None:
     deliver(place, range(1, 6), "a.csv")
     tick(cycle(place), at(5))
