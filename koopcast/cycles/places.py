@@ -43,8 +43,9 @@ class Places:
         self._position, self._heights = position, heights
 
     def place(self, reports: pd.DataFrame) -> pd.DataFrame:
-        """Return the reports with `cell`, the nearest (channel fastest, -1 for those that stand nowhere),
-        rejecting the ones outside of the grid and those whose nearest cell holds no data.
+        """Return the reports with `cell`, the nearest (channel fastest, -1 for those that stand nowhere), and
+        `delivered`, the value before it is moved to the ground of the model, rejecting the ones outside of
+        the grid and those whose nearest cell holds no data.
         """
         point = np.zeros(len(reports), dtype=np.int64)
         inside = np.ones(len(reports), dtype=bool)
@@ -57,7 +58,7 @@ class Places:
         channel = reports["variable"].map({name: at for at, name in enumerate(self._variables)})
         cell = point * len(self._variables) + channel.fillna(0).to_numpy(dtype=np.int64)
         stands = (reports["reason"] == Reason.USED).to_numpy()
-        reports = reports.assign(cell=np.where(stands, cell, -1))
+        reports = reports.assign(cell=np.where(stands, cell, -1), delivered=reports["value"])
         if self._heights is None:
             return reports
         ground = np.full(len(reports), np.nan)

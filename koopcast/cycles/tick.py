@@ -19,7 +19,7 @@ from koopcast.stores.files import read_table
 
 Late = Literal["ignore", "next", "rerun"]
 LOG = logging.getLogger("koopcast.cycles")
-SAME = ("variable", "time", "value", "station")
+SAME = ("variable", "time", "delivered", "station")
 """Columns by which a late report is known again."""
 
 

@@ -215,6 +215,22 @@ def test_late_reports(place: Path, late: str, again: list[int]) -> None:
     assert tick(cycle(place, "twin", option), at(6)).done == []
 
 
+def test_superobservations_do_not_come_late_again(place: Path) -> None:
+    twice = pd.concat([reports(place, range(3), seed) for seed in (5, 6)])
+    # The second instrument reports a little later: neither is a repeat of the other.
+    twice["time"] = twice["time"].where(~twice.index.duplicated(), twice["time"].str.replace(":40:", ":41:"))
+    twice.to_csv(place / "inbox/all.csv", index=False)
+    options = ("late=next", "observations.thinning=mean")
+    for window in range(3):
+        (done,) = tick(cycle(place, "twin", *options), at(window)).done
+        seen = dict(done.values["observations"])
+        assert (seen["used"], seen["thinned"]) == (12, 12)
+    feedback = read_table(cycle(place, "twin", *options).archive.folder(done) / FEEDBACK)
+    pairs = feedback.groupby("cell")["delivered"].mean()
+    kept = feedback[feedback["used"]].set_index("cell")["value"]
+    assert np.allclose(kept.sort_index(), pairs.sort_index())
+
+
 def test_late_reports_beyond_the_bound_change_nothing(place: Path) -> None:
     deliver(place, range(1, 6), "a.csv")
     tick(cycle(place), at(5))
@@ -281,6 +297,46 @@ def test_a_gross_error_is_refused_by_the_background_check_and_named(place: Path)
     truth = np.load(place / "truth.npy")[20]
     analysis = ready.archive.fields("analysis")["X"].values.squeeze()[-1]
     assert abs(analysis[5] - truth[5]) < 1
+
+
+def test_reports_between_points_are_of_both(place: Path) -> None:
+    truth = np.load(place / "truth.npy")
+    g = np.random.default_rng(4)
+    middle = (truth + np.roll(truth, -1, axis=1)) / 2
+    moments = [pd.Timestamp("2020-01-01T05:40") + pd.Timedelta(hours=6 * window) for window in range(16)]
+    tables = [
+        pd.DataFrame({"time": moment, "state": np.arange(12) + 0.49, "value": values})
+        for moment, values in zip(moments, middle[1:17] + 0.3 * g.standard_normal((16, 12)), strict=True)
+    ]
+    pd.concat(tables).to_csv(place / "inbox/all.csv", index=False)
+    errors = {}
+    for position in ("nearest", "bilinear"):
+        ready = cycle(place, position, f"observations.position={position}")
+        assert all(manifest.source == "analysis" for manifest in tick(ready, at(15)).done)
+        analysis = ready.archive.fields("analysis")["X"].values.squeeze()
+        errors[position] = np.sqrt(np.mean((analysis[6:] - truth[7:17]) ** 2))
+    assert errors["bilinear"] < 0.4
+    assert errors["nearest"] > 2 * errors["bilinear"]
+    with pytest.raises(PipelineInvalid, match="'nudging' takes values of cells alone"):
+        cycle(place, "other", "observations.position=bilinear", "method={kind: nudging}")
+
+
+def test_windows_from_the_climatology_do_not_depend_on_one_another(place: Path) -> None:
+    deliver(place, range(4))
+    option = "first_guess=climatology"
+    whole = cycle(place, "whole", option)
+    tick(whole, at(3))
+    reports(place, range(3, 4)).to_csv(place / "inbox/all.csv", index=False)
+    last = cycle(place, "last", option)
+    assert [manifest.source for manifest in tick(last, at(3)).done] == ["forecast"] * 3 + ["analysis"]
+    for quantity in ("analysis", "background", "forecast"):
+        one, other = (ready.archive.fields(quantity)["X"].values for ready in (whole, last))
+        assert (one[3] == other[3]).all()
+        # Each window draws anew.
+        assert not (one[3] == one[2]).any()
+    chained = cycle(place, "chained")
+    tick(chained, at(3))
+    assert not (chained.archive.fields("background")["X"].values[3] == one[3]).all()
 
 
 def test_the_order_of_arrival_changes_nothing(place: Path) -> None:

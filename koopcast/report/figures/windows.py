@@ -256,6 +256,6 @@ def _dates(axes: Axes, labels: pd.Series) -> None:
     if labels.nunique() < 2:
         axes.set_xticks(labels.unique(), [f"{label:%Y-%m-%d %H:%M}" for label in labels.unique()])
         return
-    locator = AutoDateLocator(maxticks=8)
+    locator = AutoDateLocator(minticks=3, maxticks=8)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))

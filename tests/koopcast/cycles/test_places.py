@@ -253,3 +253,28 @@ def test_the_ground_is_read_on_the_grid_of_the_model(tmp_path) -> None:
         GroundOptions(path=str(tmp_path / "m.nc"), variable="m").on(other)
     with pytest.raises(ValidationError, match=r"variables\.t\.height needs the ground"):
         TableInboxSpec.model_validate({"path": "x.csv", "variables": {"t": {"height": {}}}})
+
+
+def test_options_of_the_inbox_name_the_ground_and_what_stands_on_it(tmp_path) -> None:
+    coords = {
+        "lat": ("lat", LATITUDE, {"units": "degrees_north"}),
+        "lon": ("lon", LONGITUDE, {"units": "degrees_east"}),
+    }
+    ground = np.full(DOMAIN.shape, 250.0)
+    xr.Dataset({"z": (("lat", "lon"), ground, {"units": "m"})}, coords).to_netcdf(tmp_path / "ground.nc")
+    spec = TableInboxSpec.model_validate(
+        {
+            "path": "x.csv",
+            "ground": {"path": "ground.nc", "variable": "z"},
+            "variables": {"t": {}, "u": {"height": {}}},
+        },
+        context={"folder": tmp_path},
+    )
+    heights = spec.heights(DOMAIN)
+    assert heights is not None
+    assert set(heights.variables) == {"u"}
+    assert heights.ground.unique().tolist() == [250.0]
+    assert TableInboxSpec(path="x.csv").heights(DOMAIN) is None
+    wrong = spec.model_copy(update={"ground": GroundOptions(path=str(tmp_path / "ground.nc"), variable="t")})
+    with pytest.raises(DataError, match=r"'ground\.nc' holds no variable 't'; it holds z"):
+        wrong.heights(DOMAIN)
