@@ -172,7 +172,7 @@ class Standing:
             for item in self.tick.conditions
             if not item.holds
         ]
-        if self.stale and self.writer is None:
+        if self.stale and self.writer is None and not self.missing:
             found.append(f"{len(self.stale)} windows follow from one that changed; the next tick redoes them")
         used = int(self.table["used"].iloc[-1]) if len(self.table) else self.tick.least
         if used < self.tick.least:

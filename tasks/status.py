@@ -50,7 +50,13 @@ def write_page(archive: Archive, climatology: Callable[[], xr.Dataset], moment: 
     """
     now = standing(archive, moment, deep=False)
     assert now.tick is not None
-    squares = verified(archive, now.manifests, now.tick.leads, climatology)
+    # Where a window is missing, so many manifests further is not so many windows ahead.
+    is_whole = not (now.missing or now.faults)
+    squares = (
+        verified(archive, now.manifests, now.tick.leads, climatology)
+        if is_whole
+        else kept(archive.root / KEPT)
+    )
     sections = [_last_window(archive, now), _monitors(now), _forecasts(squares, now.tick.units)]
     content = _page(now, sections, f"As of {moment:%Y-%m-%d %H:%M} UTC", REFRESH_SECONDS)
     page = archive.root / PAGE

@@ -6,19 +6,25 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
+from flows.display import Silent
+from flows.engines import InlineEngine
+from flows.prepare import prepare
 from flows.processes import wait_until
+from flows.request import Request, RunResult
+from flows.run import carry_out
 from koopcast.stores import Store, doctor
 
 pytestmark = pytest.mark.server
 
 ROOT = Path(__file__).parents[2]
+SECONDS = 400
+"""A command may take so long on a busy machine."""
 SWEEP = """
 sweep:
   over: {steps.analysis.method.inflation.factor: [1.02, 1.06, 1.1]}
@@ -78,24 +84,34 @@ def command(folder: Path, file: str, store: str, *options: str) -> list[str]:
     return [sys.executable, "-m", "flows.cli", "run", file, "--store", store, "--json", *options]
 
 
-def run(folder: Path, file: str, store: str, *options: str) -> dict[str, tuple[str, str, str]]:
+Digests = dict[str, tuple[str, str, str]]
+
+
+def run(folder: Path, file: str, store: str, *options: str) -> Digests:
     """Return key, state and digest of each step."""
     done = subprocess.run(
         command(folder, file, store, *options), cwd=folder, env=environment(folder), capture_output=True,
-        text=True, timeout=300, check=False,
+        text=True, timeout=SECONDS, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    return digests(json.loads(done.stdout)["steps"])
+    return digests(RunResult.model_validate_json(done.stdout))
 
 
-def digests(steps: dict[str, dict[str, str]]) -> dict[str, tuple[str, str, str]]:
+def in_this_process(folder: Path, file: str) -> Digests:
+    """Return the same of a run on the engine that knows no cluster."""
+    request = Request(pipeline=str(folder / file), store=str(folder / "inline"))
+    return digests(carry_out(prepare(request), InlineEngine(), Silent()))
+
+
+def digests(result: RunResult) -> Digests:
     return {
         name: (
-            step["key"], step["state"],
-            json.loads((Path(step["artefact"]) / "manifest.json").read_text())["digest"],
+            step.key,
+            step.state,
+            json.loads((Path(str(step.artefact)) / "manifest.json").read_text())["digest"],
         )
-        for name, step in steps.items()
-    }  # fmt: skip
+        for name, step in result.steps.items()
+    }
 
 
 def test_a_pipeline_and_a_sweep_on_a_cluster_leave_the_bytes_of_one_process(
@@ -104,7 +120,7 @@ def test_a_pipeline_and_a_sweep_on_a_cluster_leave_the_bytes_of_one_process(
     swept(small)
     on_cluster = ("--engine", "prefect", "--set", f"runner={{kind: dask, address: '{cluster[0]}'}}")
     for file in ("small.yaml", "swept.yaml"):
-        inline = run(tmp_path, file, "inline", "--engine", "inline")
+        inline = in_this_process(tmp_path, file)
         assert run(tmp_path, file, "dask", *on_cluster) == inline
     assert doctor(Store.open(tmp_path / "dask")).is_clean
 
@@ -113,22 +129,22 @@ def test_a_worker_that_is_killed_costs_time_and_nothing_else(
     small: Path, tmp_path: Path, cluster: tuple[str, list[subprocess.Popen[bytes]]]
 ) -> None:
     swept(small)
-    inline = run(tmp_path, "swept.yaml", "inline", "--engine", "inline")
+    inline = in_this_process(tmp_path, "swept.yaml")
     options = ("--engine", "prefect", "--set", f"runner={{kind: dask, address: '{cluster[0]}'}}")
-    process = subprocess.Popen(
-        command(tmp_path, "swept.yaml", "dask", *options), cwd=tmp_path, env=environment(tmp_path),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    with (tmp_path / "run.log").open("w") as log:
+        process = subprocess.Popen(
+            command(tmp_path, "swept.yaml", "dask", *options), cwd=tmp_path, env=environment(tmp_path),
+            stdout=log, stderr=log,
+        )  # fmt: skip
     artefacts = tmp_path / "dask" / "artefacts"
-    assert wait_until(lambda: any(artefacts.glob("dataset-*")), lambda: process.poll() is None, 200)
+    begun = wait_until(lambda: any(artefacts.glob("dataset-*")), lambda: process.poll() is None, SECONDS)
+    assert begun, (tmp_path / "run.log").read_text()
     victim = cluster[1][0]
     for child in psutil.Process(victim.pid).children(recursive=True):
         child.send_signal(signal.SIGKILL)
     victim.kill()
-    begin = time.monotonic()
-    _, err = process.communicate(timeout=300)
-    assert time.monotonic() - begin < 290
-    if process.returncode != 0:
-        assert "Traceback" not in err, err
+    process.wait(timeout=SECONDS)
+    # The other worker takes over, or the run ends with an error in words; either way the command goes on.
+    assert "Traceback" not in (tmp_path / "run.log").read_text()
     assert run(tmp_path, "swept.yaml", "dask", *options) == inline
     assert doctor(Store.open(tmp_path / "dask")).is_clean

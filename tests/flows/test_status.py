@@ -21,7 +21,7 @@ from koopcast.cycles.archive import FEEDBACK, Archive
 from koopcast.cycles.statistics import statistics
 from koopcast.cycles.tick import Ticked
 from koopcast.cycles.verification import KEPT
-from koopcast.errors import Diverged
+from koopcast.errors import Diverged, StoreDamaged
 from koopcast.stores.arrays import open_fields
 from koopcast.stores.files import open_data, read_table
 from tasks.cycle import Prepared, tick
@@ -159,6 +159,15 @@ def test_whatever_is_damaged_is_named_and_is_the_worst(place: Path) -> None:
     (ours.root / "windows" / f"{name(3)}.json").unlink()
     found = facts(place, "--quick", *now)
     assert (found["state"], found["missing"], found["faults"]) == ("damaged", [name(3)], [])
+    assert found["concerns"] == []
+    # The next tick refuses to go on; its page says why, and does not take other windows for those ahead.
+    verified = read_table(ours.root / KEPT)
+    with pytest.raises(StoreDamaged):
+        tick(made(place), at(WINDOWS))
+    page = (ours.root / PAGE).read_text()
+    assert f"window {name(3)} is missing between others" in page
+    assert '<span class="state bad">damaged</span>' in page
+    pd.testing.assert_frame_equal(read_table(ours.root / KEPT), verified)
     assert f"missing between others: 1, the last: {name(3)}" in status(place, *now)[1]
 
 
