@@ -92,6 +92,5 @@ def _number(values: dict[str, float | None], lead: str) -> str:
 
 
 def _print_traces(store: Store, result: RunResult) -> None:
-    path = store.run(result.run).path / TRACES
-    if path.is_file():
-        sys.stderr.write(path.read_text())
+    if (traces := store.run(result.run).read(TRACES)) is not None:
+        sys.stderr.write(traces)

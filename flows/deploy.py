@@ -14,6 +14,7 @@ from flows.earlier import lookup
 from flows.prepare import store_root
 from flows.server import find_server
 from koopcast.errors import EngineError
+from koopcast.stores.bucket import is_bucket
 from schemas.cycle import load_cycle
 from schemas.load import is_cycle
 from schemas.pipeline import Deploy, Schedule, load
@@ -30,8 +31,7 @@ def deploy(file: Path, store: str | None) -> str:
         PipelineInvalid: With every fault of the file.
         EngineError: There is no server, or it refuses.
     """
-    root = Path(store_root(store)).expanduser().absolute()
-    entry = deployment(file, root)
+    entry = deployment(file, _address(store_root(store)))
     url = find_server()
     if url is None:
         raise EngineError(
@@ -57,17 +57,22 @@ def deploy(file: Path, store: str | None) -> str:
     return f"deployed {flow}/{entry['name']}{when}; prefect deployment run '{flow}/{entry['name']}'"
 
 
-def deployment(file: Path, root: Path) -> dict[str, Any]:
+def _address(root: str) -> str:
+    """Return the address of a store, whatever folder it is called from."""
+    return root if is_bucket(root) else str(Path(root).expanduser().absolute())
+
+
+def deployment(file: Path, root: str) -> dict[str, Any]:
     """Return the deployment of a file, as `prefect.yaml` writes it."""
     path = file.expanduser().absolute()
     if is_cycle(path):
-        loaded = load_cycle(path, (), lookup(str(root)))
+        loaded = load_cycle(path, (), lookup(root))
         name, text = loaded.cycle.name, loaded.cycle.description
         schedule, options, flow = loaded.cycle.schedule, loaded.cycle.deploy, "cycle"
         parameters: dict[str, Any] = {"cycle": str(path)}
         entrypoint = "flows.cycles:cycle"
     else:
-        pipeline = load(path, (), lookup(str(root))).pipeline
+        pipeline = load(path, (), lookup(root)).pipeline
         name, text, schedule, options = (
             pipeline.name,
             pipeline.description,
@@ -81,7 +86,7 @@ def deployment(file: Path, root: Path) -> dict[str, Any]:
         "description": text or f"The {flow} in {path.name}.",
         "entrypoint": entrypoint,
         "tags": chosen.tags,
-        "parameters": {**parameters, "overrides": [], "store": str(root)},
+        "parameters": {**parameters, "overrides": [], "store": root},
         "enforce_parameter_schema": True,
         "concurrency_limit": {"limit": 1, "collision_strategy": "ENQUEUE"},
         "schedules": _schedules(schedule),

@@ -16,15 +16,18 @@ from flows.earlier import lookup
 from flows.memory import Rates
 from flows.prepare import cached, make, store_root
 from flows.request import RunResult
+from flows.run import SUMMARY
 from koopcast.errors import KoopcastError, StoreMissing
 from koopcast.stores import Store
 from koopcast.stores import doctor as check_store
 from koopcast.stores import gc as collect_garbage
+from koopcast.stores.bucket import is_bucket
 from schemas.faults import PipelineInvalid
 from schemas.load import is_cycle
 from schemas.pipeline import load
 from schemas.plan import Plan, explain
 from tasks.environment import hardware, versions
+from tasks.report import PAGE
 
 
 def validate_all(files: Sequence[Path], overrides: Sequence[str]) -> int:
@@ -210,18 +213,20 @@ def _shown(value: float | None) -> str:
 
 def _summary(store: Store, name: str) -> RunResult:
     run = store.run(name)
-    path = run.path / "run.json"
-    if not path.is_file():
+    text = run.read(SUMMARY)
+    if text is None:
         raise StoreMissing(
             f"run '{run.name}' ended without a summary", "it was killed; run the pipeline again"
         )
-    return RunResult.model_validate_json(path.read_text())
+    return RunResult.model_validate_json(text)
 
 
 def show_run(name: str, uri: str | None, *, as_json: bool) -> None:
     """Print the steps, scores and expectations of a run and where its report is."""
     store = Store.open(store_root(uri), create=False)
     result = _summary(store, name if "/" in name else f"{name}/latest")
+    if store.bucket is not None and result.report is not None:
+        result = result.model_copy(update={"report": str(store.run(result.run).bring() / PAGE)})
     if as_json:
         print(result.model_dump_json(indent=1))
         return
@@ -260,7 +265,7 @@ def examine(uri: str | None) -> int:
         print(f"{name:<12} {', '.join(value) or 'none' if isinstance(value, list) else value}")
     print(f"{'server':<12} {_server()}")
     root = store_root(uri)
-    if uri is None and not Path(root).is_dir():
+    if uri is None and not is_bucket(root) and not Path(root).is_dir():
         print(f"{'store':<12} none at {root}")
         return 0
     report = check_store(Store.open(root, create=False))

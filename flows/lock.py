@@ -39,10 +39,10 @@ def read(store: Store, run: str) -> dict[str, Any]:
     Raises:
         StoreMissing: No such run, or it has none.
     """
-    path = store.run(run).path / LOCK
-    if not path.is_file():
+    found = store.run(run).read(LOCK)
+    if found is None:
         raise StoreMissing(f"run '{run}' has no {LOCK}", "run the pipeline again")
-    values: dict[str, Any] = yaml.safe_load(path.read_text())
+    values: dict[str, Any] = yaml.safe_load(found)
     return values
 
 

@@ -76,7 +76,7 @@ def cached(plan: Plan, store: Store) -> dict[str, bool]:
 
 def job(prepared: Prepared, planned: Planned, beside: Sequence[Planned] = ()) -> Job:
     """Return one step as a task takes it, with the points of a sweep that are computed beside it."""
-    plan, root = prepared.plan, str(prepared.store.root)
+    plan, root = prepared.plan, prepared.store.uri
     inputs = {
         item.ref: Input(kind=item.kind or kind_of(root, item.ref), key=item.key, part=item.part)
         for item in planned.inputs

@@ -26,7 +26,7 @@ from tasks.report import write_report
 from tasks.scores import Scores, read_scores
 from tasks.sweep import OPTIONS, Row, gather, read_options
 
-TRACES = "failures.log"
+TRACES, SUMMARY = "failures.log", "run.json"
 
 
 def carry_out(prepared: Prepared, engine: Engine, display: Display) -> RunResult:
@@ -53,7 +53,7 @@ def carry_out(prepared: Prepared, engine: Engine, display: Display) -> RunResult
             run.write(f"{name}.{OPTIONS}", read_options(artefact))
         page = write_report(plan, store, run, _ending(prepared, result), optima)
         result = result.model_copy(update={"report": str(page)})
-        run.write("run.json", result.model_dump_json(indent=1) + "\n")
+        run.write(SUMMARY, result.model_dump_json(indent=1) + "\n")
         run.update(scores=result.scores, notes={"engine": engine.name, "state": state})
         run.finish("failed" if state == "failed" else "done")
     return result
@@ -137,7 +137,7 @@ class Steps:
                 continue
             artefact = gather(name, rows, points, self.prepared.store)
             seconds = sum(self.results[row.planned.name].seconds for row in rows)
-            place = str(self.prepared.store.artefacts / artefact.ref.name)
+            place = self.prepared.store.address(artefact.ref)
             self.results[name] = StepResult(
                 key=artefact.ref.key, state="done", seconds=seconds, artefact=place, message=_counted(rows)
             )
@@ -192,7 +192,7 @@ class Steps:
                 state="done",
                 cached=is_cached,
                 seconds=outcome.seconds,
-                artefact=str(self.prepared.store.artefacts / outcome.ref.name),
+                artefact=self.prepared.store.address(outcome.ref),
             )
             self._note(planned, "done", digest=outcome.ref.digest, cached=is_cached, seconds=outcome.seconds)
             detail = f"{duration(outcome.seconds):>8}  {outcome.ref.name[:28]}"
@@ -226,9 +226,7 @@ def _gate(prepared: Prepared, steps: Mapping[str, StepResult]) -> tuple[Scores, 
     for name, step in prepared.plan.loaded.pipeline.steps.items():
         if not isinstance(step, GatedStep) or name not in steps or steps[name].state != "done":
             continue
-        artefact = prepared.store.find(step.yields.noun, steps[name].key)
-        assert artefact is not None
-        found[name] = read_scores(artefact)
+        found[name] = read_scores(prepared.store.get(step.yields.noun, steps[name].key))
         for text in step.expect:
             outcome = parse(text).outcome(found[name])
             gates.append(Gate(step=name, text=text, holds=outcome.holds, value=outcome.value))

@@ -42,8 +42,7 @@ class _Search:
         self._steps, self._points, self._options = steps, points, options
         plan = steps.prepared.plan
         self._known = {planned.name: planned for planned in plan.steps}
-        root = str(steps.prepared.store.root)
-        self._planner = Planner(plan.loaded, lookup(root), None, dict(self._known))
+        self._planner = Planner(plan.loaded, lookup(steps.prepared.store.uri), None, dict(self._known))
         self._name, self._subject = searched(points)
 
     def carry_out(self) -> list[Planned]:
@@ -51,6 +50,8 @@ class _Search:
         sweep = self._points.sweep
         for size in sweep.values(sweep.per) if sweep.per is not None else [None]:
             self._study(size)
+        journal = self._steps.run.path / JOURNAL
+        self._steps.run.write(JOURNAL, journal.read_bytes())
         return [planned for name, planned in self._planner.done.items() if name not in self._known]
 
     def _study(self, size: int | None) -> None:

@@ -138,12 +138,7 @@ def _model(cycle: Cycle, artefact: Artefact, store: Store) -> tuple[Dynamics, Fi
         raise InvalidInput(f"'{cycle.model}' forecasts nothing", "name a model of dynamics")
     step = TrainStep.model_validate(artefact.manifest.spec)
     key = artefact.manifest.inputs[str(step.data)]
-    found = store.find("dataset", key)
-    if found is None:
-        raise StoreMissing(
-            f"the data of '{cycle.model}' (dataset {key[:12]}) are not in the store", "run its pipeline again"
-        )
-    data = open_data(found.path)
+    data = open_data(store.get("dataset", key).path)
     return model, data.part(step.data.part) if step.data.part else data.part_or_all("train")
 
 

@@ -123,7 +123,5 @@ def analysis_fields(ref: Ref[object], workspace: Workspace) -> AnalysisFields:
 
 
 def _truth(key: str, part: str | None, workspace: Workspace) -> FieldData:
-    found = workspace.store.find("dataset", key)
-    assert found is not None
-    data = open_data(found.path)
+    data = open_data(workspace.store.get("dataset", key).path)
     return data.part(part) if part else data

@@ -50,7 +50,11 @@ def content(
     pipeline = plan.loaded.pipeline
     every = {step.name: store.find(step.kind, step.key) for step in plan.steps}
     made = {step.name: every[step.name] for step in plan.steps if step.at is None}
-    done = [(step, artefact) for step in plan.steps if (artefact := made.get(step.name)) is not None]
+    done = [
+        (step, store.load(artefact.ref))
+        for step in plan.steps
+        if (artefact := made.get(step.name)) is not None
+    ]
     return ReportContent(
         name=pipeline.name,
         state=STATES[ending.state],

@@ -1,7 +1,6 @@
 """The page of a run: drawn once for equal results, and kept with the record of each run."""
 
 import hashlib
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -31,12 +30,12 @@ def write_report(plan: Plan, store: Store, run: Run, ending: Ending, optima: Map
 
             report.write(content(plan, store, run, ending, optima), slot.path)
             slot.publish(inputs={step.name: step.key for step in plan.steps})
-        artefact = slot.existing or slot.published
-    assert artefact is not None
+    artefact = store.get(KIND, key)
     ref = artefact.ref
     run.set_step(STEP, StepRecord(kind=KIND, key=key, state="done", digest=ref.digest))
     run.write(PAGE, artefact.file(PAGE).read_text(encoding="utf-8"))
-    shutil.copytree(artefact.path / FIGURES, run.path / FIGURES, dirs_exist_ok=True)
+    for figure in sorted(artefact.file(FIGURES).iterdir()):
+        run.write(f"{FIGURES}/{figure.name}", figure.read_bytes())
     return run.path / PAGE
 
 

@@ -97,9 +97,7 @@ def _key(name: str, rows: Sequence[Row], points: Points) -> str:
 
 
 def _scores(row: Row, store: Store) -> Scores:
-    artefact = store.find(row.planned.kind, row.planned.key)
-    assert artefact is not None
-    return read_scores(artefact)
+    return read_scores(store.get(row.planned.kind, row.planned.key))
 
 
 def _table(rows: Sequence[Row], scores: Mapping[str, Scores], points: Points) -> pd.DataFrame:

@@ -7,7 +7,6 @@ import torch
 
 from koopcast.devices import resolve
 from koopcast.dynamics import Dynamics
-from koopcast.errors import StoreMissing
 from koopcast.fields import FieldData
 from koopcast.generation import Run, SystemDynamics
 from koopcast.learned import read_model
@@ -60,13 +59,7 @@ class Workspace:
             StoreDamaged: A file is not what was written.
         """
         source = self.job.inputs[str(ref)]
-        found = self.store.find(source.kind, source.key)
-        if found is None:
-            raise StoreMissing(
-                f"'{ref}' ({source.kind} {source.key[:12]}) is not in the store", "run the step that makes it"
-            )
-        self.store.verify(found)
-        return found
+        return self.store.get(source.kind, source.key)
 
     def data(self, ref: Ref[object]) -> FieldData:
         """Return a dataset, seen through the part that the reference names."""

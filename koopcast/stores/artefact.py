@@ -133,6 +133,15 @@ def read_artefact(path: Path) -> Artefact | None:
         text = (path / MANIFEST).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
+    return parse_manifest(text, path)
+
+
+def parse_manifest(text: bytes, path: Path) -> Artefact:
+    """Return the artefact that a manifest describes, whose files belong in directory `path`.
+
+    Raises:
+        StoreDamaged: It cannot be read or does not match its own digest.
+    """
     try:
         manifest = Manifest.model_validate_json(text)
     except ValidationError as error:

@@ -2,26 +2,40 @@
 an object is created only where there is none, and replaced only where it is the one that was read.
 """
 
+import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
 from koopcast.errors import InvalidInput, StoreError, StoreLocked, StoreMissing, StoreNotWritable
 
 if TYPE_CHECKING:
-    from obstore.store import ObjectStore
+    from obstore import ObjectMeta, PutResult, UpdateVersion
+    from obstore.store import ObjectStore, RetryConfig
 
-SCHEME = re.compile(r"(?P<scheme>s3|gs|az)://[^/]+(/.*)?")
+SCHEME = re.compile(r"(s3|gs|az)://[A-Za-z0-9][A-Za-z0-9._-]*(/.*)?")
 AT_ONCE = 8
 """Files that are moved at the same time."""
 BLOCK = 8 * 2**20
+METADATA = "169.254.169.254"
+"""Where keys are asked for on a cloud machine when the environment holds none."""
+SECRETS = (
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AZURE_STORAGE_ACCOUNT_KEY",
+    "GOOGLE_SERVICE_ACCOUNT_KEY",
+)
+CLOCKS = "clocks"
+"""Folder of objects that were written to learn the time."""
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -35,22 +49,34 @@ class Held:
     """By the clock of the object store."""
 
 
+@dataclass(frozen=True)
+class Listed:
+    """An object as a listing shows it."""
+
+    tag: str
+    size: int
+    modified: datetime
+
+
 class Bucket:
     """Objects below a prefix, by names with `/` between folders.
 
     Args:
         uri: `s3://bucket/prefix` (also `gs://`, `az://`); region, endpoint and keys come from the environment
             (`AWS_REGION`, `AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, ...).
+        patience: How long a request is repeated that finds no answer; None: some seconds.
 
     Raises:
         InvalidInput: Another form of address, or the package `obstore` is not installed.
     """
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, patience: timedelta | None = None) -> None:
         if not is_bucket(uri):
             raise InvalidInput(f"'{uri}' is no address of an object store", "write s3://bucket/prefix")
         self.uri = uri.rstrip("/")
-        self._store = _connect(self.uri)
+        self._store = _connect(self.uri, patience)
+        # Google tells versions of an object apart by their count, the others by their tag.
+        self._is_counted = self.uri.startswith("gs://")
 
     def get(self, name: str) -> Held | None:
         """Return an object, None where there is none."""
@@ -62,7 +88,10 @@ class Bucket:
             except FileNotFoundError:
                 return None
             content = bytes(found.bytes())
-        return Held(content, found.meta["e_tag"] or "", found.meta["last_modified"])
+        return Held(content, self._tag(found.meta), found.meta["last_modified"])
+
+    def _tag(self, meta: "ObjectMeta | PutResult") -> str:
+        return (meta["version"] if self._is_counted else meta["e_tag"]) or ""
 
     def create(self, name: str, content: bytes) -> str:
         """Write an object that is not there yet; return its tag.
@@ -75,7 +104,7 @@ class Bucket:
 
         with self._asking(name):
             try:
-                return obstore.put(self._store, name, content, mode="create")["e_tag"] or ""
+                return self._tag(obstore.put(self._store, name, content, mode="create"))
             except AlreadyExistsError:
                 return self._ours(name, content)
 
@@ -88,9 +117,10 @@ class Bucket:
         import obstore
         from obstore.exceptions import PreconditionError
 
+        version: UpdateVersion = {"version": tag} if self._is_counted else {"e_tag": tag}
         with self._asking(name):
             try:
-                return obstore.put(self._store, name, content, mode={"e_tag": tag})["e_tag"] or ""
+                return self._tag(obstore.put(self._store, name, content, mode=version))
             except (PreconditionError, FileNotFoundError):
                 return self._ours(name, content)
 
@@ -112,13 +142,21 @@ class Bucket:
         with self._asking(name):
             obstore.put(self._store, name, content)
 
-    def tags(self, folder: str) -> dict[str, str]:
-        """Return the names of all objects below a folder, with their tags, sorted."""
+    def listing(self, folder: str) -> dict[str, Listed]:
+        """Return all objects below a folder by name, sorted."""
         import obstore
 
         with self._asking(folder):
             pages = list(obstore.list(self._store, f"{folder}/"))
-        return dict(sorted((item["path"], item["e_tag"] or "") for page in pages for item in page))
+        found = [item for page in pages for item in page]
+        return {
+            item["path"]: Listed(self._tag(item), item["size"], item["last_modified"])
+            for item in sorted(found, key=lambda item: item["path"])
+        }
+
+    def tags(self, folder: str) -> dict[str, str]:
+        """Return the names of all objects below a folder, with their tags, sorted."""
+        return {name: listed.tag for name, listed in self.listing(folder).items()}
 
     def entries(self, folder: str) -> list[str]:
         """Return the names directly in a folder ("" for the root), of objects and of folders, sorted."""
@@ -137,7 +175,21 @@ class Bucket:
             with self._asking(item[0]):
                 obstore.put(self._store, item[0], item[1])
 
-        _all(send, files.items())
+        list(_all(send, files.items()))
+
+    def sha256(self, names: Iterable[str]) -> list[str]:
+        """Return the SHA-256 of objects, in the order of their names, without keeping their bytes.
+
+        Raises:
+            StoreMissing: One of them is not there.
+        """
+        return list(_all(self._hash, names))
+
+    def _hash(self, name: str) -> str:
+        digest = hashlib.sha256()
+        for block in self._blocks(name):
+            digest.update(block)
+        return digest.hexdigest()
 
     def download(self, files: Mapping[str, Path]) -> None:
         """Write objects to files, by name; their folders are made.
@@ -145,13 +197,18 @@ class Bucket:
         Raises:
             StoreMissing: One of them is not there.
         """
-        _all(self._fetch, files.items())
+        list(_all(self._fetch, files.items()))
 
     def _fetch(self, item: tuple[str, Path]) -> None:
-        import obstore
-
         name, path = item
         path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            for block in self._blocks(name):
+                file.write(block)
+
+    def _blocks(self, name: str) -> Iterator[bytes]:
+        import obstore
+
         with self._asking(name):
             try:
                 content = obstore.get(self._store, name)
@@ -159,21 +216,27 @@ class Bucket:
                 raise StoreMissing(
                     f"'{self.uri}/{name}' is gone", "restore it from a backup, or run again what made it"
                 ) from error
-            with path.open("wb") as file:
-                for block in content.stream(min_chunk_size=BLOCK):
-                    file.write(block)
+            blocks = iter(content.stream(min_chunk_size=BLOCK))
+        while True:
+            with self._asking(name):
+                block = next(blocks, None)
+            if block is None:
+                return
+            yield bytes(block)
 
     def delete(self, names: Iterable[str]) -> None:
         """Delete objects; what is gone already does not disturb."""
         import obstore
 
         chosen = list(names)
-        with self._asking(chosen[0] if chosen else ""):
+        if not chosen:
+            return
+        with self._asking(chosen[0]):
             obstore.delete(self._store, chosen)
 
     def now(self) -> datetime:
         """Return the time by the clock of the object store."""
-        name = f"clock/{uuid4().hex}"
+        name = f"{CLOCKS}/{uuid4().hex}"
         self.put(name, b"")
         held = self.get(name)
         self.delete([name])
@@ -186,7 +249,7 @@ class Bucket:
         Raises:
             StoreError: It ignores them, so that two writers could overwrite each other.
         """
-        name = f"clock/{uuid4().hex}"
+        name = f"{CLOCKS}/{uuid4().hex}"
         self.create(name, b"first")
         try:
             self.create(name, b"second")
@@ -204,6 +267,11 @@ class Bucket:
         """Turn what the object store answers into errors that say what to do."""
         from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
+        if os.getpid() != _connected_in:
+            raise StoreError(
+                f"'{self.uri}' cannot be used in a process that was forked from one that uses object stores",
+                "start processes anew (spawn)",
+            )
         try:
             yield
         except (PermissionDeniedError, UnauthenticatedError) as error:
@@ -213,8 +281,7 @@ class Bucket:
             ) from error
         except (BaseError, FileNotFoundError) as error:
             raise StoreError(
-                f"'{self.uri}' cannot be reached ({_first_line(error)})",
-                "check the bucket, the endpoint (AWS_ENDPOINT_URL) and the network",
+                f"'{self.uri}' cannot be reached ({_first_line(error)})", _way_to(error)
             ) from error
 
 
@@ -229,26 +296,57 @@ def cache_of(uri: str) -> Path:
     """
     base = os.environ.get("KOOPCAST_CACHE") or os.environ.get("XDG_CACHE_HOME")
     root = Path(base).expanduser() if base else Path.home() / ".cache"
-    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", uri.partition("://")[2].strip("/"))
-    return (root / "koopcast" / readable).absolute()
+    plain = uri.rstrip("/")
+    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", plain.partition("://")[2])
+    return (root / "koopcast" / f"{readable}-{hashlib.sha256(plain.encode()).hexdigest()[:8]}").absolute()
 
 
-def _connect(uri: str) -> "ObjectStore":
+_connected_in = 0
+"""Process whose threads carry requests: in a fork of it there are none, and requests would wait for ever."""
+
+
+def _connect(uri: str, patience: timedelta | None) -> "ObjectStore":
+    global _connected_in
     try:
+        from obstore.exceptions import BaseError
         from obstore.store import from_url
     except ImportError as error:
         raise InvalidInput(
             f"'{uri}' needs the package obstore", "install it: pip install 'koopcast[s3]'"
         ) from error
-    plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
-    return from_url(uri, client_options={"allow_http": plain})
+    endpoint = os.environ.get("AWS_ENDPOINT_URL", "") if uri.startswith("s3://") else ""
+    if endpoint and not endpoint.startswith(("http://", "https://")):
+        raise InvalidInput(
+            f"AWS_ENDPOINT_URL '{endpoint}' is no address", "begin it with http:// or https://"
+        )
+    _connected_in = _connected_in or os.getpid()
+    retries: RetryConfig = {} if patience is None else {"max_retries": 10_000, "retry_timeout": patience}
+    try:
+        return from_url(
+            uri, client_options={"allow_http": endpoint.startswith("http://")}, retry_config=retries
+        )
+    except BaseError as error:
+        raise InvalidInput(
+            f"'{uri}' cannot be used ({_first_line(error)})", "set what it names in the environment"
+        ) from error
 
 
-def _all(act: Callable[[tuple[str, Path]], None], items: Iterable[tuple[str, Path]]) -> None:
+def _all(act: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for _ in pool.map(act, items):
-            pass
+        yield from pool.map(act, items)
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0][:200]
+    """Return what an object store answered, without the secrets that its answer may repeat."""
+    line = str(error).splitlines()[0][:200]
+    for name in SECRETS:
+        if secret := os.environ.get(name):
+            line = line.replace(secret, "***")
+    return line
+
+
+def _way_to(error: BaseException) -> str:
+    """Return what to do where no answer came, or one that speaks of the way."""
+    if METADATA in str(error):
+        return "give keys in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY); there are none"
+    return "check the bucket, the endpoint (AWS_ENDPOINT_URL) and the network"

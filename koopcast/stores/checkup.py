@@ -3,16 +3,18 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from koopcast.errors import StoreDamaged, StoreError
 from koopcast.stores.artefact import Artefact, parse_name, read_artefact
 from koopcast.stores.durable import TEMPORARY, num_bytes
 from koopcast.stores.integrity import faults
-from koopcast.stores.layout import Layout
-from koopcast.stores.lock import is_held
+from koopcast.stores.layout import ARTEFACTS
+from koopcast.stores.remote import Remote
 from koopcast.stores.runs import Run, pipelines, read_run, run_paths
+from koopcast.stores.stock import every_stock, size_of
+from koopcast.stores.store import Store
 
 _UNFINISHED = re.compile(re.escape(TEMPORARY) + r"[a-z][a-z0-9_]*-(?P<key>[0-9a-f]{32,})-[0-9a-f]+")
 
@@ -31,7 +33,10 @@ class Damage:
 
 @dataclass(frozen=True)
 class Leftover:
-    """What an attempt that was killed left: no damage; `gc` or the next attempt takes it away."""
+    """What an attempt that was killed left: no damage; `gc` or the next attempt takes it away.
+
+    Of a store on an object store it may lie on this machine, and bears its whole path.
+    """
 
     path: str
     num_bytes: int
@@ -69,42 +74,89 @@ class Report:
             yield f"left over: {leftover.path} ({leftover.num_bytes / 1e6:.1f} MB)"
 
 
-def doctor(store: Layout) -> Report:
-    """Hash every file of every artefact and follow every reference of every run."""
-    runs, foreign = _read_runs(store)
-    sound: dict[str, Artefact] = {}
-    broken: dict[str, tuple[str, ...]] = {}
-    total = 0
+@dataclass(frozen=True)
+class _Seen:
+    """An artefact as the doctor found it."""
+
+    name: str
+    num_bytes: int
+    artefact: Artefact | None
+    faults: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Survey:
+    """All that lies among the artefacts of a store."""
+
+    seen: list[_Seen] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+    leftovers: list[Leftover] = field(default_factory=list)
+
+
+def doctor(store: Store) -> Report:
+    """Hash every file of every artefact and follow every reference of every run.
+
+    Files on an object store are read there, and not kept.
+    """
+    runs, unreadable = _read_runs(store)
+    survey = _survey_folder(store) if store.remote is None else _survey_bucket(store, store.remote)
+    sound = {item.name: item.artefact for item in survey.seen if item.artefact is not None}
+    broken = {item.name: item.faults for item in survey.seen if item.faults}
+    return Report(
+        num_artefacts=len(sound.keys() | broken.keys()),
+        num_bytes=sum(item.num_bytes for item in survey.seen),
+        damaged=tuple(_trace(broken, sound, runs)),
+        foreign=(*unreadable, *survey.foreign),
+        missing=tuple(_dangling(runs, sound.keys() | broken.keys())),
+        leftovers=(*survey.leftovers, *_leftovers(store)),
+    )
+
+
+def _survey_folder(store: Store) -> _Survey:
+    survey = _Survey()
     for path in _entries(store.artefacts):
         if path.name.startswith(TEMPORARY):
             continue
         if parse_name(path.name) is None:
-            foreign.append(_below(store, path))
+            survey.foreign.append(_below(store, path))
             continue
-        total += num_bytes(path)
-        artefact, found = _examine(store, path)
-        if artefact is not None:
-            sound[path.name] = artefact
-        if found and path.exists():
-            broken[path.name] = found
-    return Report(
-        num_artefacts=len(sound.keys() | broken.keys()),
-        num_bytes=total,
-        damaged=tuple(_trace(broken, sound, runs)),
-        foreign=tuple(foreign),
-        missing=tuple(_dangling(runs, sound.keys() | broken.keys())),
-        leftovers=tuple(Leftover(_below(store, path), num_bytes(path)) for path in leftovers(store)),
-    )
+        size, (artefact, found) = num_bytes(path), _examine(store, path)
+        if artefact is not None or path.exists():
+            survey.seen.append(_Seen(path.name, size, artefact, found if path.exists() else ()))
+    return survey
 
 
-def leftovers(store: Layout) -> Iterator[Path]:
-    """Yield what dead writers left: unfinished artefacts, and scratch of keys nobody works on."""
+def _survey_bucket(store: Store, remote: Remote) -> _Survey:
+    survey = _Survey()
+    published = set()
+    for stock in every_stock(remote):
+        parsed, orphans = parse_name(stock.name), stock.orphans
+        if parsed is None:
+            survey.foreign.append(f"{ARTEFACTS}/{stock.name}")
+            continue
+        if stock.manifest is not None:
+            published.add(stock.name)
+            found = () if stock.artefact is None else tuple(remote.faults(stock.artefact, deep=True))
+            fault = () if stock.fault is None else (stock.fault,)
+            size = stock.num_bytes - size_of(orphans)
+            survey.seen.append(_Seen(stock.name, size, stock.artefact, (*fault, *found)))
+        if orphans and not is_worked_on(store, parsed[1]):
+            survey.leftovers.append(Leftover(f"{ARTEFACTS}/{stock.name}", size_of(orphans)))
     for path in _entries(store.artefacts):
-        if path.name.startswith(TEMPORARY) and not is_worked_on(store, key_of_unfinished(path.name)):
-            yield path
-    for path in _entries(store.partial):
-        if not is_worked_on(store, path.name):
-            yield path
+        if path.name not in published and remote.copy(path.name) is not None:
+            text = f"{path}, not published: run its pipeline again to publish it"
+            survey.leftovers.append(Leftover(text, num_bytes(path)))
+    return survey
+
+
+def _leftovers(store: Store) -> Iterator[Leftover]:
+    """Yield what dead writers left: unfinished artefacts, and scratch of keys nobody works on."""
+    for path in (*_entries(store.artefacts), *_entries(store.partial)):
+        is_scratch = path.parent == store.partial
+        key = path.name if is_scratch else key_of_unfinished(path.name)
+        if (is_scratch or path.name.startswith(TEMPORARY)) and not is_worked_on(store, key):
+            name = _below(store, path) if store.bucket is None else str(path)
+            yield Leftover(name, num_bytes(path))
 
 
 def key_of_unfinished(name: str) -> str | None:
@@ -113,12 +165,12 @@ def key_of_unfinished(name: str) -> str | None:
     return found["key"] if found else None
 
 
-def is_worked_on(store: Layout, key: str | None) -> bool:
+def is_worked_on(store: Store, key: str | None) -> bool:
     """Return whether somebody alive holds the lock of a key."""
-    return key is not None and is_held(store.lock(key).path)
+    return key is not None and store.lock(key).is_held
 
 
-def _examine(store: Layout, path: Path) -> tuple[Artefact | None, tuple[str, ...]]:
+def _examine(store: Store, path: Path) -> tuple[Artefact | None, tuple[str, ...]]:
     try:
         artefact = read_artefact(path)
         if artefact is None:
@@ -130,7 +182,7 @@ def _examine(store: Layout, path: Path) -> tuple[Artefact | None, tuple[str, ...
         return None, (str(error),)
 
 
-def _read_runs(store: Layout) -> tuple[list[Run], list[str]]:
+def _read_runs(store: Store) -> tuple[list[Run], list[str]]:
     runs, unreadable = [], []
     for pipeline in pipelines(store):
         for path in run_paths(store, pipeline):
@@ -182,5 +234,5 @@ def _entries(folder: Path) -> list[Path]:
     return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
-def _below(store: Layout, path: Path) -> str:
+def _below(store: Store, path: Path) -> str:
     return path.relative_to(store.root).as_posix()

@@ -3,9 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from koopcast.stores.artefact import ArtefactRef
 from koopcast.stores.bucket import Bucket
-from koopcast.stores.durable import TEMPORARY, temporary_sibling, writing
+from koopcast.stores.durable import TEMPORARY, remove, sync, temporary_sibling, writing
+from koopcast.stores.lease import Lease
 from koopcast.stores.lock import Lock
+
+ARTEFACTS, LOCKS, RUNS = "artefacts", "locks", "runs"
+"""Folders, of the same names on an object store."""
 
 
 @dataclass(frozen=True)
@@ -16,6 +21,7 @@ class Layout:
     - `partial/<key>/`: what an unfinished step left for its next attempt (checkpoints).
     - `locks/`: who works on what; `verified/`: which files were found right, by size, time and inode.
     - `runs/<pipeline>/<run-id>/`: the record of a run and what it wrote for people.
+    - `incoming/`: artefacts on their way from an object store.
     - `damaged/`: artefacts set aside because their files no longer match their digests.
     """
 
@@ -29,10 +35,14 @@ class Layout:
         """Address by which the store is opened again."""
         return str(self.root) if self.bucket is None else self.bucket.uri
 
+    def address(self, ref: ArtefactRef) -> str:
+        """Return where an artefact is published."""
+        return f"{self.uri}/{ARTEFACTS}/{ref.name}"
+
     @property
     def artefacts(self) -> Path:
         """Published and unfinished artefacts."""
-        return self.root / "artefacts"
+        return self.root / ARTEFACTS
 
     @property
     def damaged(self) -> Path:
@@ -45,9 +55,14 @@ class Layout:
         return self.root / "partial"
 
     @property
+    def incoming(self) -> Path:
+        """Artefacts on their way from the object store."""
+        return self.root / "incoming"
+
+    @property
     def locks(self) -> Path:
         """Locks of keys, runs and chores."""
-        return self.root / "locks"
+        return self.root / LOCKS
 
     @property
     def verified(self) -> Path:
@@ -57,17 +72,22 @@ class Layout:
     @property
     def all_runs(self) -> Path:
         """Runs by pipeline."""
-        return self.root / "runs"
+        return self.root / RUNS
 
-    def lock(self, name: str) -> Lock:
-        """Return the lock of a key, a run or a chore."""
+    def lock(self, name: str) -> Lock | Lease:
+        """Return the lock of a key, a run or a chore, which holds wherever the store is shared."""
+        local = self.lock_here(name)
+        return local if self.bucket is None else Lease(local, self.bucket, f"{LOCKS}/{name}.lock")
+
+    def lock_here(self, name: str) -> Lock:
+        """Return a lock of this folder alone."""
         return Lock(self.locks / f"{name}.lock")
 
-    def run_lock(self, pipeline: str, run_id: str) -> Lock:
+    def run_lock(self, pipeline: str, run_id: str) -> Lock | Lease:
         """Return the lock that a run holds as long as it lives."""
         return self.lock(f"run-{pipeline}-{run_id}")
 
-    def gc_lock(self) -> Lock:
+    def gc_lock(self) -> Lock | Lease:
         """Return the lock that keeps a run from starting while garbage is collected."""
         return self.lock("gc")
 
@@ -78,6 +98,23 @@ class Layout:
     def unfinished(self, name: str) -> Path:
         """Return a fresh directory name in which an artefact can be made."""
         return temporary_sibling(self.artefacts / name, name)
+
+    def put_in_place(self, draft: Path, name: str) -> Path:
+        """Publish a directory as an artefact, in one step and in place of a former one; return its path."""
+        target, former = self.artefacts / name, self.unfinished(name)
+        lock = self.lock_here(f"place-{name}")
+        lock.acquire()
+        try:
+            self.artefacts.mkdir(exist_ok=True)
+            if target.exists():
+                target.rename(former)
+            draft.rename(target)
+            sync(target.parent)
+            sync(self.root)
+        finally:
+            lock.release()
+        remove(former)
+        return target
 
     def leftovers(self, name: str) -> list[Path]:
         """Return the directories in which attempts to make an artefact ended."""

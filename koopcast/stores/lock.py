@@ -64,6 +64,11 @@ class Lock:
         self._released = threading.Event()
         self._beat: threading.Thread | None = None
 
+    @property
+    def is_held(self) -> bool:
+        """Whether somebody alive holds the lock."""
+        return is_held(self.path)
+
     def acquire(self, *, timeout: float | None = None, on_wait: OnWait = report_waiting) -> None:
         """Wait for the lock.
 

@@ -16,8 +16,9 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 from koopcast.errors import InvalidInput, StoreDamaged, StoreMissing
 from koopcast.stores.artefact import ArtefactRef
 from koopcast.stores.durable import TEMPORARY, remove, sync, temporary_sibling, write_whole, writing
-from koopcast.stores.layout import Layout
-from koopcast.stores.lock import Lock, is_held
+from koopcast.stores.layout import RUNS, Layout
+from koopcast.stores.lease import Lease
+from koopcast.stores.lock import Lock
 
 RECORD = "record.json"
 LATEST = "latest"
@@ -67,7 +68,9 @@ class RunRecord(BaseModel):
 class Run:
     """A run in its directory `runs/<pipeline>/<run-id>/`: the one that we are, or one that we look at."""
 
-    def __init__(self, layout: Layout, path: Path, record: RunRecord, lock: Lock | None = None) -> None:
+    def __init__(
+        self, layout: Layout, path: Path, record: RunRecord, lock: Lock | Lease | None = None
+    ) -> None:
         self.path = path
         self._layout = layout
         self._record = record
@@ -89,7 +92,7 @@ class Run:
         """Whether the process of the run is alive."""
         if self._lock is not None:
             return True
-        return is_held(self._layout.run_lock(self._record.pipeline, self._record.id).path)
+        return self._layout.run_lock(self._record.pipeline, self._record.id).is_held
 
     @property
     def state(self) -> Literal["running", "done", "failed", "killed"]:
@@ -102,7 +105,23 @@ class Run:
         with writing(self._layout.root):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, content)
+        if self._layout.bucket is not None:
+            self._layout.bucket.put(f"{RUNS}/{self.name}/{name}", path.read_bytes())
         return path
+
+    def read(self, name: str) -> str | None:
+        """Return a text that the run wrote, None where it wrote none of that name."""
+        content = _content(self._layout, self.path, name)
+        return None if content is None else content.decode()
+
+    def bring(self) -> Path:
+        """Return the directory of the run with all its files on this machine."""
+        if self._layout.bucket is not None:
+            folder = f"{RUNS}/{self.name}"
+            files = [item.removeprefix(f"{folder}/") for item in self._layout.bucket.listing(folder)]
+            with writing(self._layout.root):
+                self._layout.bucket.download({f"{folder}/{name}": self.path / name for name in files})
+        return self.path
 
     def update(self, **changes: Any) -> RunRecord:
         """Change fields of the record and write it."""
@@ -116,7 +135,7 @@ class Run:
 
     def _write(self, changes: Mapping[str, Any]) -> RunRecord:
         record = RunRecord.model_validate({**dict(self._record), **changes})
-        self.write(RECORD, record.model_dump_json(indent=1) + "\n")
+        self.write(RECORD, _text(record))
         self._record = record
         return record
 
@@ -162,10 +181,12 @@ def create_run(layout: Layout, pipeline: str, steps: Mapping[str, StepRecord]) -
             draft = temporary_sibling(folder / run_id)
             draft.mkdir(parents=True)
             try:
-                write_whole(draft / RECORD, record.model_dump_json(indent=1) + "\n")
+                write_whole(draft / RECORD, _text(record))
                 lock.acquire()
                 draft.rename(folder / run_id)
                 sync(folder)
+                if layout.bucket is not None:
+                    layout.bucket.create(f"{RUNS}/{pipeline}/{run_id}/{RECORD}", _text(record))
             except BaseException:
                 lock.release()
                 remove(draft)
@@ -182,7 +203,7 @@ def read_run(layout: Layout, path: Path) -> Run:
         StoreDamaged: The record cannot be read.
     """
     try:
-        record = RunRecord.model_validate_json((path / RECORD).read_bytes())
+        record = RunRecord.model_validate_json(_content(layout, path, RECORD) or b"nothing")
     except (OSError, ValidationError) as error:
         raise StoreDamaged(
             f"run '{path}' has no readable {RECORD} ({error})", "delete the directory"
@@ -190,15 +211,28 @@ def read_run(layout: Layout, path: Path) -> Run:
     return Run(layout, path, record)
 
 
+def _content(layout: Layout, folder: Path, name: str) -> bytes | None:
+    """Return a file of a run; what stands in a bucket counts."""
+    if layout.bucket is not None:
+        held = layout.bucket.get(f"{folder.relative_to(layout.root).as_posix()}/{name}")
+        return None if held is None else held.content
+    path = folder / name
+    return path.read_bytes() if path.is_file() else None
+
+
+def _text(record: RunRecord) -> bytes:
+    return f"{record.model_dump_json(indent=1)}\n".encode()
+
+
 def pipelines(layout: Layout) -> list[str]:
     """Return the names of the pipelines that have runs."""
-    return _names(layout.all_runs)
+    return _names(layout, layout.all_runs)
 
 
 def run_paths(layout: Layout, pipeline: str) -> list[Path]:
     """Return the directories of the runs of a pipeline, oldest first."""
     folder = _pipeline_folder(layout, pipeline)
-    return [folder / name for name in _names(folder)]
+    return [folder / name for name in _names(layout, folder)]
 
 
 def list_runs(layout: Layout, pipeline: str) -> Iterator[Run]:
@@ -239,7 +273,7 @@ def resolve_step(layout: Layout, uri: str) -> ArtefactRef:
 def _candidates(layout: Layout, pipeline: str, run_id: str) -> Iterator[Run]:
     """Yield the runs that `run_id` may mean, best first; at least one."""
     folder = _pipeline_folder(layout, pipeline)
-    names = _names(folder)
+    names = _names(layout, folder)
     if not names:
         raise _missing(f"pipeline '{pipeline}' has no runs", pipeline, pipelines(layout))
     if run_id == LATEST:
@@ -262,7 +296,9 @@ def _missing(message: str, name: str, known: list[str]) -> StoreMissing:
     return StoreMissing(message, f"did you mean '{close[0]}'?" if close else f"there are: {shown or 'none'}")
 
 
-def _names(folder: Path) -> list[str]:
+def _names(layout: Layout, folder: Path) -> list[str]:
+    if layout.bucket is not None:
+        return layout.bucket.entries(folder.relative_to(layout.root).as_posix())
     try:
         entries = [entry.name for entry in folder.iterdir() if entry.is_dir()]
     except FileNotFoundError:

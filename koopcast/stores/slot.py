@@ -1,7 +1,7 @@
 """The place in which one artefact is made, and its publication in one step."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from koopcast.errors import StoreError
 from koopcast.stores.artefact import MANIFEST, Artefact, Manifest, parse_name, read_artefact
-from koopcast.stores.durable import discard, remove, sync, sync_tree, write_whole, writing
+from koopcast.stores.durable import discard, remove, sync_tree, write_whole, writing
 from koopcast.stores.integrity import age, describe, list_files, remember_all
 from koopcast.stores.layout import Layout
 
@@ -26,6 +26,8 @@ class Slot:
     """The artefact, where it was published before; then there is nothing to do."""
     path: Path
     """Empty directory for the files of the artefact."""
+    send: Callable[[Artefact], Artefact]
+    """Passes what stands in the folder on to the object store; returns what is published then."""
     published: Artefact | None = None
     _started: float = field(default_factory=time.perf_counter)
 
@@ -84,24 +86,13 @@ class Slot:
             age(self.path)
             write_whole(self.path / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
             sync_tree(self.path, list_files(self.path).values())
-            self.published = self._commit()
+            made = read_artefact(self.layout.put_in_place(self.path, self.name))
+            assert made is not None
             if self._scratch.exists():
                 remove(self._scratch)
-        remember_all(self.published, self.layout.memory(self.name))
+        remember_all(made, self.layout.memory(self.name))
+        self.published = self.send(made)
         return self.published
-
-    def _commit(self) -> Artefact:
-        target = self.layout.artefacts / self.name
-        former = self.layout.unfinished(self.name)
-        if target.exists():
-            target.rename(former)
-        self.path.rename(target)
-        sync(target.parent)
-        sync(self.layout.root)
-        remove(former)
-        artefact = read_artefact(target)
-        assert artefact is not None
-        return artefact
 
     def __enter__(self) -> "Slot":
         if self.existing is None:

@@ -1,10 +1,13 @@
-"""The store of artefacts on a local path: find, load, produce, and the runs that refer to them."""
+"""The store of artefacts, local or on an object store: find, load, produce, and runs that refer to them."""
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from koopcast.errors import InvalidInput, StoreDamaged, StoreError, StoreMissing
@@ -14,10 +17,13 @@ from koopcast.stores.durable import remove, write_whole, writing
 from koopcast.stores.integrity import faults
 from koopcast.stores.layout import Layout
 from koopcast.stores.lock import OnWait, report_waiting
+from koopcast.stores.remote import Remote
 from koopcast.stores.runs import Run, StepRecord, create_run, list_runs, open_run, resolve_step
 from koopcast.stores.slot import Slot
 
 _MARK, _FORMAT = "store.json", 1
+PATIENCE = timedelta(minutes=3)
+"""How long an object store may be away before what was asked of it fails."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,12 @@ class Store(Layout):
             StoreNotWritable: It cannot be created.
         """
         if is_bucket(str(uri)):
-            return _open_bucket(Bucket(str(uri)), cache_of(str(uri)), create)
+            return _open_bucket(str(uri), create)
+        if "@" in str(uri).partition("://")[2].partition("/")[0]:
+            raise InvalidInput(
+                "the address of the store holds a name or keys",
+                "write s3://bucket/prefix, keys in the environment",
+            )
         if scheme := re.match(r"([a-z][a-z0-9+.-]*)://", str(uri), re.IGNORECASE):
             raise InvalidInput(
                 f"store '{uri}': scheme '{scheme[1]}' is not supported",
@@ -49,52 +60,74 @@ class Store(Layout):
             raise StoreMissing(f"there is no store at '{store.root}'", "give the path of one with --store")
         return store
 
+    @property
+    def remote(self) -> Remote | None:
+        """The artefacts on the object store behind the folder."""
+        return None if self.bucket is None else Remote(self, self.bucket)
+
     def find(self, kind: str, key: str) -> Artefact | None:
-        """Return the artefact if it is published; its files are not checked.
+        """Return the artefact if it is published; its files are not checked, and may be elsewhere.
 
         Raises:
             StoreDamaged: Its manifest cannot be read.
         """
-        return read_artefact(self.artefacts / artefact_name(kind, key))
+        name = artefact_name(kind, key)
+        return read_artefact(self.artefacts / name) if self.remote is None else self.remote.find(name)
 
     def load(self, ref: ArtefactRef) -> Artefact:
-        """Return an artefact whose files hold what was written.
+        """Return an artefact whose files are here and hold what was written.
 
         Raises:
             StoreMissing: It is not in the store.
             StoreDamaged: A file is missing, altered or too many, or the artefact is not the one referred to.
         """
-        artefact = self.find(ref.kind, ref.key)
-        if artefact is None:
-            raise StoreMissing(
-                f"store '{self.root}' holds no artefact {ref}", "run the pipeline that makes it again"
-            )
+        artefact = self.get(ref.kind, ref.key)
         if artefact.ref.digest != ref.digest:
             raise StoreDamaged(
                 f"artefact {ref} was made anew with another result (digest {ref.digest[:16]} expected, "
                 f"is {artefact.ref.digest[:16]})",
                 "run again what refers to the former one",
             )
-        self.verify(artefact)
+        return artefact
+
+    def get(self, kind: str, key: str) -> Artefact:
+        """Return the artefact of a key; its files are here and hold what was written.
+
+        Raises:
+            StoreMissing: It is not in the store.
+            StoreDamaged: A file is missing, altered or too many.
+        """
+        artefact = self.find(kind, key)
+        if artefact is None:
+            raise StoreMissing(
+                f"store '{self.uri}' holds no artefact {artefact_name(kind, key)}",
+                "run the pipeline that makes it again",
+            )
+        if self.remote is not None:
+            self.remote.fetch(artefact)
+        else:
+            self.verify(artefact)
         return artefact
 
     def verify(self, artefact: Artefact, *, deep: bool = False) -> None:
-        """Check the files of an artefact; `deep` hashes even those untouched since last time.
+        """Check the files of an artefact where they lie; `deep` hashes even those untouched since last time.
 
         Raises:
             StoreDamaged: A file is missing, altered or too many.
         """
-        found = faults(artefact, self.memory(artefact.ref.name), deep=deep)
+        found = self.faults(artefact, deep=deep)
         if found:
             more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
             raise StoreDamaged(
-                f"artefact {artefact.ref} in '{artefact.path}': {found[0]}{more}",
+                f"artefact {artefact.ref} in '{self.uri}': {found[0]}{more}",
                 "run the pipeline again to make it anew; `koopcast doctor --store` checks the whole store",
             )
 
-    def quarantine(self, artefact: Artefact) -> Path:
-        """Move an artefact to `damaged/`, so that its step runs again; return where it is now."""
-        return self.set_aside(artefact.path)
+    def faults(self, artefact: Artefact, *, deep: bool) -> list[str]:
+        """Return what is wrong with the files of an artefact, one sentence a file; see `verify`."""
+        if self.remote is not None:
+            return self.remote.faults(artefact, deep=deep)
+        return faults(artefact, self.memory(artefact.ref.name), deep=deep)
 
     @contextmanager
     def produce(
@@ -128,12 +161,17 @@ class Store(Layout):
         if existing is None:
             lock.acquire(timeout=timeout, on_wait=on_wait)
         try:
+            send, remote = _as_it_is, self.remote
             if existing is None and not force:
                 existing = self._intact(kind, key)
+            if existing is None and remote is not None:
+                former = remote.held(name)
+                existing = None if force else remote.send_copy(name, former)
+                send = partial(remote.send, former=former)
             with writing(self.root):
                 if existing is None:
                     self._clear(name, keep=force)
-                with Slot(self, name, existing, self.unfinished(name)) as slot:
+                with Slot(self, name, existing, self.unfinished(name), send) as slot:
                     yield slot
         finally:
             lock.release()
@@ -182,7 +220,22 @@ class Store(Layout):
         return resolve_step(self, uri)
 
 
-def _open_bucket(bucket: Bucket, cache: Path, create: bool) -> Store:
+def _as_it_is(artefact: Artefact) -> Artefact:
+    return artefact
+
+
+_opened: dict[tuple[str, Path, str | None], Store] = {}
+"""Stores on object stores that were checked, by address, cache and endpoint: a process opens them often."""
+
+
+def _open_bucket(uri: str, create: bool) -> Store:
+    place = (uri, cache_of(uri), os.environ.get("AWS_ENDPOINT_URL"))
+    if place not in _opened:
+        _opened[place] = _checked(Bucket(uri), place[1], create)
+    return _opened[place]
+
+
+def _checked(bucket: Bucket, cache: Path, create: bool) -> Store:
     held = bucket.get(_MARK)
     if held is not None:
         _check_format(bucket.uri, held.content)
@@ -194,7 +247,7 @@ def _open_bucket(bucket: Bucket, cache: Path, create: bool) -> Store:
         raise StoreMissing(f"there is no store at '{bucket.uri}'", "give the address of one with --store")
     if not (cache / _MARK).is_file():
         _create(cache)
-    return Store(cache, bucket)
+    return Store(cache, Bucket(bucket.uri, PATIENCE))
 
 
 def _mark() -> bytes:

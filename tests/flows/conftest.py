@@ -1,8 +1,11 @@
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from flows.cli import main
 from flows.display import Silent
 from flows.engines import InlineEngine
 from flows.prepare import prepare
@@ -66,3 +69,31 @@ def go(small: Path, tmp_path: Path) -> Go:
         return carry_out(prepare(request), InlineEngine(), Silent())
 
     return run
+
+
+@dataclass(frozen=True)
+class Ended:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Command = Callable[..., Ended]
+
+
+@pytest.fixture
+def koopcast(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    """Call the command line in this process, from a directory of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KOOPCAST_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.delenv("KOOPCAST_STORE", raising=False)
+
+    def call(*arguments: str) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["koopcast", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        return Ended(int(ended.value.code or 0), out, err)
+
+    return call

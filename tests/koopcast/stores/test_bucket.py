@@ -9,7 +9,7 @@ import pytest
 from koopcast.errors import InvalidInput, StoreError, StoreLocked, StoreMissing
 from koopcast.stores import lease as leases
 from koopcast.stores.bucket import Bucket, Held, cache_of, is_bucket
-from koopcast.stores.lease import Lease, is_leased
+from koopcast.stores.lease import Lease
 from koopcast.stores.lock import Lock
 
 
@@ -79,7 +79,7 @@ def test_an_object_store_that_ignores_conditions_is_refused(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket.demand_conditions()
-    assert bucket.tags("clock") == {}
+    assert bucket.tags("clocks") == {}
     monkeypatch.setattr(bucket, "create", lambda name, content: bucket.put(name, content))
     with pytest.raises(StoreError, match="ignores conditions of writes"):
         bucket.demand_conditions()
@@ -89,7 +89,8 @@ def test_addresses_and_what_is_missing_are_named(bucket_uri: str, monkeypatch: p
     assert is_bucket("s3://b/x")
     assert not is_bucket("./runs")
     assert not is_bucket("ftp://b/x")
-    assert cache_of("s3://b/a/b").name == "b-a-b"
+    assert cache_of("s3://b/a/b") == cache_of("s3://b/a/b/")
+    assert len({cache_of(uri) for uri in ("s3://b/a/b", "s3://b/a-b", "s3://b-a/b", "gs://b/a/b")}) == 4
     with pytest.raises(InvalidInput, match="no address of an object store"):
         Bucket("runs")
     with pytest.raises(StoreError, match="cannot be reached"):
@@ -104,7 +105,8 @@ def test_a_lease_excludes_who_shares_the_bucket_and_nothing_else(bucket: Bucket,
     first, second = lease(bucket, tmp_path / "here"), lease(bucket, tmp_path / "there")
     assert first.try_acquire()
     assert first.is_ours
-    assert is_leased(bucket, "locks/writer.lock")
+    assert first.is_held
+    assert second.is_held
     assert not second.try_acquire()
     with pytest.raises(StoreLocked, match=r"is held by process \d+ on"):
         second.acquire(timeout=0.1, on_wait=lambda holder, waited: None)
@@ -139,8 +141,37 @@ def test_a_lease_of_this_folder_whose_holder_was_killed_is_free_at_once(
     assert killed.try_acquire()
     killed._released.set()
     killed._local.release()
+    assert not next_one.is_held
     assert next_one.try_acquire()
     next_one.release()
+
+
+def test_the_lease_of_a_folder_of_the_same_path_on_another_machine_is_respected(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    ours, theirs = tmp_path / "cache", tmp_path / "theirs"
+    first = lease(bucket, ours)
+    assert first.try_acquire()
+    ours.rename(theirs)
+    assert not lease(bucket, ours).try_acquire()
+    first.release()
+    second = lease(bucket, ours)
+    assert second.try_acquire()
+    second.release()
+
+
+def test_who_waits_asks_for_the_time_once(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "HEARTBEAT", 0.05)
+    first, second = lease(bucket, tmp_path / "here"), lease(bucket, tmp_path / "there")
+    assert first.try_acquire()
+    asked, now = [], bucket.now
+    monkeypatch.setattr(bucket, "now", lambda: asked.append(1) or now())
+    with pytest.raises(StoreLocked, match="is held by process"):
+        second.acquire(timeout=0.5, on_wait=lambda holder, waited: None)
+    assert len(asked) == 1
+    first.release()
 
 
 def test_a_lease_lives_by_its_signs(bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -225,7 +225,7 @@ def test_rot_under_an_unchanged_time_is_found_by_a_deep_check_only(store: Store)
 
 def test_a_reference_to_another_result_of_the_same_key_is_refused(store: Store) -> None:
     former = make(store, text="former").ref
-    store.quarantine(found(store, former))
+    store.set_aside(found(store, former).path)
     with pytest.raises(StoreMissing, match="holds no artefact"):
         store.load(former)
     make(store, text="latter")

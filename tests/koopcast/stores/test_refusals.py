@@ -148,7 +148,7 @@ def test_a_read_only_store_says_so_when_it_should_be_written(frozen: tuple[Store
     with pytest.raises(StoreNotWritable, match="cannot be written"):
         gc(store)
     with pytest.raises(StoreNotWritable, match="cannot be written"):
-        store.quarantine(artefact)
+        store.set_aside(artefact.path)
     with pytest.raises(StoreNotWritable, match="cannot be written"):
         Store.open(store.root / "new")
 

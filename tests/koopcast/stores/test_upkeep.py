@@ -56,7 +56,7 @@ def test_the_doctor_reports_what_does_not_belong_and_what_is_gone(store: Store) 
     data = make(store, "data")
     name = run(store, data=data)
     (store.artefacts / "notes.txt").write_text("mine")
-    store.quarantine(data)
+    store.set_aside(data.path)
     (store.root / "runs" / "sst" / "20200101T000000Z-0000").mkdir()
     report = doctor(store)
     assert report.foreign == ("runs/sst/20200101T000000Z-0000", "artefacts/notes.txt")
@@ -132,7 +132,7 @@ def test_collection_sweeps_what_dead_writers_left(store: Store) -> None:
     store.unfinished(f"dataset-{key('dead')}").mkdir()
     (store.artefacts / ".tmp-anything").mkdir()
     (store.locks / f"{key('dead')}.lock").write_text("")
-    store.quarantine(make(store, "torn"))
+    store.set_aside(make(store, "torn").path)
     gc(store)
     assert [path.name for path in store.partial.iterdir()] == [key("waiting")]
     assert names(store) == {"data"}
