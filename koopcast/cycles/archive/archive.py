@@ -309,6 +309,7 @@ class Archive:
             settled = manifests[: max(0, len(manifests) - changeable)]
             growing = {month_of(one.label) for one in (*manifests[len(settled) :], manifests[-1])}
             self._months.bring_together([one for one in settled if month_of(one.label) not in growing])
+        self._place.remember()
 
     def _drop(self, manifests: list[Manifest], changeable: int) -> int:
         """Drop whole months of windows that are too old, and return how many windows those were."""

@@ -36,6 +36,8 @@ class Mirror:
     def __init__(self, bucket: Bucket, prefix: str, root: Path) -> None:
         self._bucket, self._prefix, self._root = bucket, prefix, root
         self._tags: dict[str, str] = {}
+        self._digests: dict[str, str] = {}
+        """Of the copies."""
 
     @property
     def uri(self) -> str:
@@ -55,17 +57,22 @@ class Mirror:
             copies = {name: copy for folder in folders for name, copy in self._copies(folder).items()}
             known = self._remembered()
             self._tags = {name: tag for folder in folders for name, tag in self._listed(folder).items()}
+            self._digests = {name: digest_of(copies[name]) for name in self._tags if name in copies}
             wanted = [
                 name for name, tag in self._tags.items()
-                if name not in copies or known.get(name) != [tag, digest_of(copies[name])]
+                if known.get(name) != [tag, self._digests.get(name)]
             ]  # fmt: skip
             for name in copies.keys() - self._tags.keys():
                 copies[name].unlink(missing_ok=True)
             with ThreadPoolExecutor(AT_ONCE) as pool:
                 list(pool.map(self._copy, [*wanted, *files]))
-            memory = {name: [tag, digest_of(self._root / name)] for name, tag in self._tags.items()}
-            if memory != known:
-                write_whole(self._root / MEMORY, json.dumps(memory))
+            if wanted or known.keys() != self._tags.keys():
+                self.remember()
+
+    def remember(self) -> None:
+        """Note of which objects the copies are, so that the next look need not fetch them."""
+        memory = {name: [tag, self._digests[name]] for name, tag in self._tags.items()}
+        write_whole(self._root / MEMORY, json.dumps(memory))
 
     def write(self, name: str, content: str) -> None:
         """Publish a file that nobody else wrote since the archive was pulled, then copy it.
@@ -79,6 +86,7 @@ class Mirror:
                 self._tags[name] = self._bucket.replace(self._object(name), data, self._tags[name])
             else:
                 self._tags[name] = self._bucket.create(self._object(name), data)
+            self._digests[name] = hashlib.sha256(data).hexdigest()
             write_whole(self._root / name, data)
 
     def put(self, name: str) -> None:
@@ -173,6 +181,7 @@ class Mirror:
             (self._root / name).unlink(missing_ok=True)
             return
         self._tags[name] = held.tag
+        self._digests[name] = hashlib.sha256(held.content).hexdigest()
         write_whole(self._root / name, held.content)
 
     def _remembered(self) -> dict[str, list[str]]:

@@ -60,6 +60,12 @@ class Place:
             with writing(self.root.parent):
                 self.mirror.pull((WINDOWS, MONTHS), files)
 
+    def remember(self) -> None:
+        """Note what was published, so that the next look need not fetch it."""
+        if self.mirror is not None:
+            with writing(self.root.parent):
+                self.mirror.remember()
+
     def names(self, folder: str) -> list[str]:
         """Return what is published in a folder of manifests, in order."""
         return sorted(path.name.removesuffix(".json") for path in (self.root / folder).glob("[!.]*.json"))
