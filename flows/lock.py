@@ -4,13 +4,25 @@ from collections.abc import Iterator
 from typing import Any
 
 import yaml
+from pydantic import BaseModel, ConfigDict, JsonValue
 
-from koopcast.errors import InvalidInput, StoreMissing
+from koopcast.errors import InvalidInput, StoreDamaged, StoreMissing
 from koopcast.stores import Store
 from schemas.plan import Plan, explain
 from tasks.environment import hardware, versions
 
 LOCK = "run.lock.yaml"
+
+
+class _Contents(BaseModel):
+    """What is compared."""
+
+    model_config = ConfigDict(strict=True)
+
+    seed: int
+    threads: int
+    versions: dict[str, str]
+    steps: dict[str, dict[str, JsonValue]]
 
 
 def contents(plan: Plan, command: str) -> dict[str, Any]:
@@ -38,11 +50,16 @@ def read(store: Store, run: str) -> dict[str, Any]:
 
     Raises:
         StoreMissing: No such run, or it has none.
+        StoreDamaged: It was altered and cannot be read.
     """
     path = store.run(run).path / LOCK
     if not path.is_file():
         raise StoreMissing(f"run '{run}' has no {LOCK}", "run the pipeline again")
-    values: dict[str, Any] = yaml.safe_load(path.read_text())
+    try:
+        values: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+        _Contents.model_validate(values)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise StoreDamaged(f"'{path}' is no lock file ({error})"[:500], "run the pipeline again") from error
     return values
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from koopcast.stores import Artefact, Store
 from koopcast.stores.files import open_data
 from schemas.cycle import SUBJECT, Cycle, LoadedCycle
 from schemas.expect import Outcome, parse
+from schemas.references import SLUG
 from schemas.stages import GenerateStep, TrainStep
 from schemas.stages.generate import SYSTEM
 from tasks.status import write_page
@@ -150,8 +152,11 @@ def archive_of(store: Store, name: str) -> Archive:
     """Return the archive of a cycle by its name.
 
     Raises:
+        InvalidInput: It is no name.
         StoreMissing: There is none.
     """
+    if not re.fullmatch(SLUG, name):
+        raise InvalidInput(f"'{name}' is no name of a cycle", "use letters, digits, '_' and '-'")
     archive = Archive(store.root / CYCLES / name)
     if not Path(archive.root).is_dir():
         known = sorted(path.name for path in (store.root / CYCLES).glob("*")) or ["none"]

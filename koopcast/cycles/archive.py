@@ -19,6 +19,7 @@ from typing import Any
 
 import xarray as xr
 
+from koopcast.cycles.records import IdentityRecord, WindowRecord, demand
 from koopcast.errors import InvalidInput, StoreDamaged, StoreMissing
 from koopcast.stores.arrays import open_fields
 from koopcast.stores.durable import (
@@ -111,9 +112,9 @@ class Archive:
         if held is None:
             write_whole(path, _text({"format": FORMAT, "identity": dict(identity), "forks": []}))
             return
-        if held.get("format") != FORMAT:
+        if (found := demand(IdentityRecord, held, path).format) != FORMAT:
             raise StoreDamaged(
-                f"'{path}' has format {held.get('format')}, this version knows {FORMAT}",
+                f"'{path}' has format {found}, this version knows {FORMAT}",
                 "install the version that wrote it",
             )
         changed = [name for name, digest in identity.items() if held["identity"].get(name) != digest]
@@ -152,8 +153,8 @@ class Archive:
         """
         path = self._windows / f"{label}.json"
         values = read_json(path)
-        if not isinstance(values, dict) or not {"label", "previous", "data", "files"} <= values.keys():
-            raise StoreDamaged(f"'{path}' is no manifest of a window", "restore it from a backup")
+        if demand(WindowRecord, values, path).label != label:
+            raise StoreDamaged(f"'{path}' is the manifest of another window", "restore it from a backup")
         return Manifest(label, values, hashlib.sha256(path.read_bytes()).hexdigest())
 
     def manifests(self) -> Iterator[Manifest]:
