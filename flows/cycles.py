@@ -21,6 +21,7 @@ from flows.cycle import line, make, moment_of
 from koopcast.cycles.archive import Manifest
 from koopcast.cycles.tick import Work
 from koopcast.errors import KoopcastError
+from koopcast.redaction import redact_logs, redacted
 from tasks.cycle import outcomes, tick
 
 WEBHOOK_SECONDS = 10.0
@@ -47,6 +48,7 @@ def cycle(
     What is due comes from the archive, so that windows missed by a server or a worker that was down are made
     up for. A failed expectation is a failed flow run whose message holds the numbers.
     """
+    redact_logs()
     logger = get_run_logger()
     try:
         prepared = make(cycle, overrides, store)
@@ -94,6 +96,7 @@ def _tell(name: str, what: str, text: str) -> None:
 
     The address of a webhook is a secret: it is taken from `KOOPCAST_WEBHOOK` and shown nowhere.
     """
+    text = redacted(text)
     emit_event(
         event=f"koopcast.cycle.{what}",
         resource={"prefect.resource.id": f"koopcast.cycle.{name}", "prefect.resource.name": name},

@@ -7,6 +7,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from koopcast.errors import InvalidInput, StoreDamaged, StoreMissing
+from koopcast.redaction import redacted
 from koopcast.stores import Store
 from schemas.plan import Plan, explain
 from tasks.environment import hardware, versions
@@ -41,8 +42,8 @@ def contents(plan: Plan, command: str) -> dict[str, Any]:
 
 
 def text(values: dict[str, Any]) -> str:
-    """Return the lock file as YAML."""
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
+    """Return the lock file as YAML, without secrets."""
+    return redacted(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110))
 
 
 def read(store: Store, run: str) -> dict[str, Any]:

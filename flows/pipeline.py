@@ -26,6 +26,7 @@ from flows.run import carry_out
 from koopcast.errors import EngineError, KoopcastError
 from koopcast.progress import Listener
 from koopcast.progress import Progress as Report
+from koopcast.redaction import redact_logs
 from schemas.pipeline import DaskRunner, ThreadsRunner
 from tasks.job import Job, Outcome
 from tasks.perform import STAGES
@@ -172,6 +173,7 @@ def pipeline(
     The result is the summary that `koopcast run --json` prints. A failed step or expectation is a failed flow
     run whose message holds the numbers.
     """
+    redact_logs()
     request = Request(
         pipeline=pipeline,
         overrides=overrides,

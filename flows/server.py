@@ -1,5 +1,6 @@
 """Reach, start and stop a Prefect server. Nothing here waits without a limit, and nothing imports prefect."""
 
+import base64
 import fcntl
 import json
 import os
@@ -179,6 +180,8 @@ def _configured() -> tuple[str | None, str]:
 
 def _authorization() -> dict[str, str]:
     """Return the header that a protected API asks for."""
+    if pair := os.environ.get("PREFECT_API_AUTH_STRING"):
+        return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
     if key := os.environ.get("PREFECT_API_KEY"):
         return {"Authorization": f"Bearer {key}"}
     return {}
@@ -227,7 +230,7 @@ def _is_listed(url: str, worker: str) -> bool:
     request = Request(
         f"{url}/work_pools/{POOL}/workers/filter",
         data=b'{"workers": {"status": {"any_": ["ONLINE"]}}}',
-        headers={"Content-Type": "application/json"},
+        headers={"Content-Type": "application/json", **_authorization()},
     )
     try:
         with build_opener(ProxyHandler({})).open(request, timeout=5.0) as answer:

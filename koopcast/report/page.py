@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from koopcast import __version__
+from koopcast.redaction import redacted
 from koopcast.report.clock import Clock
 from koopcast.report.content import CycleStatus, EvaluationPart, KeyFigure, ReportContent, StepRow
 from koopcast.report.departures import departure_tables
@@ -39,7 +40,7 @@ def render(content: ReportContent, pictures: Gallery | None = None) -> str:
     """
     drawn = pictures if pictures is not None else gallery(content)
     graph = content.graph_svg or (draw_graph(content.steps) if content.steps else "")
-    return (
+    return redacted(
         _environment()
         .get_template("page.html.j2")
         .render(
@@ -69,7 +70,7 @@ def render(content: ReportContent, pictures: Gallery | None = None) -> str:
 
 def render_status(content: CycleStatus) -> str:
     """Return the page that says how a cycle stands, as HTML."""
-    return (
+    return redacted(
         _environment()
         .get_template("cycle.html.j2")
         .render(
