@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := python -m pip --disable-pip-version-check
 STAMP := $(VENV)/.installed
+COUNT ?= 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test check claims server-test lock clean
+.PHONY: help install quickstart test check claims server-test fuzz audit lock clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 14
@@ -38,6 +39,13 @@ claims: install  ## reproduce the headline claims of papers (long)
 
 server-test: install  ## start a real server and worker, deploy, schedule (minutes)
 	$(BIN)/python -m pytest -q -m server
+
+fuzz: install  ## give COUNT damaged inputs to every reader (an hour or two)
+	COUNT=$(COUNT) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/fuzz
+
+audit: install  ## ask the advisory services about every locked package
+	$(BIN)/$(PIP) check
+	$(BIN)/python .ci/audit.py
 
 lock: install  ## resolve the newest allowed packages, torch as it is, and write constraints.txt
 	@rm -rf $(VENV)/lock && $(PYTHON) -m venv $(VENV)/lock

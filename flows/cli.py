@@ -394,6 +394,9 @@ def _fail(text: str, code: int) -> NoReturn:
 
 
 def _tell(text: str, state: str) -> None:
+    from koopcast.redaction import redacted
+
+    text = redacted(text)
     if "--json" in sys.argv:
         typer.echo(json.dumps({"state": state, "error": text}))
     typer.echo(text, err=True)

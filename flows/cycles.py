@@ -20,6 +20,7 @@ from flows.cycle import line, make, moment_of
 from koopcast.cycles.archive import Manifest
 from koopcast.cycles.tick import Work
 from koopcast.errors import KoopcastError
+from koopcast.redaction import redact_logs, redacted
 from tasks.cycle import outcomes, tick
 
 WEBHOOK_SECONDS = 10.0
@@ -52,6 +53,7 @@ def cycle(
         until: Moment up to which windows are due, UTC; default: as scheduled.
         force: Label of a window to analyse again.
     """
+    redact_logs()
     logger = get_run_logger()
     try:
         prepared = make(cycle, overrides, store)
@@ -99,6 +101,7 @@ def _tell(name: str, what: str, text: str) -> None:
 
     The address of a webhook is a secret: it is taken from `KOOPCAST_WEBHOOK` and shown nowhere.
     """
+    text = redacted(text)
     emit_event(
         event=f"koopcast.cycle.{what}",
         resource={"prefect.resource.id": f"koopcast.cycle.{name}", "prefect.resource.name": name},

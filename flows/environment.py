@@ -2,6 +2,8 @@
 
 import os
 
+from koopcast.redaction import redact_logs
+
 STARTUP_SECONDS = 120
 """How long a server may take to start: a first start on two busy cores was seen to need 100 s."""
 
@@ -64,8 +66,11 @@ def environment() -> dict[str, str]:
 
 
 def prepare() -> None:
-    """Put `environment()` into this process; call it before the first import of prefect."""
+    """Put `environment()` into this process; call it before the first import of prefect. From then on its
+    log holds no secret.
+    """
     os.environ.update(environment())
+    redact_logs()
 
 
 def inherited(*without: str) -> dict[str, str]:

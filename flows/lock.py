@@ -4,13 +4,26 @@ from collections.abc import Iterator
 from typing import Any
 
 import yaml
+from pydantic import BaseModel, ConfigDict, JsonValue
 
-from koopcast.errors import InvalidInput, StoreMissing
+from koopcast.errors import InvalidInput, StoreDamaged, StoreMissing
+from koopcast.redaction import redacted
 from koopcast.stores import Store
 from schemas.plan import Plan, explain
 from tasks.environment import hardware, versions
 
 LOCK = "run.lock.yaml"
+
+
+class _Contents(BaseModel):
+    """What is compared."""
+
+    model_config = ConfigDict(strict=True)
+
+    seed: int
+    threads: int
+    versions: dict[str, str]
+    steps: dict[str, dict[str, JsonValue]]
 
 
 def contents(plan: Plan, command: str) -> dict[str, Any]:
@@ -29,8 +42,8 @@ def contents(plan: Plan, command: str) -> dict[str, Any]:
 
 
 def text(values: dict[str, Any]) -> str:
-    """Return the lock file as YAML."""
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
+    """Return the lock file as YAML, without secrets."""
+    return redacted(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110))
 
 
 def read(store: Store, run: str) -> dict[str, Any]:
@@ -38,11 +51,18 @@ def read(store: Store, run: str) -> dict[str, Any]:
 
     Raises:
         StoreMissing: No such run, or it has none.
+        StoreDamaged: It was altered and cannot be read.
     """
     found = store.run(run).read(LOCK)
     if found is None:
         raise StoreMissing(f"run '{run}' has no {LOCK}", "run the pipeline again")
-    values: dict[str, Any] = yaml.safe_load(found)
+    try:
+        values: dict[str, Any] = yaml.safe_load(found)
+        _Contents.model_validate(values)
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        raise StoreDamaged(
+            f"the {LOCK} of run '{run}' is no lock file ({error})"[:500], "run the pipeline again"
+        ) from error
     return values
 
 

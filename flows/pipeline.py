@@ -25,6 +25,7 @@ from flows.run import carry_out
 from koopcast.errors import EngineError, KoopcastError
 from koopcast.progress import Listener
 from koopcast.progress import Progress as Report
+from koopcast.redaction import redact_logs
 from schemas.pipeline import DaskRunner, ThreadsRunner
 from tasks.job import Job, Outcome
 from tasks.perform import STAGES
@@ -176,6 +177,7 @@ def pipeline(
         force: Compute again what the store has already.
         locked: Refuse to run when anything differs from the last run.
     """
+    redact_logs()
     request = Request(
         pipeline=pipeline,
         overrides=overrides,

@@ -3,12 +3,14 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from flows import lock
 from flows.earlier import contract_to_json, kind_of, lookup
 from flows.memory import DigestMemory
 from flows.request import Request
 from koopcast.errors import StoreDamaged
+from koopcast.sources.paths import demand_root
 from koopcast.stores import Store
 from schemas.pipeline import load
 from schemas.plan import Decision, Plan, Planned, make_plan
@@ -28,8 +30,15 @@ class Prepared:
 
 
 def store_root(uri: str | None) -> str:
-    """Return the root of the store: as given, else `KOOPCAST_STORE`, else `./runs`."""
-    return uri or os.environ.get("KOOPCAST_STORE") or "runs"
+    """Return the root of the store: as given, else `KOOPCAST_STORE`, else `./runs`.
+
+    Raises:
+        OutsideRoots: It lies outside of `KOOPCAST_ROOTS`.
+    """
+    root = uri or os.environ.get("KOOPCAST_STORE") or "runs"
+    if "://" not in root:
+        demand_root(Path(root).expanduser())
+    return root
 
 
 def prepare(request: Request) -> Prepared:

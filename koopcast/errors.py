@@ -2,6 +2,7 @@
 
 KoopcastError
   InvalidInput              a file or an option that a person wrote (exit code 2)
+    OutsideRoots            a path that leads out of the folders that KOOPCAST_ROOTS names
   DataError                 fields or observations that cannot be used
     MissingFile
     UnknownUnit
@@ -45,6 +46,10 @@ class KoopcastError(Exception):
 
 class InvalidInput(KoopcastError):
     """A file or an option that a person wrote cannot be accepted."""
+
+
+class OutsideRoots(InvalidInput):
+    """A path that leads out of the folders that may be read."""
 
 
 class DataError(KoopcastError):

@@ -2,6 +2,8 @@
 
 from pathlib import Path as FilePath
 
+from koopcast.errors import OutsideRoots
+from koopcast.sources.paths import demand_root
 from schemas.compose import Composer
 from schemas.faults import Fault, PipelineInvalid, shown
 from schemas.positions import Mapping, Mark, Node, Scalar, Sequence
@@ -16,7 +18,10 @@ def read(file: FilePath) -> Mapping:
         PipelineInvalid: The file cannot be read or is not one YAML map of names.
     """
     try:
+        demand_root(file)
         content = _start_of(file) if file.is_file() else None
+    except OutsideRoots as error:
+        raise PipelineInvalid([Fault(str(file), 0, 0, "", str(error))]) from None
     except OSError as error:
         raise PipelineInvalid([Fault(str(file), 0, 0, "", f"cannot be read: {error.strerror}")]) from None
     if content is None:

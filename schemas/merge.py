@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from collections.abc import Mapping as MappingType
 from pathlib import Path as FilePath
 
+from koopcast.errors import OutsideRoots
+from koopcast.sources.paths import demand_root
 from koopcast.spec import Path
 from schemas.faults import Fault, PipelineInvalid, dotted, hint, shown
 from schemas.load import parse_value, read
@@ -31,6 +33,10 @@ def read_extended(file: FilePath, chain: tuple[FilePath, ...] = ()) -> Mapping:
             [mark.fault((EXTENDS,), "expected the path of a file; write `extends: base.yaml`")]
         )
     target = file.parent / base.value
+    try:
+        demand_root(target)
+    except OutsideRoots as error:
+        raise PipelineInvalid([mark.fault((EXTENDS,), str(error))]) from None
     seen = (*chain, file.resolve())
     if target.resolve() in seen:
         names = " -> ".join(path.name for path in (*seen[seen.index(target.resolve()) :], target.resolve()))

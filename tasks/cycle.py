@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from koopcast.stores.durable import writing
 from koopcast.stores.files import open_data
 from schemas.cycle import SUBJECT, Cycle, LoadedCycle
 from schemas.expect import Outcome, parse
+from schemas.references import SLUG
 from schemas.stages import GenerateStep, TrainStep
 from schemas.stages.generate import SYSTEM
 from tasks.standing import remember
@@ -180,8 +182,11 @@ def archive_of(store: Store, name: str) -> Archive:
     """Return the archive of a cycle by its name, as it is by now.
 
     Raises:
+        InvalidInput: It is no name.
         StoreMissing: There is none.
     """
+    if not re.fullmatch(SLUG, name):
+        raise InvalidInput(f"'{name}' is no name of a cycle", "use letters, digits, '_' and '-'")
     archive = _archive(store, name)
     known = _known(store)
     if name not in known:

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from koopcast.errors import StoreDamaged
+
 MEMORY = "memory."
 """Prefix of the names of what a method remembers."""
 GUARD = "guard."
@@ -35,10 +37,19 @@ class CycleState:
 
     @classmethod
     def restored(cls, tensors: dict[str, Tensor]) -> "CycleState":
-        """Return the state that `tensors` described."""
-        generator = torch.Generator(device=tensors["ensemble"].device)
-        generator.set_state(tensors["generator"].cpu())
-        cycle, record = tensors["position"].tolist()
+        """Return the state that `tensors` described.
+
+        Raises:
+            StoreDamaged: They describe none.
+        """
+        try:
+            generator = torch.Generator(device=tensors["ensemble"].device)
+            generator.set_state(tensors["generator"].cpu())
+            cycle, record = tensors["position"].tolist()
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise StoreDamaged(
+                f"this is no state of a chain ({error})", "restore it from a backup"
+            ) from error
         memory = {
             name.removeprefix(MEMORY): tensor for name, tensor in tensors.items() if name.startswith(MEMORY)
         }

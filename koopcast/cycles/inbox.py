@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
-from pydantic import NonNegativeFloat, PositiveFloat, field_validator, model_validator
+from pydantic import NonNegativeFloat, PositiveFloat, TypeAdapter, field_validator, model_validator
 
+from koopcast.cycles.archive.records import SHA256, WINDOW_NUMBER, Count
 from koopcast.cycles.clock import NOWHERE, Clock
 from koopcast.cycles.heights import GroundOptions, HeightOptions, Heights
 from koopcast.cycles.places import Position
@@ -21,7 +22,7 @@ from koopcast.errors import DataError, KoopcastError
 from koopcast.grids import FieldsInfo
 from koopcast.numerics.geometry import Domain
 from koopcast.observations.quality import QualityControl
-from koopcast.sources.paths import anchored
+from koopcast.sources.paths import anchored, demand_inside, matches
 from koopcast.spec import Family, MethodSpec, Problem, Spec
 from koopcast.stores.durable import sync, temporary_sibling, write_whole
 from koopcast.units import conversion
@@ -219,16 +220,19 @@ class Delivery:
     bytes: int
     modified: int
     """Nanoseconds, as the file system says."""
-    digest: str
+    digest: SHA256 | Literal[""]
     """SHA-256 of its content; empty where the file system did not give it: the next scan tries again."""
     fault: str = ""
     """Why nothing of it is used."""
     rows: int = 0
     """Reports in it."""
-    rejected: Mapping[str, int] = field(default_factory=dict)
+    rejected: Mapping[str, Count] = field(default_factory=dict)
     """Class -> reports that belong to no window."""
-    windows: Mapping[str, int] = field(default_factory=dict)
+    windows: Mapping[WINDOW_NUMBER, Count] = field(default_factory=dict)
     """Number of a window -> reports that belong there, whatever becomes of them."""
+
+
+_DELIVERIES = TypeAdapter(list[Delivery])
 
 
 class Inbox:
@@ -318,10 +322,7 @@ class Inbox:
         patterns = [self._spec.path] if isinstance(self._spec.path, str) else self._spec.path
         found: dict[Path, None] = {}
         for pattern in patterns:
-            path = Path(pattern).expanduser()
-            root = Path(path.anchor) if path.is_absolute() else Path.cwd()
-            relative = str(path.relative_to(path.anchor)) if path.is_absolute() else str(path)
-            found.update(dict.fromkeys(sorted(root.glob(relative))))
+            found.update(dict.fromkeys(matches(pattern)))
         return [path for path in found if not path.name.startswith(".")]
 
     def _read(self, path: Path, state: tuple[int, int]) -> Delivery | None:
@@ -338,7 +339,7 @@ class Inbox:
 
     def _delivery(self, path: Path, blank: Delivery) -> Delivery:
         try:
-            table, lost = read_delivery(path, self._layout)
+            table, lost = read_delivery(demand_inside(path), self._layout)
             reports = self._layout.reports(table)
         except KoopcastError as error:
             return replace(blank, fault=str(error))
@@ -388,8 +389,8 @@ class Inbox:
             held = json.loads(self._ledger.read_text(encoding="utf-8"))
             if held["key"] != self._key:
                 return {}
-            found = [Delivery(**entry) for entry in held["files"]]
-        except (OSError, ValueError, TypeError, KeyError):
+            found = _DELIVERIES.validate_python(held["files"])
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return {}
         whole = [item for item in found if item.fault or self._cache(item.digest).exists()]
         return {item.path: item for item in whole}

@@ -21,8 +21,10 @@ MOST_BYTES = 2**30
 """Largest file that is read, unpacked."""
 MOST_RATIO, FREE_BYTES = 200, 2**24
 """Unpacked bytes for each packed one, beyond which a file is a bomb; those that any may have."""
-MOST_ROWS = 10**8
-"""Largest table that a grid is made into."""
+MOST_TEXT = 2**28
+"""Bytes of a text, unpacked."""
+MOST_COLUMNS, MOST_VALUES = 10_000, 5 * 10**7
+"""Columns of a table, and rows times columns."""
 SEPARATORS = ",;\t|"
 INNER = "\x1f"
 """Stands for the separator where fields were quoted."""
@@ -63,6 +65,9 @@ def _csv(path: Path, layout: Layout) -> Read:
     Where the separator is no comma, a comma within a number is the decimal sign.
     """
     content = _unpacked(path) if path.suffix.lower() == ".gz" else path.read_bytes()
+    if len(content) > MOST_TEXT:
+        raise DataError(f"'{path.name}' holds more than {MOST_TEXT} bytes of text", "split it")
+    _demand_size(content.count(b"\n") + content.count(b"\r"), 1, path)
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         content = content.decode("utf-16", errors="replace").encode()
     if b"\n" not in content:
@@ -75,6 +80,7 @@ def _csv(path: Path, layout: Layout) -> Read:
         raise DataError(f"'{path.name}' holds no line", "deliver a table with a header")
     tables, malformed = [], found.malformed
     for header, rows in _sections(found.lines, found.separator):
+        _demand_size(len(rows), len(header), path)
         table, odd = _section(header, rows, found.separator)
         tables.append(table)
         malformed += odd
@@ -212,14 +218,15 @@ def _section(header: list[str], rows: list[str], separator: str) -> tuple[pd.Dat
 
 
 def _parquet(path: Path, layout: Layout) -> Read:
+    parquet: Any = importlib.import_module("pyarrow.parquet")
+    held = parquet.read_metadata(path)
+    _demand_size(held.num_rows, held.num_columns, path)
     return pd.read_parquet(path), {}
 
 
 def _odb(path: Path, layout: Layout) -> Read:
     """Return an ODB-2 table: `lat@hdr` as `lat`, the integers `date` and `time` as times."""
-    pyodc: Any = _imported("pyodc", "odb")
-    with path.open("rb") as file:
-        parts = list(pyodc.read_odb(file))
+    parts = [frame.dataframe() for frame in _odb_frames(path)]
     if not parts:
         raise DataError(f"'{path.name}' holds no table", "check the file")
     table = pd.concat(parts, ignore_index=True)
@@ -237,6 +244,41 @@ def _odb(path: Path, layout: Layout) -> Read:
         ]
         table = table.assign(time=texts[0] + "T" + texts[1]).drop(columns="date")
     return table, {}
+
+
+class _Exact(io.BytesIO):
+    """Bytes of which no more can be had than there are: what a damaged length asks for is an error."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        found = super().read(size)
+        if size is None or size < 0 or len(found) < size:
+            raise EOFError("the file is cut short")
+        return found
+
+
+def _odb_frames(path: Path) -> list[Any]:
+    """Return the frames of an ODB-2 file, the size of each found to be possible.
+
+    Raises:
+        DataError: One is damaged, or larger than what is read.
+    """
+    pyodc: Any = _imported("pyodc.frame", "odb")
+    source, frames, rows = _Exact(path.read_bytes()), [], 0
+    end = len(source.getbuffer())
+    while (begin := source.tell()) < end:
+        try:
+            frame = pyodc.Frame(source)
+            frame.seekToEnd()
+        except Exception as error:
+            raise DataError(f"'{path.name}' is damaged ({error})", "deliver it again") from error
+        # A row has two bytes at least, a column as many.
+        size = source.tell() - begin
+        if not 0 < size <= end - begin or 2 * max(frame.nrows, frame.ncolumns) > size:
+            raise DataError(f"'{path.name}' is damaged or cut short", "deliver it again")
+        rows += frame.nrows
+        _demand_size(rows, frame.ncolumns, path)
+        frames.append(frame)
+    return frames
 
 
 def _bufr(path: Path, layout: Layout) -> Read:
@@ -276,6 +318,20 @@ def _bufr(path: Path, layout: Layout) -> Read:
     return table, {name: count for name, count in lost.items() if count}
 
 
+def _demand_size(rows: int, columns: int, path: Path) -> None:
+    """Refuse a table that is too large, before it is made: a file of a kilobyte can claim to hold terabytes.
+
+    Raises:
+        DataError: It is.
+    """
+    if columns > MOST_COLUMNS or rows * columns > MOST_VALUES:
+        raise DataError(
+            f"'{path.name}' holds {rows} rows of {columns}; at most {MOST_COLUMNS} columns and {MOST_VALUES} "
+            "values are read",
+            "split it",
+        )
+
+
 def _imported(name: str, extra: str) -> object:
     """Return a module of an extra.
 
@@ -285,7 +341,9 @@ def _imported(name: str, extra: str) -> object:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise DataError(f"the package '{name}' is missing", f"pip install 'koopcast[{extra}]'") from error
+        raise DataError(
+            f"the package '{name.partition('.')[0]}' is missing", f"pip install 'koopcast[{extra}]'"
+        ) from error
 
 
 def _netcdf(path: Path, layout: Layout) -> Read:
@@ -314,8 +372,7 @@ def _flat(dataset: xr.Dataset, layout: Layout) -> pd.DataFrame:
         )
     dims = list(dict.fromkeys(dim for name in values for dim in dataset[name].dims))
     rows = int(np.prod([dataset.sizes[dim] for dim in dims], dtype=np.float64))
-    if rows > MOST_ROWS:
-        raise DataError(f"a table of {rows} rows is above {MOST_ROWS}", "split the file")
+    _demand_size(rows, len(names), Path(dataset.encoding.get("source", "")))
     table, units = {}, {}
     for name in names:
         variable = dataset[name]

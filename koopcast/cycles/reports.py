@@ -138,6 +138,7 @@ class Layout:
             DataError: The table has no column of times or of values.
         """
         stated: Mapping[str, str] = table.attrs.get("units", {})
+        table = _plain(table)
         table = table.assign(**{name: _without_blanks(table[name]) for name in table.columns})
         base = self._base(table)
         value = self.column("value", table.columns)
@@ -377,6 +378,17 @@ def numbered(numbers: pd.Series, units: str | None, calendar: str = "standard") 
     # Days and hours as fractions carry rounding: whole microseconds take it away where it can be.
     micro = np.rint(np.where(is_moment, seconds, 0.0) * 1e6).astype("int64").astype("datetime64[us]")
     return _within_years(pd.Series(micro, numbers.index).where(pd.Series(is_moment, numbers.index)))
+
+
+def _plain(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with rows that are counted, one column a name, and bytes as texts."""
+    table = table.loc[:, ~table.columns.duplicated()].reset_index(drop=True)
+    mixed = {str(name): table[name].map(_decoded) for name in table if table[name].dtype.kind == "O"}
+    return table.assign(**mixed) if mixed else table
+
+
+def _decoded(cell: object) -> object:
+    return cell.decode("utf-8", "replace") if isinstance(cell, bytes) else cell
 
 
 def _within_years(times: pd.Series) -> pd.Series:

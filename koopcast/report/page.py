@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from koopcast import __version__
+from koopcast.redaction import redacted
 from koopcast.report.clock import Clock
 from koopcast.report.content import CyclePage, EvaluationPart, KeyFigure, ReportContent, StepRow
 from koopcast.report.departures import departure_tables
@@ -41,7 +42,7 @@ def render(content: ReportContent, pictures: Gallery | None = None) -> str:
     """
     drawn = pictures if pictures is not None else gallery(content)
     graph = content.graph_svg or (draw_graph(content.steps) if content.steps else "")
-    return (
+    return redacted(
         _environment()
         .get_template("page.html.j2")
         .render(
@@ -72,7 +73,7 @@ def render(content: ReportContent, pictures: Gallery | None = None) -> str:
 def render_cycle(content: CyclePage) -> str:
     """Return a page about a cycle, as HTML."""
     pictures = [picture for section in content.sections for picture in section.pictures]
-    return (
+    return redacted(
         _environment()
         .get_template("cycle.html.j2")
         .render(

@@ -1,5 +1,6 @@
 """The house style of figures: type, colours, sizes, and how a drawing becomes SVG that follows the page."""
 
+import hashlib
 import io
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -60,6 +61,8 @@ SETTINGS: dict[str, object] = {
     "savefig.facecolor": "none",
     "svg.fonttype": "none",
     "svg.image_inline": True,
+    # A dollar sign in a name begins no formula.
+    "text.parse_math": False,
     "axes.formatter.useoffset": False,
     "axes.formatter.limits": (-4, 5),
 }
@@ -84,6 +87,13 @@ class Picture:
     svg: str
     """Stand-alone drawing, in the colours of this module."""
     width: Literal["column", "wide"] = "column"
+
+    def __post_init__(self) -> None:
+        """Keep the name, which may hold that of a variable, to what a file's name and an attribute can be."""
+        plain = re.sub(r"[^A-Za-z0-9_-]+", "-", self.name)
+        if plain != self.name:
+            own = hashlib.sha256(self.name.encode("utf-8", "replace")).hexdigest()[:6]
+            object.__setattr__(self, "name", f"{plain[:60]}-{own}")
 
     def inline(self) -> str:
         """Return the drawing as an element of the page: own ids, the page's colours, a label for screen

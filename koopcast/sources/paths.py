@@ -1,13 +1,17 @@
 """From what people write as a path to the files it means."""
 
 import glob
-from importlib import import_module
-from importlib.resources import files as package_files
+import os
+from importlib.util import find_spec
 from pathlib import Path
 
-from koopcast.errors import MissingFile
+from koopcast.errors import MissingFile, OutsideRoots
 
+ROOTS = "KOOPCAST_ROOTS"
+"""Variable of the environment: folders, with `:` between, below which everything lies that a file names."""
 PACKAGE_SCHEME = "pkg://"
+DATA_FOLDERS = ("", "sample_data", "_data", "data")
+"""Where packages keep their data, below themselves. They are not imported."""
 EXTRAS = {"iris_sample_data": "pip install 'koopcast[examples]'"}
 """Packages that an extra of Koopcast brings."""
 LICENCES = {"iris_sample_data": "British Crown copyright, Met Office, Open Government Licence"}
@@ -25,12 +29,68 @@ def resolve(path: str | list[str]) -> list[Path]:
 
 
 def anchored(path: str | list[str], folder: Path | None) -> str | list[str]:
-    """Return paths with the relative ones starting from `folder`; as they are without one."""
+    """Return paths with the relative ones starting from `folder`; as they are without one.
+
+    Raises:
+        ValueError: A path leads out of the roots, or to the home of nobody; for validators.
+    """
     if isinstance(path, list):
         return [str(anchored(text, folder)) for text in path]
-    if folder is None or "://" in path or path.startswith("~"):
+    if "://" in path:
         return path
-    return str(folder / path)
+    try:
+        whole = Path(path).expanduser()
+        demand_root(Path(_fixed_part(whole if folder is None else folder / whole)))
+    except (RuntimeError, OutsideRoots) as error:
+        raise ValueError(str(error)) from None
+    return path if folder is None or path.startswith("~") else str(folder / path)
+
+
+def matches(pattern: str) -> list[Path]:
+    """Return the files that a pattern matches, sorted; a relative one starts from here."""
+    found = glob.glob(str(Path(pattern).expanduser()), recursive=True)
+    return sorted(Path(match).absolute() for match in found)
+
+
+def demand_inside(path: Path) -> Path:
+    """Return a path that may be read: it and the links below it lead into the roots, if there are any.
+
+    What is exchanged between this look and the reading is not seen.
+
+    Raises:
+        OutsideRoots: It leads somewhere else.
+    """
+    demand_root(path)
+    if os.environ.get(ROOTS):
+        for folder, folders, names in os.walk(path):
+            for item in (Path(folder) / name for name in (*folders, *names)):
+                if item.is_symlink():
+                    demand_root(item)
+    return path
+
+
+def demand_root(path: Path) -> None:
+    """Refuse a path that lies in none of the roots, if there are any; links and `..` are followed first.
+
+    Raises:
+        OutsideRoots: It does.
+    """
+    texts = [text for text in os.environ.get(ROOTS, "").split(os.pathsep) if text]
+    roots = [Path(os.path.realpath(Path(text).expanduser())) for text in texts]
+    real = Path(os.path.realpath(path))
+    if roots and not any(real.is_relative_to(root) for root in roots):
+        leads = "lies" if real == path.absolute() else f"leads to '{real}', which lies"
+        raise OutsideRoots(
+            f"'{path}' {leads} in none of the roots ({', '.join(map(str, roots))})",
+            f"move it there, or add its folder to {ROOTS}",
+        )
+
+
+def _fixed_part(path: Path) -> str:
+    """Return the folder from which on a pattern matches; of a plain path, the path."""
+    parts = path.parts
+    magic = next((place for place, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    return os.path.join(*parts[:magic]) if magic else ""
 
 
 def licence_of(path: str | list[str]) -> str:
@@ -47,11 +107,10 @@ def _resolve_one(text: str) -> list[Path]:
         raise MissingFile(f"'{text}' is not on this machine", "copy it here and name the copy")
     expanded = str(Path(text).expanduser())
     if Path(expanded).exists():
-        return [Path(expanded)]
+        return [demand_inside(Path(expanded))]
     if glob.has_magic(expanded):
-        matches = sorted(Path(match) for match in glob.glob(expanded, recursive=True))
-        if matches:
-            return matches
+        if found := matches(expanded):
+            return [demand_inside(path) for path in found]
         raise MissingFile(f"no file matches '{text}' (from {Path.cwd()})", "check the pattern")
     raise MissingFile(f"'{text}' does not exist (from {Path.cwd()})", _nearby(Path(expanded)))
 
@@ -61,16 +120,20 @@ def _in_package(text: str) -> Path:
     if not module.isidentifier() or not name:
         raise MissingFile(f"'{text}' names no file in a package", "write pkg://module/file")
     try:
-        package = import_module(module)
-    except ModuleNotFoundError as error:
+        found = find_spec(module)
+    except ValueError:
+        found = None
+    folders = [Path(folder) for folder in (found.submodule_search_locations or []) if folder] if found else []
+    if not folders:
         remedy = EXTRAS.get(module, f"pip install {module.replace('_', '-')}")
-        raise MissingFile(f"'{text}' needs the package '{module}', which is not installed", remedy) from error
-    # Packages of sample data keep it below the module and say where in `path`.
-    roots = [Path(str(package_files(module))), Path(str(getattr(package, "path", "")) or ".")]
-    found = next((root / name for root in roots if (root / name).exists()), None)
-    if found is None:
-        raise MissingFile(f"package '{module}' holds no file '{name}'", _nearby(roots[-1] / name))
-    return found
+        raise MissingFile(f"'{text}' needs the package '{module}', which is not installed", remedy)
+    below = [folder / part for folder in folders for part in DATA_FOLDERS]
+    for folder in below:
+        path = folder / name
+        if path.exists() and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+            return path
+    shown = next((folder for folder in reversed(below) if folder.is_dir()), folders[0])
+    raise MissingFile(f"package '{module}' holds no file '{name}'", _nearby(shown / Path(name).name))
 
 
 def _module(text: str) -> str:

@@ -131,6 +131,12 @@ def open_fields(path: Path, *, group: str | None = None, first: Sequence[str] = 
         raise StoreMissing(
             f"there are no fields in '{path / (group or '')}'", "run the step that writes them"
         ) from error
+    except Exception as error:
+        # What zarr and xarray raise for metadata that were altered is of many kinds.
+        raise StoreDamaged(
+            f"'{path}' holds no fields ({type(error).__name__}: {error})"[:500],
+            "run the step that writes it again",
+        ) from error
     if absent := set(first) - set(found.data_vars):
         raise StoreDamaged(
             f"'{path}' lacks variables {', '.join(sorted(absent))}", "run the step that writes it again"

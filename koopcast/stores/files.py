@@ -110,7 +110,7 @@ def read_json(path: Path) -> Any:
     _demand(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _damaged(path, "holds no JSON", error) from error
 
 

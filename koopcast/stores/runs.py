@@ -208,6 +208,10 @@ def read_run(layout: Layout, path: Path) -> Run:
         raise StoreDamaged(
             f"run '{path}' has no readable {RECORD} ({error})", "delete the directory"
         ) from error
+    if (record.pipeline, record.id) != (path.parent.name, path.name):
+        raise StoreDamaged(
+            f"run '{path}' has the {RECORD} of {record.pipeline}/{record.id}", "delete the directory"
+        )
     return Run(layout, path, record)
 
 

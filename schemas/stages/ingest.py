@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from koopcast.errors import MissingFile
+from koopcast.errors import MissingFile, OutsideRoots
 from koopcast.ingest import describe
 from koopcast.sources import AnySource
 from koopcast.spec import Path
@@ -64,6 +64,6 @@ class IngestStep(Step):
         """Return the files where they are missing, else what the message quotes, else the source."""
         return (
             ("source", "path")
-            if isinstance(error, MissingFile)
+            if isinstance(error, (MissingFile, OutsideRoots))
             else super().faulty_option(error) or ("source",)
         )

@@ -34,6 +34,7 @@ from koopcast.cycles.archive.manifest import (
 from koopcast.cycles.archive.mirror import Mirror
 from koopcast.cycles.archive.months import Month, Months, month_of
 from koopcast.cycles.archive.place import INBOX, MONTHS, WINDOWS, Place, data_name, digests_below
+from koopcast.cycles.archive.records import IdentityRecord, demand
 from koopcast.cycles.archive.removed import REMOVED, Removed, read_removed
 from koopcast.cycles.archive.repository import Repository, demand_library
 from koopcast.cycles.clock import LABEL, later, negative
@@ -158,11 +159,10 @@ class Archive:
             f"restore it from a backup, or remove '{path.name}': the next tick writes the present options"
         )
         try:
-            held = read_json(path)
+            held: dict[str, Any] = read_json(path)
         except StoreDamaged as error:
             raise StoreDamaged(error.message, remedy) from error
-        if not isinstance(held, dict) or not held.keys() >= {"format", "store", "identity", "forks"}:
-            raise StoreDamaged(f"'{path}' does not say which cycle this is", remedy)
+        demand(IdentityRecord, held, path, remedy)
         if held["format"] != FORMAT:
             raise StoreDamaged(
                 f"'{path}' has format {held['format']}, this version knows {FORMAT}",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from koopcast.cycles.archive.records import WindowRecord, demand
 from koopcast.errors import StoreDamaged
 from koopcast.stores.files import read_json
 
@@ -23,7 +24,6 @@ SUFFIXES = {
 """Quantity -> what follows the name of a variable in the fields of a window."""
 START = "start"
 """Digest before the first window."""
-_KEYS = {"label", "previous", "data", "files"}
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def read_manifest(path: Path, label: str) -> Manifest:
         values = read_json(path)
     except StoreDamaged as error:
         raise StoreDamaged(f"the manifest of window {label}: {error.message}", remedy) from error
-    if not isinstance(values, dict) or not values.keys() >= _KEYS or values["label"] != label:
+    if demand(WindowRecord, values, path, remedy).label != label:
         raise StoreDamaged(f"'{path}' is no manifest of window {label}", remedy)
     return Manifest(label, values, digest_of(path))
 

@@ -20,6 +20,7 @@ from dask.delayed import delayed
 from koopcast.cycles.archive.content import TIME, Arrays, arrays_digest, arrays_of, read_arrays, timed
 from koopcast.cycles.archive.manifest import FIELDS, Manifest
 from koopcast.cycles.archive.place import MONTHS, Place, data_name, digests_below
+from koopcast.cycles.archive.records import MonthRecord, demand
 from koopcast.cycles.clock import LABEL
 from koopcast.errors import StoreDamaged
 from koopcast.stores.arrays import open_fields, write_fields
@@ -73,13 +74,8 @@ class Months:
 
     def _read(self, name: str) -> Month:
         path = self._place.root / MONTHS / f"{name}.json"
-        try:
-            values = read_json(path)
-            return Month(name, values["windows"], values["data"], values["files"], values["is_cleared"])
-        except (StoreDamaged, KeyError, TypeError) as error:
-            raise StoreDamaged(
-                f"'{path}' does not say what the month holds", "restore it from a backup"
-            ) from error
+        held = demand(MonthRecord, read_json(path), path)
+        return Month(name, held.windows, held.data, held.files, held.is_cleared)
 
     def open(self, month: Month) -> xr.Dataset:
         """Return the fields of a month, lazily."""
