@@ -94,7 +94,7 @@ def test_a_failed_step_is_exit_code_1_and_one_line(koopcast: Command, small: Pat
         (("run", "missing.yaml"), "missing.yaml  no such file"),
         (("run", "small.yaml", "--set", "steps.model.model.rnak=2"), "did you mean 'rank'?"),
         (("run", "small.yaml", "--only", "modle"), "did you mean 'model'?"),
-        (("run", "small.yaml", "--store", "s3://bucket/x"), "'s3' is not supported"),
+        (("run", "small.yaml", "--store", "ftp://host/x"), "'ftp' is not supported"),
         (("run", "small.yaml", "--engine", "airflow"), "airflow"),
         (("show", "nothing"), "no store"),
         (("methods", "fmo"), "did you mean 'fno'?"),
