@@ -28,7 +28,6 @@ SECONDS = 400
 SWEEP = """
 sweep:
   over: {steps.analysis.method.inflation.factor: [1.02, 1.06, 1.1]}
-  seeds: 2
 """
 
 
