@@ -380,8 +380,10 @@ def numbered(numbers: pd.Series, units: str | None, calendar: str = "standard") 
 def _plain(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table with rows that are counted, one column a name, and bytes as texts."""
     table = table.loc[:, ~table.columns.duplicated()].reset_index(drop=True)
-    mixed = {name: table[name].map(_decoded) for name in table if table[name].dtype.kind == "O"}
-    return table.assign(**mixed) if mixed else table
+    for name, kind in table.dtypes.items():
+        if kind.kind == "O":
+            table[name] = table[name].map(_decoded)
+    return table
 
 
 def _decoded(cell: object) -> object:
