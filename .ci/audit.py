@@ -17,24 +17,8 @@ SECONDS = 600
 
 def ask(service: str, constraints: Path) -> list[dict[str, Any]]:
     """Return what a service says of each package; nothing where it cannot be reached."""
-    options = [
-        "--no-deps",
-        "--disable-pip",
-        "--progress-spinner",
-        "off",
-        "--format",
-        "json",
-        "--timeout",
-        "15",
-    ]
-    command = [
-        sys.executable,
-        "-m",
-        "pip_audit",
-        "--requirement",
-        str(constraints),
-        "--vulnerability-service",
-    ]
+    command = [sys.executable, "-m", "pip_audit", "--requirement", str(constraints)]
+    options = ["--no-deps", "--disable-pip", "--progress-spinner", "off", "--format", "json"]
     try:
         result = subprocess.run(
             [*command, *options, "--vulnerability-service", service],

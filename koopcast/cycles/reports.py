@@ -139,7 +139,6 @@ class Layout:
         """
         stated: Mapping[str, str] = table.attrs.get("units", {})
         table = _plain(table)
-        table = table.assign(**{name: _without_blanks(table[name]) for name in table.columns})
         base = self._base(table)
         value = self.column("value", table.columns)
         if value is not None:
@@ -381,10 +380,15 @@ def numbered(numbers: pd.Series, units: str | None, calendar: str = "standard") 
 
 
 def _plain(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table with rows that are counted, one column a name, and bytes as texts."""
+    """Return a table with rows that are counted, one column a name, bytes as texts, blanks as nothing."""
     table = table.loc[:, ~table.columns.duplicated()].reset_index(drop=True)
-    mixed = {str(name): table[name].map(_decoded) for name in table if table[name].dtype.kind == "O"}
-    return table.assign(**mixed) if mixed else table
+    for name, kind in table.dtypes.items():
+        if kind.kind == "O":
+            table[name] = table[name].map(_decoded)
+        if pd.api.types.is_string_dtype(kind) or kind.kind == "O":
+            texts = table[name].astype("string").str.strip()
+            table[name] = texts.mask(texts.isin(BLANKS))
+    return table
 
 
 def _decoded(cell: object) -> object:
@@ -394,13 +398,6 @@ def _decoded(cell: object) -> object:
 def _within_years(times: pd.Series) -> pd.Series:
     first, last = (np.datetime64(f"{year}-01-01", "us") for year in YEARS)
     return times.where((times >= first) & (times < last)).astype("datetime64[ns]")
-
-
-def _without_blanks(column: pd.Series) -> pd.Series:
-    if not (pd.api.types.is_string_dtype(column) or column.dtype == object):
-        return column
-    texts = column.astype("string").str.strip()
-    return texts.mask(texts.isin(BLANKS))
 
 
 def _texts(column: pd.Series) -> pd.Series:

@@ -19,13 +19,7 @@ def main(name: str, count: str) -> None:
         seeds.mkdir()
         for number, content in enumerate(target.corpus):
             (seeds / str(number)).write_bytes(content)
-        options = [
-            f"-runs={count}",
-            "-max_len=4096",
-            "-rss_limit_mb=4096",
-            "-timeout=30",
-            "-artifact_prefix=./",
-        ]
+        options = [f"-runs={count}", "-max_len=4096", "-rss_limit_mb=4096", "-timeout=30"]
         atheris.Setup([sys.argv[0], *options, str(seeds)], lambda content: read(target, content))
         with guarded(Path(folder)):
             atheris.Fuzz()

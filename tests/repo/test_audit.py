@@ -62,6 +62,10 @@ def plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def applies(item: Requirement, extras: set[str]) -> bool:
+    return item.marker is None or any(item.marker.evaluate({"extra": extra}) for extra in ("", *extras))
+
+
 def test_every_locked_package_is_needed() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
@@ -77,11 +81,7 @@ def test_every_locked_package_is_needed() -> None:
             below = [Requirement(text) for text in requires(one.name) or []]
         except PackageNotFoundError:
             continue
-        waiting += [item for item in below if _applies(item, one.extras)]
+        waiting += [item for item in below if applies(item, one.extras)]
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     locked = {plain(line.partition("==")[0]) for line in lines if line and not line.startswith("#")}
     assert sorted(locked - {name for name, _ in needed} - {"pip", "setuptools", "wheel"}) == []
-
-
-def _applies(item: Requirement, extras: set[str]) -> bool:
-    return item.marker is None or any(item.marker.evaluate({"extra": extra}) for extra in ("", *extras))
