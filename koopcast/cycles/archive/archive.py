@@ -82,6 +82,8 @@ class Archive:
         self._place = Place(root, mirror)
         self._months, self._repository = Months(self._place), Repository(self._place)
         self._keeping = keeping or Keeping()
+        self._seen: dict[str, tuple[tuple[int, int, int], Manifest]] = {}
+        """Label -> inode, time and size of the manifest that was read, and what it says."""
 
     @property
     def uri(self) -> str:
@@ -200,7 +202,15 @@ class Archive:
             StoreMissing: It is not published.
             StoreDamaged: It cannot be read.
         """
-        return read_manifest(self.root / WINDOWS / f"{label}.json", label)
+        path = self.root / WINDOWS / f"{label}.json"
+        if not path.is_file():
+            return read_manifest(path, label)
+        found = path.stat()
+        state = found.st_ino, found.st_mtime_ns, found.st_size
+        seen = self._seen.get(label)
+        if seen is None or seen[0] != state:
+            seen = self._seen[label] = state, read_manifest(path, label)
+        return seen[1]
 
     def manifests(self) -> Iterator[Manifest]:
         """Yield the manifests of all windows, in the order of time."""
