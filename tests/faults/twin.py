@@ -223,6 +223,8 @@ def judge(row: Row, twin: Twin, windows: int, unbroken: Archive) -> None:
     expected = [twin.clock.name(number) for number in range(windows)]
     found = twin.archive.labels()
     row.windows = windows
+    # What a window held before it was analysed again goes with the sweep that begins the next tick.
+    twin.archive.sweep()
     row.lost = len(set(expected) - set(found))
     named = {str(manifest.values["data"]) for manifest in twin.archive.manifests()}
     held = {path.name for path in (twin.archive.root / "data").iterdir()}
