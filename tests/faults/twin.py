@@ -227,6 +227,8 @@ def judge(row: Row, twin: Twin, windows: int, unbroken: Archive) -> None:
     expected = [twin.clock.name(number) for number in range(windows)]
     found = twin.archive.labels()
     row.windows = windows
+    # What a window held before it was analysed again goes with the sweep that begins the next tick.
+    twin.archive.sweep()
     row.lost = len(set(expected) - set(found))
     published = [path for name in ("windows", "months") for path in (twin.archive.root / name).glob("*.json")]
     named = {str(json.loads(path.read_text())["data"]) for path in published}

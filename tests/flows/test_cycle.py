@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -374,6 +375,28 @@ def test_a_second_writer_is_refused(place: Path) -> None:
         tick(ready, at(1))
     lock.release()
     assert len(tick(ready, at(1)).done) == 2
+
+
+def test_a_writer_that_is_told_to_wait_goes_on_when_the_first_is_done(place: Path) -> None:
+    deliver(place, range(2))
+    ready = cycle(place)
+    lock = ready.archive.lock()
+    assert lock.try_acquire()
+    other = threading.Timer(0.3, lock.release)
+    other.start()
+    assert len(tick(ready, at(1), wait=60.0).done) == 2
+    other.join()
+
+
+def test_a_file_from_the_future_of_a_clock_that_was_set_back_is_read(place: Path) -> None:
+    deliver(place, range(2))
+    ahead = time.time() + 5 * 3600
+    os.utime(place / "inbox/all.csv", (ahead, ahead))
+    ticked = tick(cycle(place, "twin", "observations.settle=5"), at(1))
+    assert (ticked.waiting, [manifest.source for manifest in ticked.done]) == ([], ["analysis"] * 2)
+    now = time.time()
+    os.utime(place / "inbox/all.csv", (now, now))
+    assert len(tick(cycle(place, "twin", "observations.settle=60"), at(1)).waiting) == 1
 
 
 def test_a_reanalysis_refuses_other_options_unless_it_forks(place: Path) -> None:
