@@ -338,12 +338,12 @@ def _imported(name: str, extra: str) -> object:
     Raises:
         DataError: It is not installed.
     """
+    package = name.partition(".")[0]
     try:
+        importlib.import_module(package)
         return importlib.import_module(name)
     except ImportError as error:
-        raise DataError(
-            f"the package '{name.partition('.')[0]}' is missing", f"pip install 'koopcast[{extra}]'"
-        ) from error
+        raise DataError(f"the package '{package}' is missing", f"pip install 'koopcast[{extra}]'") from error
 
 
 def _netcdf(path: Path, layout: Layout) -> Read:

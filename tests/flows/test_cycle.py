@@ -33,6 +33,7 @@ from schemas.faults import PipelineInvalid
 from tasks.cycle import Prepared, tick
 from tasks.standing import standing
 from tasks.status import climatology_of
+from tests.flows.conftest import Command, Ended
 
 TRUTH = """
 name: ring
@@ -485,3 +486,37 @@ def test_kills_at_random_moments_leave_the_bytes_of_an_unbroken_chain(place: Pat
     tick(cycle(place), at(LONG - 1))
     assert content(ready.archive) == whole
     assert ready.archive.faults() == []
+
+
+def test_machines_that_share_a_bucket_go_on_with_one_archive_and_one_of_two_is_refused(
+    place: Path, bucket_uri: str, koopcast: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliver(place, range(8))
+    (place / "twin.yaml").write_text(CYCLE)
+    ours = make(place / "twin.yaml", (), str(place / "store"))
+    tick(ours, at(7))
+    assert koopcast("run", str(place / "ring.yaml"), "--store", bucket_uri).returncode == 0
+
+    def machine(name: str, command: str, *more: str) -> Ended:
+        monkeypatch.setenv("KOOPCAST_CACHE", str(place / name))
+        return koopcast(command, *more, "--store", bucket_uri)
+
+    file = str(place / "twin.yaml")
+    first = machine("here", "cycle", file, "--until", "2020-01-02T00:00")
+    assert (first.returncode, first.stdout.count("analysis")) == (0, 4)
+    second = machine("there", "cycle", file, "--until", "2020-01-03T00:00")
+    assert (second.returncode, second.stdout.count("analysis")) == (0, 4)
+    known = json.loads(machine("elsewhere", "status", "twin", "--json").stdout)
+    assert (known["windows"], known["faults"]) == (8, [])
+    theirs = make(file, (), bucket_uri)
+    theirs.archive.pull()
+    assert content(theirs.archive) == content(ours.archive)
+    lock = theirs.archive.lock()
+    assert lock.try_acquire()
+    deliver(place, range(9))
+    refused = machine("here", "cycle", file, "--until", "2020-01-03T06:00")
+    assert refused.returncode == 1
+    assert "is held by process" in refused.stderr
+    lock.release()
+    assert machine("here", "cycle", file, "--until", "2020-01-03T06:00").returncode == 0
+    assert machine("there", "status", "twin", "--at", "2020-01-03T06:00").returncode == 0
