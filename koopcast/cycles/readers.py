@@ -285,7 +285,7 @@ def _odb_frames(path: Path) -> list[Any]:
 
 
 def _count(read: Callable[[], int], most: int) -> int:
-    """Return a whole number of the head of a table: of texts, say, each of which has twelve bytes at least."""
+    """Return a count in the head of a table: of texts, say, each of which has twelve bytes or more."""
     number = read()
     if not 0 <= number <= most:
         raise EOFError(f"{number} of something in so short a table")
