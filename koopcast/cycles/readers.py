@@ -7,6 +7,7 @@ import io
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -275,10 +276,20 @@ def _odb_frames(path: Path) -> list[Any]:
         size = source.tell() - begin
         if not 0 < size <= end - begin or 2 * max(frame.nrows, frame.ncolumns) > size:
             raise DataError(f"'{path.name}' is damaged or cut short", "deliver it again")
+        stream = frame._stream
+        stream.readInt32 = partial(_count, stream.readInt32, max(1000, size // 12))
         rows += frame.nrows
         _demand_size(rows, frame.ncolumns, path)
         frames.append(frame)
     return frames
+
+
+def _count(read: Callable[[], int], most: int) -> int:
+    """Return a count in the head of a table: of texts, say, each of which has twelve bytes or more."""
+    number = read()
+    if not 0 <= number <= most:
+        raise EOFError(f"{number} of something in so short a table")
+    return number
 
 
 def _bufr(path: Path, layout: Layout) -> Read:

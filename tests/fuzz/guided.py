@@ -6,7 +6,9 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["koopcast.cycles", "koopcast.numerics.formulas", "schemas", "yaml"]):
+with atheris.instrument_imports(
+    include=["koopcast.numerics.formulas", "koopcast.cycles.records", "schemas.compose", "yaml"]
+):
     from tests.fuzz.harness import SCRATCH, guarded, read
     from tests.fuzz.targets import TARGETS
 

@@ -16,6 +16,8 @@ STORE = json.loads(corpus.zarr()[0])
 MANIFEST = json.loads(corpus.windows()[0])
 LEDGER = json.loads(corpus.ledgers()[0])
 LOCK = json.loads(corpus.locks()[0])
+TEXTS = b"\x03\x00\x00\x00\x02\x00\x00\x00s0"
+"""How many different texts a column of an ODB table has, and the first of them."""
 GENERATOR = torch.Generator().get_state()
 FOUND: list[tuple[str, object]] = [
     ("manifest", {**MANIFEST, "observations": 1}),
@@ -46,7 +48,12 @@ FOUND: list[tuple[str, object]] = [
     ("restart", save({"ensemble": torch.ones(1), "generator": torch.ones(3), "position": torch.zeros(2)})),
     ("restart", save({"ensemble": torch.ones(1), "generator": GENERATOR, "position": torch.zeros(3)})),
     ("odb", corpus.odb()[0][:150]),
+    ("odb", corpus.odb()[0].replace(TEXTS, b"\xff\xff\xff\x7f" + TEXTS[4:])),
 ]
+
+
+def test_the_example_of_odb_has_texts() -> None:
+    assert TEXTS in corpus.odb()[0]
 
 
 @pytest.mark.filterwarnings("ignore")

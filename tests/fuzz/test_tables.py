@@ -112,7 +112,7 @@ def _as_kind(values: pd.Series, kind: str) -> pd.Series:
     try:
         with np.errstate(all="ignore"):
             return values.astype(kind)
-    except (ValueError, TypeError, OverflowError, NotImplementedError):
+    except (ValueError, TypeError, OverflowError, RuntimeError):
         return values
 
 
