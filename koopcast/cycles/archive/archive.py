@@ -29,6 +29,7 @@ from koopcast.cycles.archive.manifest import (
     RESTART,
     Manifest,
     as_text,
+    digest_of,
     read_manifest,
 )
 from koopcast.cycles.archive.mirror import Mirror
@@ -246,8 +247,19 @@ class Archive:
         return self.folder(manifest, FEEDBACK) / FEEDBACK
 
     def restart(self, manifest: Manifest) -> Path:
-        """Return the folder of the state that a window left."""
-        return self.folder(manifest, RESTART)
+        """Return the folder of the state that a window left.
+
+        Raises:
+            StoreMissing: It is gone.
+            StoreDamaged: It is not what the window left.
+        """
+        folder = self.folder(manifest, RESTART)
+        path = folder / RESTART
+        if path.is_file() and digest_of(path) != manifest.files[RESTART]:
+            raise StoreDamaged(
+                f"the state that window {manifest.label} left is altered", "restore it from a backup"
+            )
+        return folder
 
     def scratch(self) -> Path:
         """Return a new empty folder for the files of a window that is not published yet."""

@@ -163,3 +163,17 @@ def test_what_the_archive_says_of_itself_is_never_guessed(twin):
     assert archive.faults() == []
     manifest.write_text(manifest.read_text()[:99])
     assert len(archive.faults()) == 1
+
+
+def test_a_tick_does_not_go_on_from_an_altered_state(twin):
+    twin.deliver(range(2))
+    archive = twin.local()
+    twin.tick(archive, 0)
+    manifest = archive.manifest(twin.label(0))
+    path = archive.folder(manifest) / RESTART
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-8] + bytes(8))
+    with pytest.raises(StoreDamaged, match=f"the state that window {twin.label(0)} left is altered"):
+        twin.tick(archive, 1)
+    path.write_bytes(whole)
+    assert twin.tick(archive, 1) == [twin.label(1)]
