@@ -17,7 +17,7 @@ from flows.memory import Rates
 from flows.prepare import cached, make, store_root
 from flows.request import RunResult
 from flows.run import SUMMARY
-from koopcast.errors import KoopcastError, StoreMissing
+from koopcast.errors import InvalidInput, KoopcastError, StoreMissing
 from koopcast.stores import Store
 from koopcast.stores import doctor as check_store
 from koopcast.stores import gc as collect_garbage
@@ -260,7 +260,13 @@ def collect(uri: str | None, keep: int, *, dry_run: bool) -> None:
 
 def back_up_store(target: Path, uri: str | None) -> str:
     """Copy the store and return what was done, in words."""
-    done = back_up(Store.open(store_root(uri), create=False).root, target)
+    store = Store.open(store_root(uri), create=False)
+    if store.bucket is not None:
+        raise InvalidInput(
+            f"'{store.uri}' is a store in a bucket, and this copies folders",
+            "copy it by the means of its object store: versions, replication",
+        )
+    done = back_up(store.root, target)
     held = f"{done.cycles} cycles with {done.windows} windows"
     return f"copied {done.files} files ({size(done.bytes)}) to {target}, which holds {held}"
 

@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,9 @@ from koopcast.stores.durable import TEMPORARY, remove, sync, temporary_sibling, 
 from koopcast.stores.lock import Lock
 from tasks.cycle import CYCLES
 
-RUNS, WINDOWS, LOCKS = "runs", "windows", "locks"
+RUNS, LOCKS = "runs", "locks"
+NAMES = ("windows", "months", "removed.json")
+"""What in an archive names other files, or says what is not there any more."""
 LEFT_OUT = ("verified", "partial")
 """Folders of a store that are made again: what was found right on this disk, and scratch."""
 STAGED = f"{TEMPORARY}names"
@@ -35,9 +37,10 @@ class Copied:
 def back_up(root: Path, target: Path) -> Copied:
     """Copy a store, or bring a copy of it up to date.
 
-    What names other files is read first and put in place last: manifests of windows, and records of runs. So
-    the copy is whole at any moment, also where this is killed. A window whose files went meanwhile, since it
-    was analysed again, makes another round.
+    What names other files is read first and put in place last: manifests of windows and months, and records
+    of runs. So the copy is whole at any moment, also where this is killed. A window whose files went
+    meanwhile, since it was analysed again or its month brought together, makes another round. Repositories of
+    icechunk are copied while no tick writes to them.
 
     Args:
         root: Of the store.
@@ -62,6 +65,16 @@ def back_up(root: Path, target: Path) -> Copied:
 
 
 def _copied(root: Path, target: Path) -> Copied:
+    with ExitStack() as held:
+        for archive in (Archive(path) for path in sorted((root / CYCLES).glob("*"))):
+            if archive.form == "icechunk":
+                lock = archive.lock()
+                lock.acquire()
+                held.callback(lock.release)
+        return _in_rounds(root, target)
+
+
+def _in_rounds(root: Path, target: Path) -> Copied:
     copier = Copier()
     staged = target / STAGED
     for _ in range(TRIES):
@@ -124,14 +137,16 @@ def _is_same(status: os.stat_result, place: Path) -> bool:
 
 def _names(root: Path) -> Iterator[Path]:
     """Yield the files that name others."""
-    for folder in [*sorted((root / CYCLES).glob(f"*/{WINDOWS}")), root / RUNS]:
-        yield from _files(folder)
+    for archive in sorted((root / CYCLES).glob("*")):
+        for name in NAMES:
+            yield from [archive / name] if (archive / name).is_file() else _files(archive / name)
+    yield from _files(root / RUNS)
 
 
 def _others(root: Path) -> Iterator[Path]:
     for path in _files(root):
         parts = path.relative_to(root).parts
-        is_name = parts[0] == RUNS or (parts[0] == CYCLES and parts[2:3] == (WINDOWS,))
+        is_name = parts[0] == RUNS or (parts[0] == CYCLES and parts[2] in NAMES)
         if not is_name and parts[0] not in LEFT_OUT:
             yield path
 
@@ -144,13 +159,14 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _lost(staged: Path, target: Path) -> bool:
-    """Return whether some window has files that were not there any more."""
-    for folder in staged.glob(f"{CYCLES}/*"):
-        for manifest in Archive(folder).manifests():
-            data = target / CYCLES / folder.name / "data" / str(manifest.values["data"])
-            if not all((data / name).is_file() for name in manifest.values["files"]):
-                return True
-    return False
+    """Return whether some window or month lost files while they were copied."""
+    for path in _names(target):
+        own = path.relative_to(target)
+        if not (staged / own).exists():
+            (staged / own).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, staged / own)
+    archives = staged.glob(f"{CYCLES}/*")
+    return any(Archive(folder).lacks(target / folder.relative_to(staged)) for folder in archives)
 
 
 def _put_in_place(staged: Path, target: Path) -> None:

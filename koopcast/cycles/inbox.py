@@ -221,15 +221,21 @@ class Delivery:
     modified: int
     """Nanoseconds, as the file system says."""
     digest: SHA256 | Literal[""]
-    """SHA-256 of its content; empty where the file system did not give it: the next scan tries again."""
+    """SHA-256 of the content whose reports are used; empty where there is none."""
     fault: str = ""
-    """Why nothing of it is used."""
+    """Why nothing can be read of the file as it is."""
     rows: int = 0
     """Reports in it."""
     rejected: Mapping[str, Count] = field(default_factory=dict)
     """Class -> reports that belong to no window."""
     windows: Mapping[WINDOW_NUMBER, Count] = field(default_factory=dict)
     """Number of a window -> reports that belong there, whatever becomes of them."""
+
+    def after(self, known: "Delivery") -> "Delivery":
+        """Return what is known now: where nothing can be read, what was known before stays in use."""
+        if not self.fault:
+            return self
+        return replace(known, bytes=self.bytes, modified=self.modified, fault=self.fault)
 
 
 _DELIVERIES = TypeAdapter(list[Delivery])
@@ -255,26 +261,30 @@ class Inbox:
         """Files that are too young to be read."""
 
     def scan(self) -> None:
-        """Read the files that are new or have changed; forget those that are gone."""
+        """Read the files that are new or have changed.
+
+        What was read stays where its file is gone, or cannot be read any more: tidying up an inbox changes no
+        window.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
-        found: dict[str, Delivery] = {}
+        found = {path: replace(known, fault="") for path, known in self.deliveries.items() if known.digest}
         self.waiting = []
         for path in self._files():
-            known = self.deliveries.get(str(path))
+            known = self.deliveries.get(str(path), Delivery(str(path), 0, 0, ""))
             try:
                 state = _state(path)
             except FileNotFoundError:
                 continue
             except OSError as error:
-                found[str(path)] = Delivery(str(path), 0, 0, "", _told(error))
+                found[str(path)] = replace(known, fault=_told(error))
                 continue
-            if known is not None and known.digest and (known.bytes, known.modified) == state:
+            if (known.bytes, known.modified) == state:
                 found[str(path)] = known
             elif abs(time.time() - state[1] * 1e-9) < self._spec.settle:
                 # A file from the future, by a clock that was set back, is not waited for.
                 self.waiting.append(str(path))
             elif (delivery := self._read(path, state)) is not None:
-                found[str(path)] = delivery
+                found[str(path)] = delivery.after(known)
             else:
                 self.waiting.append(str(path))
         if found != self.deliveries:
@@ -315,8 +325,7 @@ class Inbox:
 
     def _readable(self) -> list[Delivery]:
         """Return what could be read; a file that came twice is there twice, its reports as duplicates."""
-        known = [self.deliveries[path] for path in sorted(self.deliveries)]
-        return [delivery for delivery in known if not delivery.fault]
+        return [self.deliveries[path] for path in sorted(self.deliveries) if self.deliveries[path].digest]
 
     def _files(self) -> list[Path]:
         patterns = [self._spec.path] if isinstance(self._spec.path, str) else self._spec.path
@@ -335,7 +344,7 @@ class Inbox:
         except FileNotFoundError:
             return None
         except OSError as error:
-            return replace(blank, fault=_told(error))
+            return replace(blank, bytes=0, modified=0, fault=_told(error))
 
     def _delivery(self, path: Path, blank: Delivery) -> Delivery:
         try:

@@ -276,12 +276,24 @@ def _odb_frames(path: Path) -> list[Any]:
         size = source.tell() - begin
         if not 0 < size <= end - begin or 2 * max(frame.nrows, frame.ncolumns) > size:
             raise DataError(f"'{path.name}' is damaged or cut short", "deliver it again")
-        stream = frame._stream
-        stream.readInt32 = partial(_count, stream.readInt32, max(1000, size // 12))
+        _read_codecs(frame, max(1000, size // 12), path)
+        frame.seekToEnd()
         rows += frame.nrows
         _demand_size(rows, frame.ncolumns, path)
         frames.append(frame)
     return frames
+
+
+def _read_codecs(frame: Any, most: int, path: Path) -> None:
+    """Read how the columns of a frame are packed, with no count in there above `most`; the frame keeps it."""
+    stream = frame._stream
+    stream.readInt32 = partial(_count, stream.readInt32, most)
+    try:
+        frame._column_codecs  # noqa: B018
+    except Exception as error:
+        raise DataError(f"'{path.name}' is damaged ({error})", "deliver it again") from error
+    finally:
+        del stream.readInt32
 
 
 def _count(read: Callable[[], int], most: int) -> int:

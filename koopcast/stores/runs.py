@@ -110,9 +110,18 @@ class Run:
         return path
 
     def read(self, name: str) -> str | None:
-        """Return a text that the run wrote, None where it wrote none of that name."""
+        """Return a text that the run wrote, None where it wrote none of that name.
+
+        Raises:
+            StoreDamaged: It is no text.
+        """
         content = _content(self._layout, self.path, name)
-        return None if content is None else content.decode()
+        try:
+            return None if content is None else content.decode()
+        except UnicodeDecodeError as error:
+            raise StoreDamaged(
+                f"'{self.name}/{name}' is no text ({error})", "run the pipeline again"
+            ) from error
 
     def bring(self) -> Path:
         """Return the directory of the run with all its files on this machine."""

@@ -400,6 +400,25 @@ def test_a_file_from_the_future_of_a_clock_that_was_set_back_is_read(place: Path
     assert len(tick(cycle(place, "twin", "observations.settle=60"), at(1)).waiting) == 1
 
 
+def test_files_that_are_moved_away_or_torn_later_change_no_window(place: Path) -> None:
+    for window in range(4):
+        deliver(place, range(window, window + 1), f"{window}.csv")
+    ready = cycle(place)
+    tick(ready, at(3))
+    before = content(ready.archive)
+    (place / "inbox" / "2.csv").unlink()
+    (place / "inbox" / "3.csv").write_text("no table")
+    again = tick(cycle(place), at(3))
+    assert again.done == []
+    assert list(again.faults) == [str(place / "inbox" / "3.csv")]
+    assert content(ready.archive) == before
+    # A corrected file in its place is what counts.
+    reports(place, range(3, 4)).iloc[:6].to_csv(place / "inbox" / "3.csv", index=False)
+    corrected = tick(cycle(place), at(3))
+    assert [one.values["observations"]["used"] for one in corrected.done] == [6]
+    assert corrected.faults == {}
+
+
 def test_a_reanalysis_refuses_other_options_unless_it_forks(place: Path) -> None:
     deliver(place, range(6))
     text = CYCLE + "clock: reanalysis\n"

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from typer.testing import CliRunner
 
 from flows.cli import app
@@ -17,12 +18,12 @@ from flows.engines import InlineEngine
 from flows.prepare import prepare as prepare_pipeline
 from flows.request import Request
 from flows.run import carry_out
-from koopcast.cycles.archive import FEEDBACK, Archive
+from koopcast.cycles.archive import FEEDBACK, Archive, Manifest
 from koopcast.cycles.statistics import statistics
 from koopcast.cycles.tick import Ticked
 from koopcast.cycles.verification import KEPT
 from koopcast.errors import Diverged, StoreDamaged
-from koopcast.stores.arrays import open_fields
+from koopcast.report import Section
 from koopcast.stores.files import open_data, read_table
 from tasks.cycle import Prepared, tick
 from tasks.standing import standing
@@ -155,7 +156,7 @@ def test_whatever_is_damaged_is_named_and_is_the_worst(place: Path) -> None:
     (ours.root / "windows" / f"{name(3)}.json").write_text("{}")
     found = facts(place, "--quick", *now)
     assert found["state"] == "damaged"
-    assert "no manifest of window" in str(found["faults"])
+    assert f"{name(3)}.json': label: Field required" in str(found["faults"])
     (ours.root / "windows" / f"{name(3)}.json").unlink()
     found = facts(place, "--quick", *now)
     assert (found["state"], found["missing"], found["faults"]) == ("damaged", [name(3)], [])
@@ -235,11 +236,14 @@ def test_a_tick_verifies_each_pair_of_windows_once(place: Path, monkeypatch: pyt
     assert len(before) == (7 + 6) * 2 * 3
     opened: list[str] = []
 
-    def watched(path: Path, **options: object) -> object:
-        opened.append(path.parent.name[:16])
-        return open_fields(path, **options)  # type: ignore[arg-type]
+    window = Archive.window
 
-    monkeypatch.setattr("koopcast.cycles.verification.open_fields", watched)
+    def watched(self: Archive, manifest: Manifest) -> xr.Dataset:
+        opened.append(manifest.label)
+        return window(self, manifest)
+
+    monkeypatch.setattr(Archive, "window", watched)
+    monkeypatch.setattr("tasks.status._last_window", lambda *_: Section("Last window", "now"))
     tick(made(place), at(WINDOWS))
     assert sorted(set(opened)) == [name(WINDOWS - 2), name(WINDOWS - 1), name(WINDOWS)]
     after = read_table(ours.root / KEPT)

@@ -206,3 +206,34 @@ def test_a_copy_in_the_store_is_refused(place: Path) -> None:
         back_up(place / "store", place / "store" / "copy")
     with pytest.raises(InvalidInput, match="lie in one another"):
         back_up(place / "store", place)
+
+
+@pytest.mark.parametrize("options", ["compact: month, restart: {every: 4, last: 5}", "store: icechunk"])
+def test_months_thinned_states_and_repositories_are_copied_whole(
+    place: Path, tmp_path: Path, options: str
+) -> None:
+    windows = range(WINDOWS + 2)
+    text = CYCLE.replace("PT6H, record: PT6H", "P7D, record: P7D")
+    text += f"archive: {{{options}}}\nmax_rerun_windows: 1\n"
+    (place / "twin.yaml").write_text(text)
+    rows = [
+        (pd.Timestamp("2020-01-01T05:00") + pd.Timedelta(days=7 * window), cell, float(cell))
+        for window in windows
+        for cell in range(8)
+    ]
+    pd.DataFrame(rows, columns=["time", "state", "value"]).to_csv(place / "inbox" / "a.csv", index=False)
+
+    def step(window: int) -> None:
+        ready = made(place)
+        tick(ready, pd.Timestamp("2020-01-01T06:00") + pd.Timedelta(days=7 * window))
+
+    step(2)
+    back_up(place / "store", tmp_path / "copy")
+    step(windows[-1])
+    back_up(place / "store", tmp_path / "copy")
+    ours, copy = archive(place / "store"), archive(tmp_path / "copy")
+    assert copy.labels() == ours.labels()
+    assert len(copy.labels()) == len(windows)
+    assert copy.faults() == []
+    assert copy.fields("analysis").equals(ours.fields("analysis"))
+    assert list((copy.root / "months").glob("*.json")) or "icechunk" in options

@@ -13,7 +13,7 @@ that a chain that was killed has the bytes of one that was not.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -34,7 +34,7 @@ from koopcast.cycles.archive.manifest import (
 )
 from koopcast.cycles.archive.mirror import Mirror
 from koopcast.cycles.archive.months import Month, Months, month_of
-from koopcast.cycles.archive.place import INBOX, MONTHS, WINDOWS, Place, data_name, digests_below
+from koopcast.cycles.archive.place import DATA, INBOX, MONTHS, WINDOWS, Place, data_name, digests_below
 from koopcast.cycles.archive.records import IdentityRecord, demand
 from koopcast.cycles.archive.removed import REMOVED, Removed, read_removed
 from koopcast.cycles.archive.repository import Repository, demand_library
@@ -174,7 +174,7 @@ class Archive:
         return held
 
     @property
-    def _form(self) -> Form:
+    def form(self) -> Form:
         """The form of the fields: as the archive was begun, which is what a reader finds."""
         held = self._identity()
         return self._keeping.form if held is None else held["store"]
@@ -241,6 +241,17 @@ class Archive:
         if month is not None and month.holds(manifest):
             kept.discard(FIELDS)
         return kept
+
+    def lacks(self, root: Path) -> list[str]:
+        """Return the windows and months of which a file is not below a root that should be."""
+        first, months, data = self.removed().windows, self._months.read(), root / DATA
+        found = [month.name for month in months.values() if not _are_there(data / month.data, month.files)]
+        for number, manifest in enumerate(self.manifests(), start=first):
+            kept = self._kept(number, manifest, months.get(month_of(manifest.label)))
+            files = [name for name in manifest.files if name.split("/")[0] in kept]
+            if not _are_there(data / manifest.data, files):
+                found.append(manifest.label)
+        return found
 
     def feedback(self, manifest: Manifest) -> Path:
         """Return the table of the reports of a window."""
@@ -375,7 +386,7 @@ class Archive:
         """
         removed, found = self.removed(), list[str]()
         months = self._months.read()
-        is_repository = deep and self._form == "icechunk" and bool(self.labels())
+        is_repository = deep and self.form == "icechunk" and bool(self.labels())
         slices = self._repository.digests() if is_repository else None
         for number, label in enumerate(self.labels(), start=removed.windows):
             try:
@@ -396,7 +407,7 @@ class Archive:
 
     def window(self, manifest: Manifest) -> xr.Dataset:
         """Return the fields of a window, each with the dim `time`, lazily."""
-        if self._form == "icechunk":
+        if self.form == "icechunk":
             return self._repository.open().sel({TIME: [pd.to_datetime(manifest.label, format=LABEL)]})
         return self._months.window(manifest, self._months.find(month_of(manifest.label)))
 
@@ -404,7 +415,7 @@ class Archive:
         """Return the names of what `fields` can go back to: `before-<label>-<n>`, the n-th time that a window
         was about to be replaced. Only a repository knows its history.
         """
-        return self._repository.versions() if self._form == "icechunk" and self.labels() else []
+        return self._repository.versions() if self.form == "icechunk" and self.labels() else []
 
     def fields(self, quantity: str, version: str | None = None) -> xr.Dataset:
         """Return the fields of all windows along `time`, the label, lazily.
@@ -417,7 +428,7 @@ class Archive:
         Raises:
             StoreMissing: There is no window, or it holds no such fields, or no such version.
         """
-        if self._form == "icechunk" and self.labels():
+        if self.form == "icechunk" and self.labels():
             # A window that was killed before its publication may be there already, at the end.
             held = self._repository.open(version)
             parts = [held if version is not None else held.isel({TIME: slice(len(self.labels()))})]
@@ -439,6 +450,10 @@ class Archive:
                 yield from (self._months.window(manifest, month) for manifest in manifests)
             else:
                 yield self._months.open(month)
+
+
+def _are_there(folder: Path, files: Iterable[str]) -> bool:
+    return all((folder / name).is_file() for name in files)
 
 
 def _by_month(

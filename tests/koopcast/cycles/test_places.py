@@ -123,9 +123,9 @@ def chain(method: object, **options: object) -> Chain:
 def test_feedback_compares_a_report_with_what_it_sees_of_the_fields(method: object, tmp_path) -> None:
     between = chain(method, position="bilinear")
     reports = between.places.place(table([7.0, 31.0], [100.0, 200.0], value=[283.0, 278.0], error=0.5))
-    between.run(0, between.first(), reports, tmp_path)
+    _, analysed = between.run(0, between.first(), reports, tmp_path)
     feedback = read_table(tmp_path / "feedback.parquet")
-    fields = xr.open_zarr(tmp_path / "fields.zarr", consolidated=False).isel(time=0)
+    fields = analysed.isel(time=0)
     wrapped = fields.pad(longitude=(0, 1), mode="wrap").assign_coords(longitude=np.append(LONGITUDE, 360))
     at = {name: xr.DataArray(reports[name], dims="report") for name in ("latitude", "longitude")}
     shown = wrapped.interp(at)
@@ -152,8 +152,7 @@ def test_at_grid_points_both_positions_have_one_analysis(tmp_path) -> None:
         own = chain(ETKFSpec(members=8), position=position)
         reports = own.places.place(table([0.0, 20.0], [90.0, 330.0], value=[283.0, 278.0]))
         (tmp_path / position).mkdir()
-        own.run(0, own.first(), reports, tmp_path / position)
-        analyses.append(xr.open_zarr(tmp_path / position / "fields.zarr", consolidated=False)["u"].values)
+        analyses.append(own.run(0, own.first(), reports, tmp_path / position)[1]["u"].values)
     assert np.allclose(*analyses, rtol=1e-6)
     assert not np.allclose(analyses[0], 280)
 
@@ -175,10 +174,10 @@ def test_a_window_that_starts_from_the_climatology_knows_no_earlier_report(tmp_p
             folder = tmp_path / f"{first_guess}{value}"
             for number in "01":
                 (folder / number).mkdir(parents=True)
-            own.run(0, own.first(), early, folder / "0")
-            own.run(1, own.restored(folder / "0"), own.places.place(late), folder / "1")
-            for number in "01":
-                data = xr.open_zarr(folder / number / "fields.zarr", consolidated=False)
+            _, before = own.run(0, own.first(), early, folder / "0")
+            placed = own.places.place(late)
+            _, after = own.run(1, own.restored(folder / "0"), placed, folder / "1")
+            for number, data in (("0", before), ("1", after)):
                 found[first_guess, value, number] = data[sorted(data)].to_array().values
     for guess, is_independent in (("climatology", True), ("previous_analysis", False)):
         assert not np.allclose(found[guess, 275.0, "0"], found[guess, 290.0, "0"])
