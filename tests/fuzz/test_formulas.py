@@ -44,7 +44,7 @@ def power(base: float, exponent: float) -> float:
 class Real(ast.NodeTransformer):
     """Takes powers of real numbers, where Python's own become complex."""
 
-    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:  # noqa: N802
+    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
         self.generic_visit(node)
         if not isinstance(node.op, ast.Pow):
             return node
