@@ -25,8 +25,7 @@ from tasks.cycle import outcomes, tick
 
 WEBHOOK_SECONDS = 10.0
 WAIT_SECONDS = 3600.0
-"""How long a run waits for another one of the same cycle. The archive's lock keeps runs apart: unlike a slot
-of the server, it ends with the process that holds it."""
+"""How long a run without a slot of the server waits at the archive for another one of the same cycle."""
 
 
 def _run_name() -> str:

@@ -28,8 +28,8 @@ ANCHOR = pd.Timestamp("2020-01-01")
 def deploy(file: Path, store: str | None) -> str:
     """Register a file as a deployment, or bring the one that is there up to date; return what was done.
 
-    The file is checked whole first. A second run waits for the first: that of a cycle at its archive, whose
-    lock ends with the process that holds it; that of a pipeline for a slot of the server.
+    The file is checked whole first. A second run waits for the first (concurrency 1), unless `deploy.slot` is
+    false; then that of a cycle waits at its archive.
 
     Raises:
         PipelineInvalid: With every fault of the file.
@@ -93,7 +93,7 @@ def deployment(file: Path, root: str) -> dict[str, Any]:
         "tags": chosen.tags,
         "parameters": {**parameters, "overrides": [], "store": root},
         "enforce_parameter_schema": True,
-        "concurrency_limit": None if flow == "cycle" else {"limit": 1, "collision_strategy": "ENQUEUE"},
+        "concurrency_limit": {"limit": 1, "collision_strategy": "ENQUEUE"} if chosen.slot else None,
         "schedules": _schedules(schedule, anchor),
         "work_pool": {"name": chosen.work_pool, "work_queue_name": "default"},
     }

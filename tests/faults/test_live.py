@@ -96,7 +96,7 @@ def test_a_schedule_of_minutes_goes_on_through_outages_of_worker_and_server(
 ) -> None:
     store, start = world.folder / "store", now().ceil("min")
     more = "schedule: {interval: PT1M}\n"
-    twin = Twin(world.folder / "live", store, "live", truth, start, step=60, cutoff=5, more=more)
+    twin = Twin(world.folder / "live", store, "live", truth, start, step=60, cutoff=5, more=more, slot=True)
     told = world.koopcast("deploy", str(twin.file), "--store", str(store))
     assert "deployed cycle/live, scheduled every 60 s" in told
     feeder = Feeder(twin, batch=1)
@@ -142,11 +142,16 @@ def test_a_gap_reaches_automation_and_webhook_and_no_secret_is_told(
     del received[1:]
     gaps = frozenset({2, 3})
     more = "expect: [ob_rms(cycle) < 0.001]\n"
-    twin = Twin(world.folder / "gappy", store, "gappy", truth, start, gaps=gaps, cutoff=0, more=more)
+    twin = Twin(
+        world.folder / "gappy", store, "gappy", truth, start, gaps=gaps, cutoff=0, more=more, slot=True
+    )
     twin.deliver(range(6), "all.csv")
     world.koopcast("deploy", str(twin.file), "--store", str(store))
-    # A deployment of an earlier time, that had a slot, has none when it is brought up to date.
-    world.call(f"deployments/{world.deployment('cycle/gappy')}", {"concurrency_limit": 1}, "PATCH")
+    entry = world.call("deployments/name/cycle/gappy")
+    assert entry["global_concurrency_limit"]["limit"] == 1
+    assert entry["concurrency_options"]["collision_strategy"] == "ENQUEUE"
+    # A deployment that had a slot has none when it is brought up to date without.
+    twin.file.write_text(twin.file.read_text().replace("slot: true", "slot: false"))
     world.koopcast("deploy", str(twin.file), "--store", str(store))
     entry = world.call("deployments/name/cycle/gappy")
     assert entry["global_concurrency_limit"] is None

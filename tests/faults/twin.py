@@ -41,6 +41,7 @@ late: rerun
 max_rerun_windows: RERUNS
 max_catchup: 100000
 threads: 1
+deploy: {slot: SLOT}
 """.replace("PATHS", ", ".join(f"inbox/*.{end}" for end in ("csv", "gz", "parquet", "nc")))
 
 
@@ -84,6 +85,8 @@ class Twin:
     """Windows without reports."""
     more: str = ""
     """More lines of the file."""
+    slot: bool = False
+    """Whether runs wait for a slot of the server."""
     clock: Clock = field(init=False)
 
     def __post_init__(self) -> None:
@@ -92,6 +95,7 @@ class Twin:
         self.file = self.folder / f"{self.name}.yaml"
         text = (
             CYCLE.replace("RERUNS", str(self.reruns))
+            .replace("SLOT", str(self.slot).lower())
             .replace("NAME", self.name)
             .replace("START", f"{self.start:%Y-%m-%dT%H:%M:%S}")
         )
