@@ -179,8 +179,9 @@ class Deploy(Spec):
     """Shown by Prefect."""
     slot: bool = True
     """Whether a second run waits for a slot of the server before it starts. The slot of a run that was killed
-    with its worker stays taken for five minutes; without slots a second run of a cycle starts and waits at the
-    archive, whose lock ends with the process that holds it, and two runs of a pipeline share what they make."""
+    with its worker stays taken for five minutes. Without slots a second run of a cycle starts and waits at
+    the archive, whose lock ends with the process that holds it; two runs of a pipeline share what they make.
+    """
 
 
 class Pipeline(Spec):

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from koopcast.cycles.bufr import read_apart
 from koopcast.cycles.reports import Layout, numbered
 from koopcast.errors import DataError
 
@@ -310,35 +311,17 @@ def _bufr(path: Path, layout: Layout) -> Read:
     A message that cannot be decoded counts as one malformed record, and what follows the last whole one as
     a torn one.
     """
-    pdbufr: Any = _imported("pdbufr", "bufr")
-    from pdbufr.high_level_bufr.bufr import BufrFile
-
+    _imported("pdbufr", "bufr")
     elements = [
         "latitude", "longitude", "data_datetime", "typical_datetime", "WMO_station_id",
         "heightOfStationGroundAboveMeanSeaLevel", "heightOfStation",
         *layout.columns.values(), *map(layout.own_name, layout.variables),
     ]  # fmt: skip
-    parts, lost = [], {"malformed": 0, "torn": 0}
-    with BufrFile(str(path)) as file:
-        while True:
-            try:
-                message = next(file, None)
-            except Exception:
-                lost["torn"] += 1
-                break
-            if message is None:
-                break
-            try:
-                parts.append(pdbufr.read_bufr([message], columns=elements, required_columns=False))
-            except Exception:
-                lost["malformed"] += 1
-    if not parts:
-        raise DataError(f"'{path.name}' holds no BUFR message that can be decoded", "deliver it again")
-    table = pd.concat(parts, ignore_index=True)
+    table, lost = read_apart(path, elements)
     if "typical_datetime" in table:
         own = table["data_datetime"] if "data_datetime" in table else pd.Series(pd.NaT, table.index)
         table["data_datetime"] = own.fillna(table.pop("typical_datetime"))
-    return table, {name: count for name, count in lost.items() if count}
+    return table, lost
 
 
 def _demand_size(rows: int, columns: int, path: Path) -> None:

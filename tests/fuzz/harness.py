@@ -80,7 +80,7 @@ class _Watch:
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
         if self.folder is None:
             return
-        if event in PROCESSES:
+        if event in PROCESSES and not _is_reader(event, arguments):
             raise Trespass(f"{event}{arguments[:2]!r}")
         is_write = event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITES
         if is_write or event in PATHS:
@@ -91,6 +91,11 @@ class _Watch:
     def _is_inside(self, path: str) -> bool:
         is_cache = "__pycache__" in path or path == os.devnull
         return is_cache or Path(os.path.realpath(path)).is_relative_to(str(self.folder))
+
+
+def _is_reader(event: str, arguments: tuple[Any, ...]) -> bool:
+    """Return whether the process is the one in which BUFR messages are decoded."""
+    return event == "subprocess.Popen" and arguments[1][1:3] == ["-m", "koopcast.cycles.bufr"]
 
 
 WATCH = _Watch()
@@ -105,6 +110,7 @@ def guarded(folder: Path, room: int = BYTES) -> Iterator[None]:
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     former = resource.getrlimit(resource.RLIMIT_AS)
     here, former_handler = Path.cwd(), signal.signal(signal.SIGPROF, _stop)
+    former_scratch, tempfile.tempdir = tempfile.tempdir, str(folder)
     os.chdir(folder)
     resource.setrlimit(resource.RLIMIT_AS, (used + room, former[1]))
     WATCH.folder = os.path.realpath(folder)
@@ -116,6 +122,7 @@ def guarded(folder: Path, room: int = BYTES) -> Iterator[None]:
         WATCH.folder = None
         resource.setrlimit(resource.RLIMIT_AS, former)
         os.chdir(here)
+        tempfile.tempdir = former_scratch
         signal.signal(signal.SIGPROF, former_handler)
 
 

@@ -290,6 +290,20 @@ def judged(table: pd.DataFrame) -> None:
     assert used["variable"].isin(["t", "u"]).all()
 
 
+class DeliveredTogether(Delivered):
+    """The same of messages, many in one file: it is read in a process of its own."""
+
+    def __init__(self, suffix: str, together: int = 10) -> None:
+        super().__init__(suffix)
+        self._together, self._held = together, list[bytes]()
+
+    def __call__(self, content: bytes) -> None:
+        self._held.append(content)
+        if len(self._held) == self._together:
+            super().__call__(b"".join(self._held))
+            self._held.clear()
+
+
 class DeliveredStore(Delivered):
     """The same of a zarr store, which is a folder."""
 
@@ -434,7 +448,7 @@ TARGETS: dict[str, Target] = {
     "netcdf": Target(Delivered("nc"), corpus.netcdf(), damaged_bytes),
     "zarr": Target(DeliveredStore("zarr"), corpus.zarr(), damaged_store),
     "odb": Target(Delivered("odb"), corpus.odb(), damaged_bytes),
-    "bufr": Target(Delivered("bufr"), corpus.bufr(), damaged_bytes),
+    "bufr": Target(DeliveredTogether("bufr"), corpus.bufr(), damaged_bytes),
     "manifest": Target(window, corpus.windows(), STATED),
     "identity": Target(identity, corpus.identities(), STATED),
     "ledger": Target(ledger, corpus.ledgers(), STATED),

@@ -8,7 +8,7 @@ import pytest
 
 from flows.lock import text as lock_text
 from koopcast.redaction import redact_logs, redacted
-from koopcast.report import CycleStatus, ReportContent, render, render_status
+from koopcast.report import CyclePage, ReportContent, render, render_cycle
 
 SECRETS = {
     "KOOPCAST_WEBHOOK": "https://hooks.example.org/services/T0/B0/xyzzy",
@@ -84,6 +84,6 @@ def test_log_lines_and_tracebacks_hold_none() -> None:
 
 def test_pages_and_lock_files_hold_none() -> None:
     assert leaks(render(ReportContent(EVERYTHING, warnings=[EVERYTHING], yaml=EVERYTHING))) == []
-    status = CycleStatus("sst", EVERYTHING, "", False, "look", [], [], [], [EVERYTHING])
-    assert leaks(render_status(status)) == []
+    page = CyclePage("sst", "sst", EVERYTHING, "", "look", [], [], [EVERYTHING], [EVERYTHING])
+    assert leaks(render_cycle(page)) == []
     assert leaks(lock_text({"reproduce": EVERYTHING, "overrides": [EVERYTHING]})) == []

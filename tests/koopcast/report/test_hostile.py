@@ -10,8 +10,8 @@ import xarray as xr
 
 from koopcast.grids import TimeAxis
 from koopcast.report import (
+    CyclePage,
     CyclePart,
-    CycleStatus,
     DataPart,
     EvaluationPart,
     ExpectationRow,
@@ -19,8 +19,10 @@ from koopcast.report import (
     ModelPart,
     Picture,
     ReportContent,
+    Section,
     StepRow,
-    render_status,
+    Table,
+    render_cycle,
     write,
 )
 from koopcast.verification.table import COLUMNS
@@ -136,10 +138,11 @@ def test_the_page_of_a_cycle_shows_hostile_texts_as_texts(attack: str) -> None:
     picture = Picture(
         attack, attack, attack, attack, '<svg xmlns="http://www.w3.org/2000/svg"><g id="a"/></svg>'
     )
-    html = render_status(
-        CycleStatus(
-            attack, attack, attack, False, attack, [KeyFigure(attack, attack, attack)], [picture],
-            [(attack, "forecasts", [attack, attack], [[attack, attack]])], [attack],
+    section = Section(attack, "forecasts", [picture], [Table([attack, attack], [[attack, attack]], attack)])
+    html = render_cycle(
+        CyclePage(
+            attack, attack, attack, attack, "look", [KeyFigure(attack, attack, attack)], [section],
+            [attack], [attack],
         )
     )  # fmt: skip
     found = inspect(html)
