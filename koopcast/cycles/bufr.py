@@ -1,7 +1,7 @@
 """Decodes BUFR messages in a process of its own: the library below dies of some damaged ones.
 
-`python -m koopcast.cycles.bufr FILE TABLE SKIPPED ELEMENT...` writes the table and prints the number of each
-message before it is decoded, then what was lost, as JSON.
+`python -m koopcast.cycles.bufr FILE TABLE SKIPPED STOP ELEMENT...` writes the table and prints the number of
+each message before it is decoded, then what was lost, as JSON.
 """
 
 import json
@@ -26,16 +26,26 @@ def read_apart(path: Path, elements: Sequence[str]) -> tuple[pd.DataFrame, dict[
     """Return the elements of the messages in a file, a row a report, and the records that were lost by class.
 
     A message that cannot be decoded, or that kills the library, counts as one malformed record; what follows
-    the last whole one as a torn one.
+    the last one that can be found as a torn one.
 
     Raises:
         DataError: Nothing can be decoded, or too many messages kill the library.
     """
     deadly: list[int] = []
+    stop = -1
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "table.parquet"
         while len(deadly) <= MOST_DEATHS:
-            command = [sys.executable, "-m", __name__, str(path), str(table), json.dumps(deadly), *elements]
+            command = [
+                sys.executable,
+                "-m",
+                __name__,
+                str(path),
+                str(table),
+                json.dumps(deadly),
+                str(stop),
+                *elements,
+            ]
             try:
                 done = subprocess.run(
                     command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS,
@@ -48,20 +58,19 @@ def read_apart(path: Path, elements: Sequence[str]) -> tuple[pd.DataFrame, dict[
             said = done.stdout.splitlines()
             if done.returncode == 0:
                 lost = json.loads(said[-1])
-                lost["malformed"] += len(deadly)
+                lost["malformed"] += len(set(deadly) - {stop})
                 if not table.exists():
                     break
                 return pd.read_parquet(table), {name: count for name, count in lost.items() if count}
-            if not said or int(said[-1]) in deadly:
-                raise DataError(
-                    f"'{path.name}' ends its reader ({done.stderr.strip()[-200:]})", "deliver it again"
-                )
-            deadly.append(int(said[-1]))
+            number = int(said[-1]) if said else 0
+            if number in deadly:
+                stop = number  # not what it holds is deadly, but to look for it
+            deadly.append(number)
     raise DataError(f"'{path.name}' holds no BUFR message that can be decoded", "deliver it again")
 
 
 def decode(
-    path: Path, elements: Sequence[str], skipped: Sequence[int]
+    path: Path, elements: Sequence[str], skipped: Sequence[int], stop: int
 ) -> tuple[list[pd.DataFrame], dict[str, int]]:
     """Return a table for each message that can be decoded, and how many records were lost, by class."""
     import pdbufr
@@ -71,6 +80,9 @@ def decode(
     with BufrFile(str(path)) as file:
         while True:
             print(number, flush=True)
+            if number == stop:
+                lost["torn"] += 1
+                break
             try:
                 message: Any = next(file, None)
             except Exception:
@@ -89,8 +101,8 @@ def decode(
 
 def main() -> None:
     """Decode the file that the command line names."""
-    path, table, skipped, *elements = sys.argv[1:]
-    parts, lost = decode(Path(path), elements, json.loads(skipped))
+    path, table, skipped, stop, *elements = sys.argv[1:]
+    parts, lost = decode(Path(path), elements, json.loads(skipped), int(stop))
     if parts:
         pd.concat(parts, ignore_index=True).to_parquet(table, index=False)
     print(json.dumps(lost))

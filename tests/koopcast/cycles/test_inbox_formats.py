@@ -1,6 +1,8 @@
 """Files of other formats: BUFR, ODB, netCDF and zarr with points, series, ragged arrays and grids."""
 
+import base64
 import sys
+import zlib
 from pathlib import Path
 
 import eccodes
@@ -32,6 +34,13 @@ SYNOP = {
     "minute": int, "latitude": float, "longitude": float, "heightOfStationGroundAboveMeanSeaLevel": float,
     "airTemperature": float,
 }  # fmt: skip
+
+
+DEADLY = (
+    "c-nIcbqiu(h+<)25My9SVgLfh|9P?u>}R;-8JK`PD+UIp1B{G}Ob59S@*EW9No8PAW%$SbkNFdW0u!Ud0+z7rObQG<rc8Pj2Ray-c^z&Y"
+    "u;6Jh2Lb^3Zxfy"
+)
+"""A message of which eccodes 2.50 dies."""
 
 
 def synop(rows: list[tuple[float | None, ...]]) -> bytes:
@@ -120,6 +129,19 @@ def test_odb_columns_are_known_without_their_table_and_integers_are_times(tmp_pa
     odb(tmp_path / "b.odb", **{"lat@sat": [1.5, 2.5, 3.5]})
     again, _ = reports(tmp_path / "b.odb", layout(names={"39": "t"}))
     assert again["latitude"].tolist() == found["latitude"].tolist()
+
+
+def test_a_message_that_kills_the_library_costs_what_follows_it_alone(tmp_path: Path) -> None:
+    deadly = zlib.decompress(base64.b85decode(DEADLY))
+    (tmp_path / "a.bufr").write_bytes(deadly)
+    with pytest.raises(DataError, match="holds no BUFR message that can be decoded"):
+        read_delivery(tmp_path / "a.bufr", BUFR)
+    (tmp_path / "b.bufr").write_bytes(synop(STATIONS))
+    (tmp_path / "a.bufr").write_bytes(synop(STATIONS) + deadly)
+    whole, _ = reports(tmp_path / "b.bufr", BUFR)
+    found, lost = reports(tmp_path / "a.bufr", BUFR)
+    pd.testing.assert_frame_equal(found, whole)
+    assert lost == {"torn": 1}
 
 
 @pytest.mark.parametrize(
