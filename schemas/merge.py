@@ -41,11 +41,18 @@ def read_extended(file: FilePath, chain: tuple[FilePath, ...] = ()) -> Mapping:
     if target.resolve() in seen:
         names = " -> ".join(path.name for path in (*seen[seen.index(target.resolve()) :], target.resolve()))
         raise PipelineInvalid([mark.fault((EXTENDS,), f"files extend one another: {names}; break the loop")])
-    if not target.is_file():
+    if not _is_file(target):
         raise PipelineInvalid(
             [mark.fault((EXTENDS,), f"no such file: {base.value}; the path is relative to this file")]
         )
     return laid_over(own, read_extended(target, seen))
+
+
+def _is_file(path: FilePath) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is longer than any file's
+        return False
 
 
 def laid_over(upper: Mapping, lower: Mapping) -> Mapping:

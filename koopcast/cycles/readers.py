@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from koopcast.cycles.bufr import read_apart
+from koopcast.cycles.apart import read_apart as read_netcdf
+from koopcast.cycles.bufr import read_apart as read_bufr
 from koopcast.cycles.reports import Layout, numbered
 from koopcast.errors import DataError
 
@@ -317,7 +318,7 @@ def _bufr(path: Path, layout: Layout) -> Read:
         "heightOfStationGroundAboveMeanSeaLevel", "heightOfStation",
         *layout.columns.values(), *map(layout.own_name, layout.variables),
     ]  # fmt: skip
-    table, lost = read_apart(path, elements)
+    table, lost = read_bufr(path, elements)
     if "typical_datetime" in table:
         own = table["data_datetime"] if "data_datetime" in table else pd.Series(pd.NaT, table.index)
         table["data_datetime"] = own.fillna(table.pop("typical_datetime"))
@@ -353,16 +354,15 @@ def _imported(name: str, extra: str) -> object:
 
 
 def _netcdf(path: Path, layout: Layout) -> Read:
-    with xr.open_dataset(path, engine="netcdf4", decode_times=False) as dataset:
-        return _flat(dataset, layout), {}
+    return read_netcdf(path, layout), {}
 
 
 def _zarr(path: Path, layout: Layout) -> Read:
     with xr.open_zarr(path, consolidated=False, decode_times=False) as dataset:
-        return _flat(dataset, layout), {}
+        return flat(dataset, layout), {}
 
 
-def _flat(dataset: xr.Dataset, layout: Layout) -> pd.DataFrame:
+def flat(dataset: xr.Dataset, layout: Layout) -> pd.DataFrame:
     """Return a row for each value: of points, series, trajectories and profiles, or of a grid.
 
     Ragged arrays, contiguous or indexed, are those of CF 1.8, section 9.3.

@@ -94,8 +94,9 @@ class _Watch:
 
 
 def _is_reader(event: str, arguments: tuple[Any, ...]) -> bool:
-    """Return whether the process is the one in which BUFR messages are decoded."""
-    return event == "subprocess.Popen" and arguments[1][1:3] == ["-m", "koopcast.cycles.bufr"]
+    """Return whether the process is one in which BUFR or netCDF files are read."""
+    readers = (["-m", "koopcast.cycles.bufr"], ["-m", "koopcast.cycles.apart"])
+    return event == "subprocess.Popen" and arguments[1][1:3] in readers
 
 
 WATCH = _Watch()

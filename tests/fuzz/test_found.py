@@ -47,6 +47,7 @@ FOUND: list[tuple[str, object]] = [
     ("restart", save({"position": torch.zeros(2, dtype=torch.int64)})),
     ("restart", save({"ensemble": torch.ones(1), "generator": torch.ones(3), "position": torch.zeros(2)})),
     ("restart", save({"ensemble": torch.ones(1), "generator": GENERATOR, "position": torch.zeros(3)})),
+    ("extended", b"extends: " + b"x" * 300),
     ("odb", corpus.odb()[0][:150]),
     ("odb", corpus.odb()[0].replace(TEXTS, b"\xff\xff\xff\x7f" + TEXTS[4:])),
 ]
