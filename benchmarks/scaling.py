@@ -51,17 +51,19 @@ def window(rows: int, members: int, count: int) -> dict[str, float]:
     fields = globe((rows, 2 * rows))
     method = LETKFSpec(members=members, localization={"kind": "gaspari_cohn", "radius": 4.0})
     chain = Chain(Persistence(fields.info), method, ClimatologySpec(), fields, clock(), 1, 0)
-    placed = chain.places().place(reports(count, chain.clock.label(0)))
+    placed = chain.places.place(reports(count, chain.clock.label(0)))
     with tempfile.TemporaryDirectory() as name:
         archive = Archive(Path(name) / "archive")
         archive.open({})
         state = chain.first()
         folder = archive.scratch()
         begin = time.process_time()
-        values = chain.run(0, state, placed, folder)
+        values, analysed_fields = chain.run(0, state, placed, folder)
         seconds = time.process_time() - begin
         analysed = time.perf_counter()
-        manifest = archive.publish("20200101T060000Z", folder, {"previous": "start", **values})
+        manifest = archive.publish(
+            "20200101T060000Z", folder, {"previous": "start", **values}, analysed_fields
+        )
         published = time.perf_counter()
         size = num_bytes(archive.folder(manifest))
     points = 2 * rows * rows

@@ -249,9 +249,10 @@ class Cycle(Spec):
 
     @model_validator(mode="after")
     def _keeps_what_late_reports_need(self) -> "Cycle":
-        if self.archive.restart.last < self.max_rerun_windows + 2:
+        restart = self.archive.restart
+        if restart.every > 1 and restart.last < self.max_rerun_windows + 2:
             raise ValueError(
-                f"archive.restart.last: {self.archive.restart.last} is below max_rerun_windows + 2, "
+                f"archive.restart.last: {restart.last} is below max_rerun_windows + 2, "
                 f"{self.max_rerun_windows + 2}; late reports go on from there"
             )
         return self
