@@ -75,6 +75,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def _without_pages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most tests tick often, and look at windows alone: drawing the page takes longer than those."""
+    if "page" not in request.keywords:
+        monkeypatch.setattr("tasks.cycle.write_page", lambda *_: None)
+
+
 @pytest.fixture
 def place(home: Path, tmp_path: Path) -> Path:
     """A folder of its own with the store and a cycle's file."""
@@ -121,6 +128,7 @@ def content(archive: Archive) -> dict[str, str]:
     }
 
 
+@pytest.mark.page
 def test_windows_are_analysed_in_order_and_beat_the_climatology(place: Path) -> None:
     deliver(place, range(40))
     ready = cycle(place)

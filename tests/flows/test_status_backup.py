@@ -171,6 +171,7 @@ def test_a_copy_that_is_killed_anywhere_is_whole(
     }
 
 
+@pytest.mark.slow
 def test_a_window_that_is_analysed_again_meanwhile_makes_another_round(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
