@@ -291,7 +291,7 @@ def _read_codecs(frame: Any, most: int, path: Path) -> None:
     stream = frame._stream
     stream.readInt32 = partial(_count, stream.readInt32, most)
     try:
-        frame._column_codecs  # noqa: B018
+        list(frame._column_codecs)
     except Exception as error:
         raise DataError(f"'{path.name}' is damaged ({error})", "deliver it again") from error
     finally:

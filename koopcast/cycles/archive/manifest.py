@@ -58,7 +58,8 @@ class Manifest:
     @property
     def files(self) -> Mapping[str, str]:
         """Path below that folder -> digest."""
-        return self.values["files"]  # type: ignore[no-any-return]
+        files: Mapping[str, str] = self.values["files"]
+        return files
 
 
 def read_manifest(path: Path, label: str) -> Manifest:
