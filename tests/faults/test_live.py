@@ -194,7 +194,9 @@ def test_a_gap_reaches_automation_and_webhook_and_no_secret_is_told(
         "events": json.dumps(events()),
         **{str(path): _text(path) for path in twin.archive.root.rglob("*") if path.is_file()},
         **{str(path): _text(path) for path in world.folder.glob("*.log")},
-        "status": world.koopcast("status", "gappy", "--store", str(store), "--json"),
+        "status": world.koopcast(
+            "status", "gappy", "--store", str(store), "--json", "--max-behind", "100000", expected=3
+        ),
     }
     assert str(twin.archive.root / "status.html") in told
     assert "gappy" in told["logs"]
