@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from cycle import START, clock, ticker
 from koopcast.assimilation.etkf import ETKFSpec
 from koopcast.assimilation.inflation import MultiplicativeSpec
 from koopcast.assimilation.initial import ClimatologySpec
-from koopcast.cycles.archive import Archive
+from koopcast.cycles.archive import Archive, Keeping
 from koopcast.cycles.chain import Chain
 from koopcast.cycles.tick import Ticked
 from koopcast.generation import Run, SystemDynamics, evolve
@@ -28,6 +29,7 @@ from schemas.cycle import Cycle
 from tasks.standing import remember, standing
 from tasks.status import climatology_of, write_page, write_report
 
+T = TypeVar("T")
 OPTIONS = {
     "name": "year",
     "model": "runs://ring/latest/truth.system",
@@ -56,16 +58,13 @@ def measured(folder: Path, windows: int) -> dict[str, float]:
     table.to_csv(folder / "inbox/all.csv", index=False)
     method = ETKFSpec(members=50, inflation=MultiplicativeSpec(factor=1.02), rotation=True)
     chain = Chain(SystemDynamics(setup), method, ClimatologySpec(), truth, clock(), 1, 0, leads=(1, 4))
-    work, _, archive = ticker(chain, truth, folder)
+    work, _, archive = ticker(chain, truth, folder, Keeping())
     moments = [chain.clock.label(number) for number in (windows - 2, windows - 1)]
     found = {"windows": float(windows)}
 
-    def climatology() -> object:
-        return climatology_of(truth)
-
     def page(moment: pd.Timestamp, done: Ticked) -> None:
         remember(archive, Cycle.model_validate(OPTIONS), "1", moment, done)
-        write_page(archive, climatology, moment)  # type: ignore[arg-type]
+        write_page(archive, lambda: climatology_of(truth), moment)
 
     done = timed(found, "all windows", lambda: work.run(moments[0]))
     timed(found, "first page, which verifies all", lambda: page(moments[0], done))
@@ -79,7 +78,7 @@ def measured(folder: Path, windows: int) -> dict[str, float]:
     return found | sizes(archive, windows)
 
 
-def timed(found: dict[str, float], name: str, work: Callable[[], Ticked]) -> Ticked:
+def timed(found: dict[str, float], name: str, work: Callable[[], T]) -> T:
     """Do some work and note its seconds."""
     begin = time.perf_counter()
     result = work()

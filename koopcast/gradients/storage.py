@@ -71,8 +71,9 @@ class Disk(Storage):
 
     def get(self, ticket: int) -> Tensor:
         """Read the array."""
-        values = np.asarray(self._group[str(ticket)][...])  # type: ignore[index]
-        return torch.from_numpy(values).to(self._devices[ticket])
+        held = self._group[str(ticket)]
+        assert isinstance(held, zarr.Array)
+        return torch.from_numpy(np.asarray(held[...])).to(self._devices[ticket])
 
     def drop(self, ticket: int) -> None:
         """Delete the array."""

@@ -17,8 +17,8 @@ def pushed(function: Callable[[Tensor], Tensor], x: Tensor, direction: Tensor) -
     Rows of a batch that f treats alike are directions of their own: f' of all of them is one call.
     """
     _load_rules()
-    pair: tuple[Tensor, Tensor] = torch.func.jvp(function, (x,), (direction,))  # type: ignore[assignment]
-    return pair
+    value, slope, *_ = torch.func.jvp(function, (x,), (direction,))
+    return value, slope
 
 
 def is_differentiated(x: Tensor) -> bool:

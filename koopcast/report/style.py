@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -136,7 +136,7 @@ def panel_title(axes: Axes, text: str, note: str = "") -> None:
         axes.set_title(note, loc="right", color=MUTED, fontsize=8.5)
 
 
-def subject_style(name: str, models: Sequence[str], baselines: Sequence[str]) -> dict[str, object]:
+def subject_style(name: str, models: Sequence[str], baselines: Sequence[str]) -> dict[str, Any]:
     """Return colour and dash of a subject, the same in all figures of a page."""
     if name in baselines:
         place = list(baselines).index(name)

@@ -1,3 +1,5 @@
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,6 +49,34 @@ steps:
       - rmse(analysis) < rmse(climatology)
 """
 
+TUNING = """\
+name: tuning
+seed: 5
+threads: 1
+steps:
+  truth:
+    task: generate
+    system: lorenz63
+    dt: 0.01
+    record_every: 10
+    burn_in: 50
+    steps: 120
+    split: {time: {train: ..4, test: 4.05..}}
+  etkf:
+    task: assimilate
+    model: truth.system
+    data: truth.test
+    observations: {kind: synthetic, locations: all, error: {std: 1.0}}
+    method: {kind: etkf, members: 6, inflation: {kind: multiplicative, factor: 1.05}}
+    burn_in: 10
+    keep: mean
+  scores:
+    task: evaluate
+    of: [etkf]
+    against: [climatology]
+"""
+
+ROOT = Path(__file__).parents[2]
 Go = Callable[..., RunResult]
 
 
@@ -97,3 +127,17 @@ def koopcast(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         return Ended(int(ended.value.code or 0), out, err)
 
     return call
+
+
+def start(folder: Path, file: str, store: str) -> "subprocess.Popen[str]":
+    """Run a pipeline in a process of its own, which can be killed."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    arguments = ["run", file, "--engine", "inline", "--store", store, "--json"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", *arguments],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )

@@ -1,16 +1,15 @@
 """A generation that is killed goes on at the blocks it lacks and leaves the bytes of one that was not."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.flows.conftest import start
+
 PIPELINE = """\
 name: sheets
 seed: 4
@@ -18,19 +17,6 @@ threads: 2
 steps:
   flow: {task: generate, system: {kind: darcy, points: 65}, samples: 200, block: 8}
 """
-
-
-def start(folder: Path, store: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    arguments = ["run", "p.yaml", "--engine", "inline", "--store", store, "--json"]
-    return subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", *arguments],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 def fields(process: subprocess.Popen[str]) -> dict[str, bytes]:
@@ -48,10 +34,10 @@ def marks(folder: Path) -> list[Path]:
 @pytest.mark.slow
 def test_a_generation_killed_twice_leaves_the_bytes_of_an_unbroken_one(tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text(PIPELINE)
-    whole = fields(start(tmp_path, "unbroken"))
+    whole = fields(start(tmp_path, "p.yaml", "unbroken"))
     assert sum(name.startswith("fields.zarr/u/c/") for name in whole) == 25
     for number in (4, 12):
-        process = start(tmp_path, "store")
+        process = start(tmp_path, "p.yaml", "store")
         while len(marks(tmp_path)) < number:
             assert process.poll() is None, process.communicate()
             time.sleep(0.002)
@@ -59,7 +45,7 @@ def test_a_generation_killed_twice_leaves_the_bytes_of_an_unbroken_one(tmp_path:
         process.communicate()
         assert number <= len(marks(tmp_path)) < 25
     before = {path: path.stat().st_mtime_ns for path in marks(tmp_path)}
-    process = start(tmp_path, "store")
+    process = start(tmp_path, "p.yaml", "store")
     while len(marks(tmp_path)) <= len(before):
         assert process.poll() is None, process.communicate()
         time.sleep(0.002)

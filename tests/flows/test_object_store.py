@@ -24,6 +24,7 @@ from koopcast.errors import StoreError
 from koopcast.inference import load
 from koopcast.stores import Store, doctor
 from koopcast.stores.bucket import Bucket
+from tests.flows.conftest import TUNING, start
 
 ROOT = Path(__file__).parents[2]
 KILLS = 10
@@ -136,30 +137,7 @@ def test_what_could_not_be_sent_is_not_made_again_and_what_was_damaged_is(
     assert doctor(Store.open(bucket_uri)).is_clean
 
 
-SWEEP = """\
-name: tuning
-seed: 5
-threads: 1
-steps:
-  truth:
-    task: generate
-    system: lorenz63
-    dt: 0.01
-    record_every: 10
-    burn_in: 50
-    steps: 120
-    split: {time: {train: ..4, test: 4.05..}}
-  etkf:
-    task: assimilate
-    model: truth.system
-    data: truth.test
-    observations: {kind: synthetic, locations: all, error: {std: 1.0}}
-    method: {kind: etkf, members: 6, inflation: {kind: multiplicative, factor: 1.05}}
-    burn_in: 10
-    keep: mean
-  scores: {task: evaluate, of: [etkf], against: [climatology]}
-sweep: {over: {steps.etkf.method.inflation.factor: [1.0, 1.05]}}
-"""
+SWEEP = f"{TUNING}sweep: {{over: {{steps.etkf.method.inflation.factor: [1.0, 1.05]}}}}\n"
 
 
 def test_a_sweep_leaves_the_digests_of_a_local_one(
@@ -249,32 +227,19 @@ def far_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         server.wait()
 
 
-def start(folder: Path, store: str) -> "subprocess.Popen[str]":
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    arguments = ["run", "small.yaml", "--engine", "inline", "--store", store, "--json"]
-    return subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", *arguments],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 @pytest.mark.slow
 def test_a_run_killed_at_random_moments_ends_with_the_digests_of_a_local_one(
     small: Path, far_store: str, tmp_path: Path
 ) -> None:
     for warm in ("warm", "local"):
         begun = time.monotonic()
-        out, err = start(tmp_path, warm).communicate(timeout=300)
+        out, err = start(tmp_path, "small.yaml", warm).communicate(timeout=300)
         seconds = time.monotonic() - begun
     scores = json.loads(out)["scores"]
     moments, killed, number = random.Random(7), 0, 0
     while killed < KILLS:
         store = f"{far_store}{number}"
-        process = start(tmp_path, store)
+        process = start(tmp_path, "small.yaml", store)
         try:
             out, err = process.communicate(timeout=seconds * moments.uniform(0.35, 0.95))
         except subprocess.TimeoutExpired:
@@ -287,7 +252,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_digests_of_a_local_one(
             number += 1
         report = doctor(Store.open(store))
         assert report.is_clean, list(report.lines())
-    out, err = start(tmp_path, store).communicate(timeout=300)
+    out, err = start(tmp_path, "small.yaml", store).communicate(timeout=300)
     assert json.loads(out)["scores"] == scores, err
     assert digests(store) == digests(tmp_path / "local")
     assert doctor(Store.open(store)).leftovers == ()

@@ -9,14 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import ProxyHandler, Request, build_opener
 
-import pandas as pd
 import psutil
 import pytest
 
 from flows import server
 from flows.embedded import embedded
 from flows.processes import wait_until
-from koopcast.cycles.archive import Archive
 
 pytestmark = pytest.mark.server
 
@@ -163,58 +161,6 @@ def test_the_deployed_pipeline_runs_on_schedule(api: str) -> None:
         assert wait_until(has_run, lambda: True, 300), [run["state_name"] for run in flow_runs(api)]
     finally:
         prefect("deployment", "schedule", "clear", "pipeline/sst", "--accept-yes")
-
-
-RING = """
-name: ring
-seed: 1
-steps:
-  truth:
-    task: generate
-    system: {kind: lorenz96, points: 12}
-    steps: 100
-    split: {time: {train: ..3, test: 3.05..}}
-"""
-MINUTES = """
-name: minutes
-seed: 3
-model: runs://ring/latest/truth.system
-observations: {kind: table, path: inbox/*.csv, error: {std: 1.0}, settle: 0}
-method: {kind: etkf, members: 16}
-cycle: {start: "START", step: PT1M, record: PT1M}
-schedule: {cron: "* * * * *"}
-threads: 1
-"""
-
-
-def test_a_cycle_of_one_minute_runs_on_its_schedule_and_makes_up_for_what_it_missed(
-    api: str, folder: Path
-) -> None:
-    (folder / "ring.yaml").write_text(RING)
-    result = python("-m", "flows.cli", "run", str(folder / "ring.yaml"), "--engine", "inline")
-    assert result.returncode == 0, result.stdout
-    # Three windows are due already when the deployment is made.
-    start = pd.Timestamp.now("UTC").tz_localize(None).floor("min") - pd.Timedelta(minutes=3)
-    (folder / "minutes.yaml").write_text(MINUTES.replace("START", f"{start:%Y-%m-%dT%H:%M}"))
-    (folder / "inbox").mkdir()
-    moments = [start + pd.Timedelta(minutes=k, seconds=-5) for k in range(30)]
-    table = pd.DataFrame({"time": moments, "state": [k % 12 for k in range(30)], "value": 1.0})
-    table.to_csv(folder / "inbox/reports.csv", index=False)
-    told = python("-m", "flows.cli", "deploy", str(folder / "minutes.yaml"))
-    assert "deployed cycle/minutes, scheduled * * * * * (UTC)" in told.stdout, told.stdout
-    assert python("-m", "flows.cli", "deploy", str(folder / "minutes.yaml")).returncode == 0
-    archive = Archive(folder / "runs" / "cycles" / "minutes")
-    try:
-        assert wait_until(lambda: len(archive.labels()) >= 6, lambda: True, 600), archive.labels()
-    finally:
-        prefect("deployment", "schedule", "clear", "cycle/minutes", "--accept-yes")
-    labels = archive.labels()
-    assert labels[:3] == [f"{start + pd.Timedelta(minutes=k):%Y%m%dT%H%M%SZ}" for k in range(3)]
-    told = python("-m", "flows.cli", "status", "minutes", "--json")
-    facts = json.loads(told.stdout)
-    assert facts["faults"] == []
-    assert facts["without_reports"] == []
-    assert facts["reports"] == {"used": facts["windows"]}
 
 
 def test_a_server_that_dies_in_mid_run_ends_the_run_with_an_error_in_bounded_time(folder: Path) -> None:

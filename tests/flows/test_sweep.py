@@ -16,33 +16,8 @@ from flows.prepare import prepare
 from flows.request import Request, RunResult
 from flows.run import carry_out
 from koopcast.stores import Store
+from tests.flows.conftest import TUNING
 
-BASE = """\
-name: tuning
-seed: 5
-threads: 1
-steps:
-  truth:
-    task: generate
-    system: lorenz63
-    dt: 0.01
-    record_every: 10
-    burn_in: 50
-    steps: 120
-    split: {time: {train: ..4, test: 4.05..}}
-  etkf:
-    task: assimilate
-    model: truth.system
-    data: truth.test
-    observations: {kind: synthetic, locations: all, error: {std: 1.0}}
-    method: {kind: etkf, members: 6, inflation: {kind: multiplicative, factor: 1.05}}
-    burn_in: 10
-    keep: mean
-  scores:
-    task: evaluate
-    of: [etkf]
-    against: [climatology]
-"""
 FACTOR = "steps.etkf.method.inflation.factor"
 Go = Callable[..., RunResult]
 
@@ -53,7 +28,7 @@ def go(tmp_path: Path) -> Go:
 
     def run(sweep: str = "", *conditions: str, **options: object) -> RunResult:
         file = tmp_path / "tuning.yaml"
-        file.write_text(f"{BASE}    expect: {list(conditions)}\n" + (f"sweep: {sweep}\n" if sweep else ""))
+        file.write_text(f"{TUNING}    expect: {list(conditions)}\n" + (f"sweep: {sweep}\n" if sweep else ""))
         root = str(options.pop("store", tmp_path / "store"))
         request = Request.model_validate({"pipeline": str(file), "store": root, **options})
         return carry_out(prepare(request), InlineEngine(), Silent())

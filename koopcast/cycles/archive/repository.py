@@ -7,6 +7,7 @@ snapshot, whose names are random. The last slice may be ahead of the manifests, 
 between.
 """
 
+import importlib.util
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -174,13 +175,11 @@ def demand_library() -> None:
         InvalidInput: It is not installed.
     """
     os.environ.setdefault("ICECHUNK_LOG", "error")
-    try:
-        import icechunk  # noqa: F401
-    except ImportError as error:
+    if importlib.util.find_spec("icechunk") is None:
         raise InvalidInput(
             "`archive: {store: icechunk}` needs the package icechunk",
             "install it: pip install 'koopcast[icechunk]', or choose `store: windows`",
-        ) from error
+        )
 
 
 def _begin(store: Any, fields: xr.Dataset) -> None:

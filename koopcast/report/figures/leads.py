@@ -49,7 +49,7 @@ def error_against_lead(rows: pd.DataFrame, clock: Clock, name: str) -> Picture:
                 value,
                 marker=marker,
                 label=subject,
-                **subject_style(subject, models, baselines),  # type: ignore[arg-type]
+                **subject_style(subject, models, baselines),
             )
         if sense == "target":
             axes.axhline(float(rows["perfect"].iloc[0]), color=INK, linewidth=0.8)

@@ -34,7 +34,7 @@ def value_against_size(rows: pd.DataFrame, step: str, name: str) -> Picture:
                 value,
                 marker="o",
                 label=readable(subject),
-                **subject_style(subject, subjects, ()),  # type: ignore[arg-type]
+                **subject_style(subject, subjects, ()),
             )
         axes.set_xscale("log")
         axes.set_xticks(sorted(rows["n"].unique()))
