@@ -26,7 +26,6 @@ from koopcast.stores import Store, doctor
 from koopcast.stores.bucket import Bucket
 from tests.flows.conftest import TUNING, start
 
-ROOT = Path(__file__).parents[2]
 KILLS = 10
 Command = Callable[..., Any]
 Go = Callable[..., RunResult]
