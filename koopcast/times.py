@@ -24,11 +24,11 @@ CALENDARS = {
 """Names that CF defines -> the one that Koopcast writes."""
 _LIMITS = {"m": (1, 12), "d": (1, 31), "H": (0, 23), "M": (0, 59), "S": (0, 60)}
 _PARTIAL = re.compile(
-    r"(?P<Y>-?\d{4,})(-(?P<m>\d\d?)(-(?P<d>\d\d?)([T ](?P<H>\d\d?)(:(?P<M>\d\d?)(:(?P<S>\d\d?))?)?)?)?)?Z?"
+    r"(?P<Y>-?\d{4,6})(-(?P<m>\d\d?)(-(?P<d>\d\d?)([T ](?P<H>\d\d?)(:(?P<M>\d\d?)(:(?P<S>\d\d?))?)?)?)?)?Z?"
 )
 _DURATION = re.compile(
-    r"(?P<sign>-?)P(?=.)((?P<Y>\d+)Y)?((?P<m>\d+)M)?((?P<W>\d+)W)?((?P<d>\d+)D)?"
-    r"(T(?=.)((?P<H>\d+)H)?((?P<M>\d+)M)?((?P<S>\d+(\.\d+)?)S)?)?"
+    r"(?P<sign>-?)P(?=.)((?P<Y>\d{1,9})Y)?((?P<m>\d{1,9})M)?((?P<W>\d{1,9})W)?((?P<d>\d{1,9})D)?"
+    r"(T(?=.)((?P<H>\d{1,9})H)?((?P<M>\d{1,9})M)?((?P<S>\d{1,9}(\.\d{1,9})?)S)?)?"
 )
 _RANGE = re.compile(r"\s*(?P<first>.*?)\s*\.\.\s*(?P<last>.*?)\s*")
 _MONTH_SECONDS = 30.436875 * 86400

@@ -95,7 +95,7 @@ def _inputs(
             contract = None
             if lookup is not None:
                 try:
-                    contract = _fitting(link.ref, lookup(link.ref).contract)
+                    contract = fitting(link.ref, lookup(link.ref).contract)
                 except KoopcastError as error:
                     yield Problem(link.path, str(error))
         if contract is None:
@@ -105,7 +105,12 @@ def _inputs(
     return result if is_complete else None
 
 
-def _fitting(ref: Ref[Any], found: Contract) -> Contract:
+def fitting(ref: Ref[Any], found: Contract) -> Contract:
+    """Return the contract of what a reference names in an earlier run.
+
+    Raises:
+        InvalidInput: It is of another kind, or has no such part.
+    """
     if ref.kinds and found.kind not in ref.kinds:
         raise InvalidInput(
             f"'{ref}' is {wanted((found.kind,))}, expected {wanted(ref.kinds)}", "name another step"

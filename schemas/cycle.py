@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pandas as pd
 from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, field_validator, model_validator
@@ -16,15 +16,17 @@ from koopcast.cycles.clock import Clock, later, negative, parse_moment, steps_in
 from koopcast.cycles.inbox import AnyInbox
 from koopcast.cycles.tick import Late, Policy
 from koopcast.errors import InvalidInput, KoopcastError
+from koopcast.grids import FieldsInfo
 from koopcast.spec import Path, Problem, Spec
 from koopcast.times import Duration, parse_duration
-from schemas.check import Earlier, Lookup
+from schemas.check import Earlier, Lookup, fitting
 from schemas.expect import ExpectationError, Vocabulary, parse
 from schemas.faults import Fault, PipelineInvalid
 from schemas.merge import read_extended, with_overrides
 from schemas.pipeline import Deploy, Schedule, Slug
 from schemas.positions import Mapping, mark_of, plain
-from schemas.references import Model, Ref
+from schemas.references import Dataset, Model, Ref
+from schemas.stages import Contract
 from schemas.translate import translate
 
 SUBJECT = "cycle"
@@ -107,7 +109,11 @@ class CycleOptions(Spec):
             raise ValueError(f"step: '{self.step}' mixes months and days; use one of them")
         clock = self.clock()
         start = clock.label(0)
-        length = later(start, clock.length) - start
+        try:
+            clock.due_at(0)
+            length = later(start, clock.length) - start
+        except (ValueError, OverflowError) as error:
+            raise ValueError(f"the first window is no longer within the calendar ({error})") from error
         if length <= pd.Timedelta(0) or length > later(start, step) - start:
             raise ValueError(
                 f"window.length: '{self.window.length}' is not between 0 and one step ({self.step}); "
@@ -214,9 +220,11 @@ class Cycle(Spec):
     """How the ensemble is drawn to them."""
     initial: AnyInitial = Field(default="climatology", validate_default=True)
     """How the first ensemble is drawn."""
-    first_guess: FirstGuess = "previous_analysis"
-    """What each window starts from: the analysis before it, or (`climatology`) a draw of `initial` of its
-    own, which knows nothing of earlier reports."""
+    first_guess: FirstGuess | Ref[Dataset] = Field("previous_analysis", union_mode="left_to_right")
+    """What each window starts from: the analysis before it; or (`climatology`) a draw of `initial` of its
+    own, which knows nothing of earlier reports; or (`runs://pipeline/run/step`) the fields that a dataset
+    holds for the beginning of its step, with the anomalies of such a draw, and the analysis before it where
+    the dataset holds none."""
     model_noise: ModelNoise = ModelNoise()
     """What is added to the members at each step for the model's own error."""
     cycle: CycleOptions
@@ -274,6 +282,12 @@ class Cycle(Spec):
                 ("model",),
                 f"'{self.model}' is a step; a cycle names one of a run: runs://pipeline/latest/step",
             )
+        if isinstance(self.first_guess, Ref) and self.first_guess.run is None:
+            yield Problem(
+                ("first_guess",),
+                f"'{self.first_guess}' is none of {', '.join(get_args(FirstGuess))}; or name a dataset of a "
+                "run: runs://pipeline/latest/step",
+            )
         if self.initial.kind == "perturbed":
             yield Problem(
                 ("initial",), "'perturbed' needs a truth, and a cycle has none; use climatology or constant"
@@ -320,6 +334,21 @@ class Cycle(Spec):
                 f"{contract.fields.time.step} apart; choose a multiple, or say with `record` how long one of "
                 "model time is",
             )
+
+    def guess_rules(self, found: Contract, fields: FieldsInfo) -> Iterator[Problem]:
+        """Yield why a dataset is no first guess for a model of these fields."""
+        if found.fields.axes != fields.axes:
+            yield Problem(("first_guess",), f"'{self.first_guess}' is on another grid than the model")
+        if found.fields.variables != fields.variables:
+            names = [
+                ", ".join(f"{name} ({units})" for name, units in info.variables.items())
+                for info in (found.fields, fields)
+            ]
+            yield Problem(
+                ("first_guess",), f"'{self.first_guess}' holds {names[0]}; the model has {names[1]}"
+            )
+        if found.fields.is_stationary:
+            yield Problem(("first_guess",), f"'{self.first_guess}' holds fields without a time")
 
     def record(self, step: float | str) -> Duration | None:
         """Return the time of one record of the model, whose data have the time step `step`."""
@@ -371,9 +400,22 @@ def load_cycle(file: str | FilePath, overrides: Sequence[str], lookup: Lookup) -
             problems.append(Problem(("model",), str(error)))
         else:
             problems += cycle.rules(earlier)
+            problems += _first_guess(cycle, earlier, lookup)
     if problems or earlier is None:
         raise PipelineInvalid([_fault(root, problem.path, problem.message) for problem in problems])
     return LoadedCycle(cycle, path, earlier)
+
+
+def _first_guess(cycle: Cycle, earlier: Earlier, lookup: Lookup) -> list[Problem]:
+    """Return what is wrong with the dataset from which windows start, where there is one."""
+    ref = cycle.first_guess
+    if not isinstance(ref, Ref) or ref.run is None:
+        return []
+    try:
+        found = fitting(ref, lookup(ref).contract)
+    except KoopcastError as error:
+        return [Problem(("first_guess",), str(error))]
+    return list(cycle.guess_rules(found, earlier.contract.fields))
 
 
 def _fault(root: Mapping, path: Path, message: str) -> Fault:

@@ -12,7 +12,8 @@ import pandas as pd
 import torch
 
 from koopcast.cycles.archive import Archive, Keeping, Manifest, Mirror
-from koopcast.cycles.chain import Chain
+from koopcast.cycles.chain import Chain, FirstGuess
+from koopcast.cycles.given import Given
 from koopcast.cycles.inbox import Inbox
 from koopcast.cycles.tick import Ticked, Ticker, Work
 from koopcast.dynamics import Dynamics
@@ -25,7 +26,7 @@ from koopcast.stores.durable import writing
 from koopcast.stores.files import open_data
 from schemas.cycle import SUBJECT, Cycle, LoadedCycle
 from schemas.expect import Outcome, parse
-from schemas.references import SLUG
+from schemas.references import SLUG, Ref
 from schemas.stages import GenerateStep, TrainStep
 from schemas.stages.generate import SYSTEM
 from tasks.standing import remember
@@ -58,6 +59,14 @@ def prepare(loaded: LoadedCycle, store: Store) -> Prepared:
     time = loaded.earlier.contract.fields.time
     records = cycle.records(time.step)
     assert records is not None
+    identity = {"options": options_digest(cycle), "model": artefact.ref.digest}
+    first_guess: FirstGuess | Given
+    if isinstance(cycle.first_guess, Ref):
+        guess = store.load(store.resolve(f"runs://{cycle.first_guess.run}/{cycle.first_guess.step}"))
+        first_guess = _given(cycle, guess, dynamics, training, records)
+        identity["first guess"] = guess.ref.digest
+    else:
+        first_guess = cycle.first_guess
     chain = Chain(
         dynamics=dynamics,
         method=cycle.method,
@@ -72,12 +81,11 @@ def prepare(loaded: LoadedCycle, store: Store) -> Prepared:
         qc=cycle.observations.qc,
         position=cycle.observations.position,
         heights=cycle.observations.heights(domain_of(training)),
-        first_guess=cycle.first_guess,
+        first_guess=first_guess,
         members=cycle.archive.members,
     )
     archive = _archive(store, cycle.name, cycle.archive.keeping())
     inbox = Inbox(cycle.observations, training.info, chain.clock, archive.inbox)
-    identity = {"options": options_digest(cycle), "model": artefact.ref.digest}
     ticker = Ticker(chain, inbox, archive, cycle.policy())
     return Prepared(cycle, ticker, archive, inbox, identity, training)
 
@@ -155,6 +163,8 @@ def options_digest(cycle: Cycle) -> str:
     (observations.get("ground") or {}).pop("path", None)
     values["cycle"].pop("end", None)
     values.pop("model", None)
+    if isinstance(cycle.first_guess, Ref):
+        values["first_guess"] = "dataset"
     values["archive"] = {"members": values["archive"]["members"]}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
@@ -171,6 +181,26 @@ def _model(cycle: Cycle, artefact: Artefact, store: Store) -> tuple[Dynamics, Fi
     key = artefact.manifest.inputs[str(step.data)]
     data = open_data(store.get("dataset", key).path)
     return model, data.part(step.data.part) if step.data.part else data.part_or_all("train")
+
+
+def _given(cycle: Cycle, artefact: Artefact, dynamics: Dynamics, training: FieldData, records: int) -> Given:
+    """Return a dataset from which windows start.
+
+    Raises:
+        InvalidInput: It has no fields for the first window, or lacks cells of the model.
+    """
+    assert isinstance(cycle.first_guess, Ref)
+    data = open_data(artefact.path)
+    fields = data if cycle.first_guess.part is None else data.part(cycle.first_guess.part)
+    given = Given(fields, cycle.cycle.clock(), records, dynamics.history)
+    given.demand_start()
+    lacking = int((training.always_valid() & ~fields.always_valid()).sum())
+    if lacking:
+        raise InvalidInput(
+            f"'{cycle.first_guess}' has no data in {lacking} cells that the model forecasts",
+            "name a dataset with the mask of the model's",
+        )
+    return given
 
 
 def _archive(store: Store, name: str, keeping: Keeping | None = None) -> Archive:

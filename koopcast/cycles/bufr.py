@@ -1,25 +1,17 @@
-"""Decodes BUFR messages in a process of its own: the library below dies of some damaged ones.
+"""Decodes BUFR messages, in a process apart: the library below dies of some damaged ones."""
 
-`python -m koopcast.cycles.bufr FILE TABLE SKIPPED STOP ELEMENT...` writes the table and prints the number of
-each message before it is decoded, then what was lost, as JSON.
-"""
-
-import json
-import subprocess
-import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from koopcast.cycles.apart import Died, ask
 from koopcast.errors import DataError
 
 MOST_DEATHS = 20
 """Messages that may kill the library before a file is refused."""
-SECONDS = 600.0
-"""For one file."""
 
 
 def read_apart(path: Path, elements: Sequence[str]) -> tuple[pd.DataFrame, dict[str, int]]:
@@ -32,54 +24,52 @@ def read_apart(path: Path, elements: Sequence[str]) -> tuple[pd.DataFrame, dict[
         DataError: Nothing can be decoded, or too many messages kill the library.
     """
     deadly: list[int] = []
-    stop = -1
+    stop, at = -1, [0]
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "table.parquet"
         while len(deadly) <= MOST_DEATHS:
-            command = [
-                sys.executable,
-                "-m",
-                __name__,
-                str(path),
-                str(table),
-                json.dumps(deadly),
-                str(stop),
-                *elements,
-            ]
+            at = [0]
+            given = {"table": str(table), "elements": list(elements), "skipped": deadly, "stop": stop}
             try:
-                done = subprocess.run(
-                    command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS,
-                    check=False,
-                )  # fmt: skip
-            except subprocess.TimeoutExpired as error:
-                raise DataError(
-                    f"'{path.name}' takes its reader more than {SECONDS:.0f} s", "split it"
-                ) from error
-            said = done.stdout.splitlines()
-            if done.returncode == 0:
-                lost = json.loads(said[-1])
-                lost["malformed"] += len(set(deadly) - {stop})
-                if not table.exists():
-                    break
-                return pd.read_parquet(table), {name: count for name, count in lost.items() if count}
-            number = int(said[-1]) if said else 0
-            if number in deadly:
-                stop = number  # not what it holds is deadly, but to look for it
-            deadly.append(number)
+                lost = ask(path, "bufr", at.append, **given)
+            except Died:
+                number = at[-1]
+                if number in deadly:
+                    stop = number  # not what it holds is deadly, but to look for it
+                deadly.append(number)
+                continue
+            lost["malformed"] += len(set(deadly) - {stop})
+            if not table.exists():
+                break
+            return pd.read_parquet(table), {name: count for name, count in lost.items() if count}
     raise DataError(f"'{path.name}' holds no BUFR message that can be decoded", "deliver it again")
 
 
 def decode(
-    path: Path, elements: Sequence[str], skipped: Sequence[int], stop: int
-) -> tuple[list[pd.DataFrame], dict[str, int]]:
-    """Return a table for each message that can be decoded, and how many records were lost, by class."""
+    path: str,
+    table: str,
+    elements: Sequence[str],
+    skipped: Sequence[int],
+    stop: int,
+    say: Callable[[int], None],
+) -> dict[str, int]:
+    """Write a row for each report that can be decoded, and return how many records were lost, by class.
+
+    Args:
+        path: The file.
+        table: Where the rows go; not made without any.
+        elements: Names of what is wanted.
+        skipped: Numbers of messages that are not decoded.
+        stop: Number of the first message that is not looked for; -1: none.
+        say: Is told the number of each message before it is looked for.
+    """
     import pdbufr
     from pdbufr.high_level_bufr.bufr import BufrFile
 
     parts, lost, number = [], {"malformed": 0, "torn": 0}, 0
-    with BufrFile(str(path)) as file:
+    with BufrFile(path) as file:
         while True:
-            print(number, flush=True)
+            say(number)
             if number == stop:
                 lost["torn"] += 1
                 break
@@ -96,17 +86,6 @@ def decode(
             except Exception:
                 lost["malformed"] += 1
             number += 1
-    return parts, lost
-
-
-def main() -> None:
-    """Decode the file that the command line names."""
-    path, table, skipped, stop, *elements = sys.argv[1:]
-    parts, lost = decode(Path(path), elements, json.loads(skipped), int(stop))
     if parts:
         pd.concat(parts, ignore_index=True).to_parquet(table, index=False)
-    print(json.dumps(lost))
-
-
-if __name__ == "__main__":
-    main()
+    return lost

@@ -17,9 +17,10 @@ from torch import Tensor
 from koopcast.assimilation.base import Analysis, AnalysisSpec, SmootherSpec
 from koopcast.assimilation.chains import cells_of
 from koopcast.assimilation.cycle import CycleState, Experiment, ModelNoise, forecaster, through
-from koopcast.assimilation.initial import InitialSpec
+from koopcast.assimilation.initial import InitialSpec, states_at
 from koopcast.cycles.archive import FEEDBACK, RESTART, SUFFIXES
 from koopcast.cycles.clock import Clock, later
+from koopcast.cycles.given import Given
 from koopcast.cycles.heights import Heights
 from koopcast.cycles.inbox import Thinning
 from koopcast.cycles.places import Places, Position
@@ -71,7 +72,7 @@ class Chain:
     """Which cells a report is of."""
     heights: Heights | None = None
     """The ground of the model, where reports are moved to it."""
-    first_guess: FirstGuess = "previous_analysis"
+    first_guess: FirstGuess | Given = "previous_analysis"
     """Where each window starts from."""
     members: bool = False
     """Whether the fields hold the analysed members too."""
@@ -102,16 +103,15 @@ class Chain:
 
         Args:
             number: Of the window.
-            state: After the window before; a window that starts from the climatology does not look at it.
+            state: After the window before; a window that starts from elsewhere does not look at it.
             reports: Of this window, placed on cells.
             folder: Empty; where the files go.
 
         Raises:
             Diverged: The ensemble is not finite; the message names the window.
         """
-        if self.first_guess == "climatology":
-            state = self.first(number)
-        begun = replace(state, cycle=0, record=0)
+        started, source = self._started(number, state)
+        begun = replace(started, cycle=0, record=0)
         delivered = digest(reports)
         record = self._record(number, reports)
         reports = thinned(reports, record, self.thinning, self.training.info.axes)
@@ -130,10 +130,25 @@ class Chain:
             "begin": str(self.clock.bounds(number)[0]),
             "end": str(self.clock.bounds(number)[1]),
             "source": "analysis" if feedback["used"].any() else "forecast",
+            **({"first_guess": source} if isinstance(self.first_guess, Given) else {}),
             "observations": {"digest": delivered, **counts(feedback["reason"].to_numpy())},
             "monitors": monitors(feedback, kept),
         }
         return values, fields
+
+    def _started(self, number: int, state: CycleState) -> tuple[CycleState, str]:
+        """Return the state from which a window starts, and what it is."""
+        if self.first_guess == "climatology":
+            return self.first(number), "climatology"
+        record = self.first_guess.record(number) if isinstance(self.first_guess, Given) else None
+        if record is None or not isinstance(self.first_guess, Given):
+            return state, "previous_analysis"
+        fields = self.first_guess.fields
+        ends = [(fields.view.samples[0], record)]
+        centre = states_at(self.dynamics, fields, ends, torch.device("cpu"))
+        drawn = self.first(number)
+        anomalies = drawn.ensemble - drawn.ensemble.mean(dim=1, keepdim=True)
+        return replace(drawn, ensemble=centre + anomalies), "dataset"
 
     def _analysed(
         self, number: int, state: CycleState, observations: ObservationSet

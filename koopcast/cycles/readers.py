@@ -11,13 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 import xarray as xr
 
-from koopcast.cycles.apart import read_apart as read_netcdf
+from koopcast.cycles.bounds import demand_size
 from koopcast.cycles.bufr import read_apart as read_bufr
-from koopcast.cycles.reports import Layout, numbered
+from koopcast.cycles.netcdf import flat
+from koopcast.cycles.netcdf import read_apart as read_netcdf
+from koopcast.cycles.reports import Layout
 from koopcast.errors import DataError
 
 MOST_BYTES = 2**30
@@ -26,8 +27,6 @@ MOST_RATIO, FREE_BYTES = 200, 2**24
 """Unpacked bytes for each packed one, beyond which a file is a bomb; those that any may have."""
 MOST_TEXT = 2**28
 """Bytes of a text, unpacked."""
-MOST_COLUMNS, MOST_VALUES = 10_000, 5 * 10**7
-"""Columns of a table, and rows times columns."""
 SEPARATORS = ",;\t|"
 INNER = "\x1f"
 """Stands for the separator where fields were quoted."""
@@ -70,7 +69,7 @@ def _csv(path: Path, layout: Layout) -> Read:
     content = _unpacked(path) if path.suffix.lower() == ".gz" else path.read_bytes()
     if len(content) > MOST_TEXT:
         raise DataError(f"'{path.name}' holds more than {MOST_TEXT} bytes of text", "split it")
-    _demand_size(content.count(b"\n") + content.count(b"\r"), 1, path)
+    demand_size(content.count(b"\n") + content.count(b"\r"), 1, path)
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         content = content.decode("utf-16", errors="replace").encode()
     if b"\n" not in content:
@@ -83,7 +82,7 @@ def _csv(path: Path, layout: Layout) -> Read:
         raise DataError(f"'{path.name}' holds no line", "deliver a table with a header")
     tables, malformed = [], found.malformed
     for header, rows in _sections(found.lines, found.separator):
-        _demand_size(len(rows), len(header), path)
+        demand_size(len(rows), len(header), path)
         table, odd = _section(header, rows, found.separator)
         tables.append(table)
         malformed += odd
@@ -223,8 +222,10 @@ def _section(header: list[str], rows: list[str], separator: str) -> tuple[pd.Dat
 def _parquet(path: Path, layout: Layout) -> Read:
     parquet: Any = importlib.import_module("pyarrow.parquet")
     held = parquet.read_metadata(path)
-    _demand_size(held.num_rows, held.num_columns, path)
-    return pd.read_parquet(path), {}
+    demand_size(held.num_rows, held.num_columns, path)
+    table = parquet.read_table(path)
+    table.validate(full=True)  # texts that are no UTF-8, say, would fail when they are used
+    return table.to_pandas(), {}
 
 
 def _odb(path: Path, layout: Layout) -> Read:
@@ -281,7 +282,7 @@ def _odb_frames(path: Path) -> list[Any]:
         _read_codecs(frame, max(1000, size // 12), path)
         frame.seekToEnd()
         rows += frame.nrows
-        _demand_size(rows, frame.ncolumns, path)
+        demand_size(rows, frame.ncolumns, path)
         frames.append(frame)
     return frames
 
@@ -325,20 +326,6 @@ def _bufr(path: Path, layout: Layout) -> Read:
     return table, lost
 
 
-def _demand_size(rows: int, columns: int, path: Path) -> None:
-    """Refuse a table that is too large, before it is made: a file of a kilobyte can claim to hold terabytes.
-
-    Raises:
-        DataError: It is.
-    """
-    if columns > MOST_COLUMNS or rows * columns > MOST_VALUES:
-        raise DataError(
-            f"'{path.name}' holds {rows} rows of {columns}; at most {MOST_COLUMNS} columns and {MOST_VALUES} "
-            "values are read",
-            "split it",
-        )
-
-
 def _imported(name: str, extra: str) -> object:
     """Return a module of an extra.
 
@@ -360,71 +347,6 @@ def _netcdf(path: Path, layout: Layout) -> Read:
 def _zarr(path: Path, layout: Layout) -> Read:
     with xr.open_zarr(path, consolidated=False, decode_times=False) as dataset:
         return flat(dataset, layout), {}
-
-
-def flat(dataset: xr.Dataset, layout: Layout) -> pd.DataFrame:
-    """Return a row for each value: of points, series, trajectories and profiles, or of a grid.
-
-    Ragged arrays, contiguous or indexed, are those of CF 1.8, section 9.3.
-    """
-    dataset = _without_ragged(dataset)
-    names = [str(name) for name in dataset.variables]
-    value = layout.column("value", names)
-    values = [value] if value is not None else list(layout.values(names).values())
-    if not values:
-        raise DataError(
-            f"there is no variable of values (variables: {', '.join(names[:12])})",
-            "name it: `columns: {value: ...}`",
-        )
-    dims = list(dict.fromkeys(dim for name in values for dim in dataset[name].dims))
-    rows = int(np.prod([dataset.sizes[dim] for dim in dims], dtype=np.float64))
-    _demand_size(rows, len(names), Path(dataset.encoding.get("source", "")))
-    table, units = {}, {}
-    for name in names:
-        variable = dataset[name]
-        if set(variable.dims) <= set(dims):
-            units[name] = str(variable.attrs.get("units", ""))
-            others = {dim: dataset.sizes[dim] for dim in dims if dim not in variable.dims}
-            whole = variable.reset_coords(drop=True).expand_dims(others).transpose(*dims)
-            table[name] = _column(name, whole.values.ravel(), variable.attrs, layout)
-    result = pd.DataFrame(table, index=range(rows))
-    result.attrs["units"] = {name: units[name] for name in values}
-    return result
-
-
-def _column(name: str, numbers: np.ndarray, attributes: Mapping[str, Any], layout: Layout) -> pd.Series:
-    """Return a variable as a column, times as dates."""
-    if numbers.dtype.kind == "S":
-        return pd.Series(np.char.decode(numbers, "utf-8", "replace"))
-    roles = [role for role in ("time", "received_at") if layout.column(role, [name]) == name]
-    if not roles or numbers.dtype.kind not in "iuf":
-        return pd.Series(numbers)
-    units = layout.time_units or str(attributes.get("units", ""))
-    return numbered(pd.Series(numbers), units, str(attributes.get("calendar", "standard")).lower())
-
-
-def _without_ragged(dataset: xr.Dataset) -> xr.Dataset:
-    """Return the dataset with what is said of whole series or trajectories said of each of their values."""
-    for name in map(str, list(dataset.variables)):
-        variable = dataset[name]
-        counted = variable.attrs.get("sample_dimension")
-        owner = variable.attrs.get("instance_dimension")
-        if counted is not None:
-            sizes = np.nan_to_num(variable.values).astype(np.int64)
-            place, sample = np.repeat(np.arange(len(sizes)), sizes), str(counted)
-            instance = str(variable.dims[0])
-        elif owner is not None:
-            place, sample = variable.values.astype(np.int64), str(variable.dims[0])
-            instance = str(owner)
-        else:
-            continue
-        if len(place) != dataset.sizes.get(sample, -1) or place.min(initial=0) < 0:
-            raise DataError(f"'{name}' does not fit the dimension '{sample}'", "repair the file")
-        rest = dataset.drop_vars(name)
-        about = [other for other in rest.variables if instance in rest[other].dims]
-        spread = rest[about].reset_coords().isel({instance: xr.DataArray(place, dims=sample)})
-        dataset = rest.drop_vars(about).merge(spread)
-    return dataset
 
 
 READERS: Mapping[str, Callable[[Path, Layout], Read]] = {

@@ -94,9 +94,8 @@ class _Watch:
 
 
 def _is_reader(event: str, arguments: tuple[Any, ...]) -> bool:
-    """Return whether the process is one in which BUFR or netCDF files are read."""
-    readers = (["-m", "koopcast.cycles.bufr"], ["-m", "koopcast.cycles.apart"])
-    return event == "subprocess.Popen" and arguments[1][1:3] in readers
+    """Return whether the process is the one in which BUFR and netCDF files are read."""
+    return event == "subprocess.Popen" and arguments[1][1:3] == ["-m", "koopcast.cycles.apart"]
 
 
 WATCH = _Watch()

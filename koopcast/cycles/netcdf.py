@@ -1,0 +1,109 @@
+"""Tables of netCDF and zarr stores; netCDF files are opened in a process apart, for the libraries below die
+of some damaged ones.
+"""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from koopcast.cycles.apart import Died, ask
+from koopcast.cycles.bounds import demand_size
+from koopcast.cycles.reports import Layout, numbered
+from koopcast.errors import DataError
+
+
+def read_apart(path: Path, layout: Layout) -> pd.DataFrame:
+    """Return the table in a netCDF file, its `units` in `attrs`.
+
+    Raises:
+        DataError: It is damaged, too large, or not what `layout` looks for.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        table = Path(folder) / "table.parquet"
+        try:
+            units = ask(path, "netcdf", table=str(table), layout=asdict(layout))
+        except Died as error:
+            raise DataError(f"'{path.name}' is damaged ({error})", "deliver it again") from error
+        result = pd.read_parquet(table)
+    result.attrs["units"] = units
+    return result
+
+
+def read(path: str, table: str, layout: Mapping[str, Any]) -> dict[str, str]:
+    """Write the table in a netCDF file, and return its units by column."""
+    with xr.open_dataset(path, engine="netcdf4", decode_times=False) as dataset:
+        result = flat(dataset, Layout(**layout))
+    result.to_parquet(table, index=False)
+    units: dict[str, str] = result.attrs["units"]
+    return units
+
+
+def flat(dataset: xr.Dataset, layout: Layout) -> pd.DataFrame:
+    """Return a row for each value: of points, series, trajectories and profiles, or of a grid.
+
+    Ragged arrays, contiguous or indexed, are those of CF 1.8, section 9.3.
+    """
+    dataset = _without_ragged(dataset)
+    names = [str(name) for name in dataset.variables]
+    value = layout.column("value", names)
+    values = [value] if value is not None else list(layout.values(names).values())
+    if not values:
+        raise DataError(
+            f"there is no variable of values (variables: {', '.join(names[:12])})",
+            "name it: `columns: {value: ...}`",
+        )
+    dims = list(dict.fromkeys(dim for name in values for dim in dataset[name].dims))
+    rows = int(np.prod([dataset.sizes[dim] for dim in dims], dtype=np.float64))
+    demand_size(rows, len(names), Path(dataset.encoding.get("source", "")))
+    table, units = {}, {}
+    for name in names:
+        variable = dataset[name]
+        if set(variable.dims) <= set(dims):
+            units[name] = str(variable.attrs.get("units", ""))
+            others = {dim: dataset.sizes[dim] for dim in dims if dim not in variable.dims}
+            whole = variable.reset_coords(drop=True).expand_dims(others).transpose(*dims)
+            table[name] = _column(name, whole.values.ravel(), variable.attrs, layout)
+    result = pd.DataFrame(table, index=range(rows))
+    result.attrs["units"] = {name: units[name] for name in values}
+    return result
+
+
+def _column(name: str, numbers: np.ndarray, attributes: Mapping[str, Any], layout: Layout) -> pd.Series:
+    """Return a variable as a column, times as dates."""
+    if numbers.dtype.kind == "S":
+        return pd.Series(np.char.decode(numbers, "utf-8", "replace"))
+    roles = [role for role in ("time", "received_at") if layout.column(role, [name]) == name]
+    if not roles or numbers.dtype.kind not in "iuf":
+        return pd.Series(numbers)
+    units = layout.time_units or str(attributes.get("units", ""))
+    return numbered(pd.Series(numbers), units, str(attributes.get("calendar", "standard")).lower())
+
+
+def _without_ragged(dataset: xr.Dataset) -> xr.Dataset:
+    """Return the dataset with what is said of whole series or trajectories said of each of their values."""
+    for name in map(str, list(dataset.variables)):
+        variable = dataset[name]
+        counted = variable.attrs.get("sample_dimension")
+        owner = variable.attrs.get("instance_dimension")
+        if counted is not None:
+            sizes = np.nan_to_num(variable.values).astype(np.int64)
+            place, sample = np.repeat(np.arange(len(sizes)), sizes), str(counted)
+            instance = str(variable.dims[0])
+        elif owner is not None:
+            place, sample = variable.values.astype(np.int64), str(variable.dims[0])
+            instance = str(owner)
+        else:
+            continue
+        if len(place) != dataset.sizes.get(sample, -1) or place.min(initial=0) < 0:
+            raise DataError(f"'{name}' does not fit the dimension '{sample}'", "repair the file")
+        rest = dataset.drop_vars(name)
+        about = [other for other in rest.variables if instance in rest[other].dims]
+        spread = rest[about].reset_coords().isel({instance: xr.DataArray(place, dims=sample)})
+        dataset = rest.drop_vars(about).merge(spread)
+    return dataset

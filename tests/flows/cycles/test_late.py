@@ -1,0 +1,91 @@
+"""Reports that come late, and in any order."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from koopcast.cycles.archive import FEEDBACK
+from koopcast.stores.files import read_table
+from tasks.cycle import tick
+from tests.flows.cycles.conftest import at, content, cycle, deliver, remove, reports
+
+
+@pytest.mark.parametrize(("late", "again"), [("rerun", [3, 4, 5]), ("ignore", []), ("next", [])])
+def test_late_reports(place: Path, late: str, again: list[int]) -> None:
+    whole = reports(place, range(7))
+    is_late = whole["time"].str.startswith("2020-01-01T23")
+    whole[~is_late].to_csv(place / "inbox/a.csv", index=False)
+    option = f"late={late}"
+    before = tick(cycle(place, "twin", option), at(5)).done
+    assert before[3].source == "forecast"
+    whole[is_late].to_csv(place / "inbox/b.csv", index=False)
+    ticked = tick(cycle(place, "twin", option), at(6))
+    labels = [manifest.label for manifest in before]
+    assert [manifest.label for manifest in ticked.done][:-1] == [labels[k] for k in again]
+    last = ticked.done[-1].values["observations"]
+    assert last["used"] == (24 if late == "next" else 12)
+    if late == "rerun":
+        # The chain is the one that had all reports from the start.
+        late_bytes = content(cycle(place).archive)
+        remove(cycle(place).archive)
+        tick(cycle(place, "twin", option), at(6))
+        assert content(cycle(place).archive) == late_bytes
+    assert tick(cycle(place, "twin", option), at(6)).done == []
+
+
+def test_superobservations_do_not_come_late_again(place: Path) -> None:
+    twice = pd.concat([reports(place, range(3), seed) for seed in (5, 6)])
+    # The second instrument reports a little later: neither is a repeat of the other.
+    twice["time"] = twice["time"].where(~twice.index.duplicated(), twice["time"].str.replace(":40:", ":41:"))
+    twice.to_csv(place / "inbox/all.csv", index=False)
+    options = ("late=next", "observations.thinning=mean")
+    for window in range(3):
+        (done,) = tick(cycle(place, "twin", *options), at(window)).done
+        seen = dict(done.values["observations"])
+        assert (seen["used"], seen["thinned"]) == (12, 12)
+    feedback = read_table(cycle(place, "twin", *options).archive.folder(done) / FEEDBACK)
+    pairs = feedback.groupby("cell")["delivered"].mean()
+    kept = feedback[feedback["used"]].set_index("cell")["value"]
+    assert np.allclose(kept.sort_index(), pairs.sort_index())
+
+
+def test_late_reports_beyond_the_bound_change_nothing(place: Path) -> None:
+    deliver(place, range(1, 6), "a.csv")
+    tick(cycle(place), at(5))
+    deliver(place, range(1), "b.csv")
+    assert tick(cycle(place), at(5)).done == []
+
+
+def test_the_order_of_arrival_changes_nothing(place: Path) -> None:
+    deliver(place, range(4))
+    ready = cycle(place)
+    tick(ready, at(3))
+    first = content(ready.archive)
+    remove(ready.archive)
+    whole = reports(place, range(4)).sample(frac=1, random_state=2)
+    (place / "inbox/all.csv").unlink()
+    for part in range(5):
+        whole.iloc[part::5].to_csv(place / f"inbox/{9 - part}.csv", index=False)
+    tick(cycle(place), at(3))
+    assert content(ready.archive) == first
+
+
+def test_files_that_are_moved_away_or_torn_later_change_no_window(place: Path) -> None:
+    for window in range(4):
+        deliver(place, range(window, window + 1), f"{window}.csv")
+    ready = cycle(place)
+    tick(ready, at(3))
+    before = content(ready.archive)
+    (place / "inbox" / "2.csv").unlink()
+    (place / "inbox" / "3.csv").write_text("no table")
+    again = tick(cycle(place), at(3))
+    assert again.done == []
+    assert list(again.faults) == [str(place / "inbox" / "3.csv")]
+    assert content(ready.archive) == before
+    # A corrected file in its place is what counts.
+    reports(place, range(3, 4)).iloc[:6].to_csv(place / "inbox" / "3.csv", index=False)
+    corrected = tick(cycle(place), at(3))
+    assert [one.values["observations"]["used"] for one in corrected.done] == [6]
+    assert corrected.faults == {}
