@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from koopcast.cycles.archive.manifest import digest_of
-from koopcast.errors import StoreDamaged
+from koopcast.errors import StoreDamaged, StoreMissing
 from koopcast.stores.bucket import AT_ONCE, Bucket
 from koopcast.stores.durable import remove, temporary_sibling, write_whole
 from koopcast.stores.lease import Lease
@@ -125,8 +125,10 @@ class Mirror:
         """Return which objects are missing or have another digest than the one given."""
 
         def is_altered(item: tuple[str, str]) -> bool:
-            held = self._bucket.get(self._object(item[0]))
-            return held is None or hashlib.sha256(held.content).hexdigest() != item[1]
+            try:
+                return self._bucket.sha256([self._object(item[0])]) != [item[1]]
+            except StoreMissing:
+                return True
 
         with ThreadPoolExecutor(AT_ONCE) as pool:
             return [name for name, bad in zip(files, pool.map(is_altered, files.items()), strict=True) if bad]
