@@ -27,7 +27,8 @@ from koopcast.assimilation.letkf import LETKFSpec
 from koopcast.cycles.archive import Archive, Form, Keeping
 from koopcast.cycles.chain import Chain
 from koopcast.cycles.clock import Clock, negative
-from koopcast.cycles.inbox import Inbox, TableInboxSpec
+from koopcast.cycles.feed import TableInboxSpec
+from koopcast.cycles.inbox import Inbox
 from koopcast.cycles.tick import Policy, Ticker
 from koopcast.dynamics import Dynamics
 from koopcast.fields import FieldData

@@ -17,7 +17,8 @@ from koopcast.cycles.tick import Ticked
 from koopcast.errors import StoreError
 from koopcast.stores.durable import write_whole
 from koopcast.stores.lock import Holder, is_held, read_holder
-from schemas.cycle import Cycle, CycleOptions
+from schemas.cycle import Cycle
+from schemas.cycle_options import CycleOptions
 from schemas.expect import Outcome
 
 MOMENT = "%Y-%m-%dT%H:%M:%SZ"

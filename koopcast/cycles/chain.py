@@ -1,7 +1,6 @@
 """One window after another: forecast from the last analysis, draw to the reports, forecast on."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,26 +10,26 @@ import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
-from koopcast.assimilation.base import Analysis, AnalysisSpec, SmootherSpec
+from koopcast.assimilation.base import AnalysisSpec, SmootherSpec
 from koopcast.assimilation.chains import cells_of
 from koopcast.assimilation.cycle import CycleState, Experiment, ModelNoise, forecaster, through
 from koopcast.assimilation.initial import InitialSpec, states_at
 from koopcast.cycles.archive import FEEDBACK, RESTART, SUFFIXES
 from koopcast.cycles.clock import Clock, later
+from koopcast.cycles.feed import Thinning
 from koopcast.cycles.given import Given
 from koopcast.cycles.heights import Heights
-from koopcast.cycles.inbox import Thinning
+from koopcast.cycles.kept import Keeper, Kept, moments, monitors
 from koopcast.cycles.places import Places, Position
 from koopcast.cycles.reports import Reason, counts
+from koopcast.cycles.thinning import thinned
 from koopcast.dynamics import Dynamics
 from koopcast.errors import Diverged
 from koopcast.fields import FieldData, to_dataset
-from koopcast.grids import Axis
-from koopcast.numerics.geometry import domain_of, period
-from koopcast.numerics.particles import weighted_split
+from koopcast.numerics.geometry import domain_of
 from koopcast.observations.base import ObservationSet, ObservationType
 from koopcast.observations.operators.interpolate import Interpolation
 from koopcast.observations.quality import Flag, QualityControl
@@ -280,135 +279,6 @@ def _suffixed(fields: xr.Dataset, suffix: str) -> xr.Dataset:
     return fields.rename({name: f"{name}{suffix}" for name in fields.data_vars})
 
 
-@dataclass(frozen=True)
-class Kept:
-    """Background and analysis of one observation time, over the cells."""
-
-    background: Float[Tensor, " cell"]
-    background_spread: Float[Tensor, " cell"]
-    analysis: Float[Tensor, " cell"]
-    spread: Float[Tensor, " cell"]
-    figures: dict[str, float]
-    flag: Int[np.ndarray, " obs"]
-    """What the checks say of each observation."""
-    seen: Float[Tensor, "3 place"]
-    """What the observations see: of the background its mean and its spread, of the analysis its mean."""
-
-    def fields(self, shape: tuple[int, ...]) -> dict[str, Float[Tensor, "1 1 *space channel"]]:
-        """Return each as a field of one sample and one time."""
-        names = ("background", "background_spread", "analysis", "spread")
-        return {name: getattr(self, name).float().reshape(1, 1, *shape, -1) for name in names}
-
-
-class Keeper:
-    """Takes in the cycles of one window."""
-
-    is_full = False
-
-    def __init__(self, dynamics: Dynamics, observations: ObservationSet) -> None:
-        self._dynamics, self._observations = dynamics, observations
-        self.kept: list[Kept] = []
-
-    def add(
-        self,
-        background: Float[Tensor, "batch member state"],
-        analysis: Analysis,
-        flag: Int[Tensor, "batch obs"] | None = None,
-        predicted: Float[Tensor, "batch member obs"] | None = None,
-    ) -> None:
-        """Take in one observation time."""
-        cells = cells_of(self._dynamics, background)
-        before = moments(cells, analysis.background_weights)
-        after = moments(cells_of(self._dynamics, analysis.ensemble), analysis.weights)
-        stated = after[1] if analysis.std is None else analysis.std[0]
-        figures = {name: float(figure[0]) for name, figure in analysis.figures.items()}
-        found = np.zeros(0, dtype=np.int8) if flag is None else flag[0].numpy()
-        seen = self._seen(cells, analysis.background_weights, (*before, after[0]))
-        self.kept.append(Kept(*before, after[0], stated, figures, found, seen))
-
-    def _seen(
-        self,
-        background: Float[Tensor, "1 member cell"],
-        weights: Float[Tensor, "1 member"] | None,
-        fields: tuple[Tensor, Tensor, Tensor],
-    ) -> Float[Tensor, "3 place"]:
-        observations, number = self._observations, len(self.kept)
-        seen = observations.seen(torch.stack(fields)[None], number)[0]
-        if observations.operator is not None:
-            seen[1] = moments(observations.seen(background, number), weights)[1]
-        return seen
-
-
-def moments(
-    cells: Float[Tensor, "1 member cell"], weights: Float[Tensor, "1 member"] | None = None
-) -> tuple[Float[Tensor, " cell"], Float[Tensor, " cell"]]:
-    """Return mean and standard deviation over members, weighted where they have weights; no deviation of a
-    single one.
-    """
-    if weights is not None:
-        center, anomalies = weighted_split(cells, weights)
-        return center[0], anomalies[0].square().sum(dim=0).sqrt()
-    mean = cells[0].mean(dim=0)
-    spread = cells[0].std(dim=0) if cells.shape[1] > 1 else torch.zeros_like(mean)
-    return mean, spread
-
-
-def thinned(
-    reports: pd.DataFrame,
-    record: Int[np.ndarray, " report"],
-    thinning: Thinning,
-    axes: Sequence[Axis] = (),
-) -> pd.DataFrame:
-    """Return the reports with one used for each cell and record: the first, or one with their mean, each
-    weighted by one over its error variance, and the error of that mean. It stands at their mean place.
-    """
-    if thinning == "none":
-        return reports
-    rows = np.flatnonzero(reports["reason"].to_numpy() == Reason.USED)
-    key = reports["cell"].to_numpy()[rows] * (record.max(initial=0) + 1) + record[rows]
-    _, first, group = np.unique(key, return_index=True, return_inverse=True)
-    reports = reports.copy()
-    reason = reports["reason"].to_numpy(copy=True)
-    reason[np.delete(rows, first)] = Reason.THINNED
-    reports["reason"] = reason
-    if thinning == "mean":
-        weight = reports["error"].to_numpy()[rows] ** -2
-        total = np.bincount(group, weight)
-        turns = {"value": None, **{axis.name: period(axis) for axis in axes}}
-        for name, turn in turns.items():
-            column = reports[name].to_numpy(copy=True)
-            start = column[rows[first]]
-            gap = column[rows] - start[group]
-            if turn is not None:
-                gap = (gap + turn / 2) % turn - turn / 2
-            column[rows[first]] = start + np.bincount(group, weight * gap) / total
-            reports[name] = column
-        errors = reports["error"].to_numpy(copy=True)
-        errors[rows[first]] = total**-0.5
-        reports["error"] = errors
-    return reports
-
-
-def monitors(feedback: pd.DataFrame, kept: list[Kept]) -> dict[str, float | None]:
-    """Return the figures of a window; None where nothing was used."""
-    used = feedback[feedback["used"]]
-    total, count = len(feedback), len(used)
-    figures: dict[str, float | None] = {
-        "rejection_rate": None if total == 0 else (total - count) / total,
-        "spread": _rms(kept[-1].spread.numpy()),
-        "background_spread": _rms(kept[-1].background_spread.numpy()),
-        "increment_rms": _rms((kept[-1].analysis - kept[-1].background).numpy()),
-    }
-    for name in ("ob", "oa"):
-        values = used[name].to_numpy()
-        figures[f"{name}_mean"] = float(values.mean()) if count else None
-        figures[f"{name}_rms"] = _rms(values) if count else None
-    for name in ("chi_square", "degrees_of_freedom"):
-        known = [at.figures[name] for at in kept if name in at.figures]
-        figures[f"{name}_per_observation"] = sum(known) / count if known and count else None
-    return figures
-
-
 def digest(reports: pd.DataFrame) -> str:
     """Return the SHA-256 of the reports that may be used: repeats and faulty ones change nothing."""
     columns = [name for name in reports.columns if name not in ("reason", "cell", "received_at", "qc")]
@@ -420,8 +290,3 @@ def digest(reports: pd.DataFrame) -> str:
 def _tensor(column: pd.Series, dtype: type) -> Tensor:
     """Return a column as a tensor of its own: what pandas holds may be read-only."""
     return torch.from_numpy(column.to_numpy(dtype=dtype, copy=True))
-
-
-def _rms(values: np.ndarray) -> float:
-    known = values[np.isfinite(values)]
-    return float(np.sqrt(np.mean(np.square(known)))) if known.size else 0.0

@@ -13,8 +13,9 @@ import pandas as pd
 import xarray as xr
 
 from koopcast.cycles.apart import Died, ask
-from koopcast.cycles.bounds import demand_size
-from koopcast.cycles.reports import Layout, numbered
+from koopcast.cycles.layout import Layout
+from koopcast.cycles.moments import numbered
+from koopcast.cycles.reading import demand_size
 from koopcast.errors import DataError
 
 

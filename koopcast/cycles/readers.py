@@ -1,41 +1,20 @@
 """Readers of delivered files: each gives a table, and how many records no table can hold."""
 
-import codecs
-import csv
-import importlib
-import io
-import re
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pandas as pd
+import pyarrow.parquet
 import xarray as xr
 
-from koopcast.cycles.bounds import demand_size
 from koopcast.cycles.bufr import read_apart as read_bufr
+from koopcast.cycles.layout import Layout
 from koopcast.cycles.netcdf import flat
 from koopcast.cycles.netcdf import read_apart as read_netcdf
-from koopcast.cycles.reports import Layout
+from koopcast.cycles.odb import read_odb
+from koopcast.cycles.reading import MOST_BYTES, Read, demand_size, imported
+from koopcast.cycles.texts import read_text
 from koopcast.errors import DataError
-
-MOST_BYTES = 2**30
-"""Largest file that is read, unpacked."""
-MOST_RATIO, FREE_BYTES = 200, 2**24
-"""Unpacked bytes for each packed one, beyond which a file is a bomb; those that any may have."""
-MOST_TEXT = 2**28
-"""Bytes of a text, unpacked."""
-SEPARATORS = ",;\t|"
-INNER = "\x1f"
-"""Stands for the separator where fields were quoted."""
-MOST_LINES = 20
-"""Lines that one record in quotes may have."""
-DECIMAL_COMMA = r"^\s*([+-]?\d+),(\d+(?:[eE][+-]?\d+)?)\s*$"
-Lost = dict[str, int]
-"""Class -> records that are in no table."""
-Read = tuple[pd.DataFrame, Lost]
 
 
 def read_delivery(path: Path, layout: Layout) -> Read:
@@ -58,253 +37,12 @@ def read_delivery(path: Path, layout: Layout) -> Read:
     return reader(path, layout)
 
 
-def _csv(path: Path, layout: Layout) -> Read:
-    """Return a table of texts, of a file with separators.
-
-    A last line without its end is torn, and left out. Malformed are lines with another number of fields than
-    their header, with NUL bytes, or with a quote that does not end. A header may stand anywhere, also with
-    columns in another order: what follows is read by it. Empty lines and those that begin with # are none.
-    Where the separator is no comma, a comma within a number is the decimal sign.
-    """
-    content = _unpacked(path) if path.suffix.lower() == ".gz" else path.read_bytes()
-    if len(content) > MOST_TEXT:
-        raise DataError(f"'{path.name}' holds more than {MOST_TEXT} bytes of text", "split it")
-    demand_size(content.count(b"\n") + content.count(b"\r"), 1, path)
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        content = content.decode("utf-16", errors="replace").encode()
-    if b"\n" not in content:
-        content = content.replace(b"\r", b"\n")
-    end = content.rfind(b"\n") + 1
-    torn = int(bool(content[end:].strip(b"\0 \t\r")))
-    lines = _decoded(content[:end]).replace("\r\n", "\n").replace("\r", " ").split("\n")
-    found = _records(lines)
-    if not found.lines:
-        raise DataError(f"'{path.name}' holds no line", "deliver a table with a header")
-    tables, malformed = [], found.malformed
-    for header, rows in _sections(found.lines, found.separator):
-        demand_size(len(rows), len(header), path)
-        table, odd = _section(header, rows, found.separator)
-        tables.append(table)
-        malformed += odd
-    whole = tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
-    if found.has_decimal_commas:
-        for name in whole.columns:
-            whole[name] = whole[name].str.replace(DECIMAL_COMMA, r"\1.\2", regex=True)
-    lost = {"malformed": malformed, "torn": torn}
-    return whole, {name: count for name, count in lost.items() if count}
-
-
-def _unpacked(path: Path) -> bytes:
-    """Return what a gzip file holds, of all its members.
-
-    Raises:
-        DataError: It ends early, is damaged, or unpacks to more than a table can.
-    """
-    packed = path.read_bytes()
-    most = min(MOST_BYTES, FREE_BYTES + MOST_RATIO * len(packed))
-    parts, size = [], 0
-    while packed:
-        stream = zlib.decompressobj(wbits=31)
-        try:
-            parts.append(stream.decompress(packed, most - size + 1))
-        except zlib.error as error:
-            raise DataError(f"'{path.name}' is damaged ({error})", "deliver it again") from error
-        size += len(parts[-1])
-        if size > most:
-            raise DataError(f"'{path.name}' unpacks to more than {most} bytes", "split it")
-        if not stream.eof:
-            raise DataError(f"'{path.name}' is cut short", "deliver it again")
-        # Zeros after the last member are padding.
-        packed = stream.unused_data.lstrip(b"\0")
-    return b"".join(parts)
-
-
-def _decoded(content: bytes) -> str:
-    """Return UTF-8 as text; a line that is none is taken as Latin-1, whatever the others are."""
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        content = content.removeprefix(codecs.BOM_UTF8)
-        return "\n".join(map(_decoded_line, content.split(b"\n")))
-
-
-def _decoded_line(line: bytes) -> str:
-    try:
-        return line.decode("utf-8")
-    except UnicodeDecodeError:
-        return line.decode("latin-1")
-
-
-class Records(NamedTuple):
-    """What stands in a file of texts, a line each and without quotes."""
-
-    lines: list[str]
-    malformed: int
-    separator: str
-    has_decimal_commas: bool
-
-
-def _records(lines: Sequence[str]) -> Records:
-    begin = next((line for line in lines if _is_content(line)), "")
-    bare = re.sub(r'"[^"]*"', "", begin)
-    separator = max(SEPARATORS, key=bare.count)
-    if not any('"' in line for line in lines):
-        whole = [line for line in lines if _is_content(line)]
-        sound = [line for line in whole if "\0" not in line]
-        return Records(sound, len(whole) - len(sound), separator, separator != ",")
-    width = bare.count(separator) + 1
-    records, malformed, at = [], 0, 0
-    while at < len(lines):
-        line, count = lines[at], 1
-        if '"' in line:
-            record, count = _unquoted(lines, at, separator, width)
-        else:
-            record = line.replace(separator, INNER)
-        if record is None or "\0" in record:
-            malformed += 1
-        elif _is_content(record):
-            records.append(record)
-        at += count
-    return Records(records, malformed, INNER, separator != ",")
-
-
-def _is_content(line: str) -> bool:
-    return not line.isspace() and line != "" and line[0] != "#"
-
-
-def _unquoted(lines: Sequence[str], at: int, separator: str, width: int) -> tuple[str | None, int]:
-    """Return the record that begins at a line with quotes, and its lines; None for one that does not end."""
-    line, count = lines[at], 1
-    while line.count('"') % 2 and count < MOST_LINES and at + count < len(lines):
-        line, count = f"{line}\n{lines[at + count]}", count + 1
-    fields = next(csv.reader(io.StringIO(line), delimiter=separator, skipinitialspace=True), [])
-    if line.count('"') % 2 or (count > 1 and len(fields) != width):
-        return None, 1
-    return INNER.join(text.replace("\n", " ").replace(INNER, " ") for text in fields), count
-
-
-def _sections(records: list[str], separator: str) -> Iterator[tuple[list[str], list[str]]]:
-    """Yield each header, as names, with the lines below it."""
-    header = _fields(records[0], separator)
-    names = {name.lower() for name in header if name}
-    starts = tuple(names)
-    breaks = [0]
-    for at in range(1, len(records)):
-        if records[at].lstrip().lower().startswith(starts):
-            same = names.intersection(name.lower() for name in _fields(records[at], separator))
-            if len(same) >= max(min(2, len(names)), len(names) // 2):
-                breaks.append(at)
-    for first, last in zip(breaks, [*breaks[1:], len(records)], strict=True):
-        yield _fields(records[first], separator), records[first + 1 : last]
-
-
-def _fields(line: str, separator: str) -> list[str]:
-    return [text.strip() for text in line.split(separator)]
-
-
-def _section(header: list[str], rows: list[str], separator: str) -> tuple[pd.DataFrame, int]:
-    """Return the table below a header, its names in lower case, and how many lines do not fit."""
-    width = len(header) - 1
-    sound = [
-        row[:-1] if row.count(separator) == width + 1 and row.endswith(separator) else row
-        for row in rows
-        if row.count(separator) == width or (row.count(separator) == width + 1 and row.endswith(separator))
-    ]
-    text = io.StringIO("\n".join([separator.join(name.lower() for name in header), *sound]) + "\n")
-    # Texts alone: what a column is read as must not depend on the other records of a file.
-    table = pd.read_csv(
-        text, sep=separator, dtype="str", quoting=csv.QUOTE_NONE, index_col=False, skipinitialspace=True,
-        lineterminator="\n", skip_blank_lines=False, keep_default_na=False,
-    )  # fmt: skip
-    return table, len(rows) - len(sound)
-
-
 def _parquet(path: Path, layout: Layout) -> Read:
-    parquet: Any = importlib.import_module("pyarrow.parquet")
-    held = parquet.read_metadata(path)
+    held = pyarrow.parquet.read_metadata(path)
     demand_size(held.num_rows, held.num_columns, path)
-    table = parquet.read_table(path)
+    table = pyarrow.parquet.read_table(path)
     table.validate(full=True)  # texts that are no UTF-8, say, would fail when they are used
     return table.to_pandas(), {}
-
-
-def _odb(path: Path, layout: Layout) -> Read:
-    """Return an ODB-2 table: `lat@hdr` as `lat`, the integers `date` and `time` as times."""
-    parts = [frame.dataframe() for frame in _odb_frames(path)]
-    if not parts:
-        raise DataError(f"'{path.name}' holds no table", "check the file")
-    table = pd.concat(parts, ignore_index=True)
-    bare = [str(name).partition("@")[0] for name in table.columns]
-    table.columns = [
-        short if bare.count(short) == 1 or str(name).endswith(("@hdr", "@body")) else str(name)
-        for short, name in zip(bare, table.columns, strict=True)
-    ]
-    table = table.loc[:, ~table.columns.duplicated()]
-    if {"date", "time"} <= set(table.columns):
-        date, clock = (pd.to_numeric(table[name], errors="coerce") for name in ("date", "time"))
-        texts = [
-            column.astype("Int64").astype("string").str.zfill(width)
-            for column, width in ((date, 8), (clock, 6))
-        ]
-        table = table.assign(time=texts[0] + "T" + texts[1]).drop(columns="date")
-    return table, {}
-
-
-class _Exact(io.BytesIO):
-    """Bytes of which no more can be had than there are: what a damaged length asks for is an error."""
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        found = super().read(size)
-        if size is None or size < 0 or len(found) < size:
-            raise EOFError("the file is cut short")
-        return found
-
-
-def _odb_frames(path: Path) -> list[Any]:
-    """Return the frames of an ODB-2 file, the size of each found to be possible.
-
-    Raises:
-        DataError: One is damaged, or larger than what is read.
-    """
-    pyodc: Any = _imported("pyodc.frame", "odb")
-    source, frames, rows = _Exact(path.read_bytes()), [], 0
-    end = len(source.getbuffer())
-    while (begin := source.tell()) < end:
-        try:
-            frame = pyodc.Frame(source)
-            frame.seekToEnd()
-        except Exception as error:
-            raise DataError(f"'{path.name}' is damaged ({error})", "deliver it again") from error
-        # A row has two bytes at least, a column as many.
-        size = source.tell() - begin
-        if not 0 < size <= end - begin or 2 * max(frame.nrows, frame.ncolumns) > size:
-            raise DataError(f"'{path.name}' is damaged or cut short", "deliver it again")
-        _read_codecs(frame, max(1000, size // 12), path)
-        frame.seekToEnd()
-        rows += frame.nrows
-        demand_size(rows, frame.ncolumns, path)
-        frames.append(frame)
-    return frames
-
-
-def _read_codecs(frame: Any, most: int, path: Path) -> None:
-    """Read how the columns of a frame are packed, with no count in there above `most`; the frame keeps it."""
-    stream = frame._stream
-    stream.readInt32 = partial(_count, stream.readInt32, most)
-    try:
-        list(frame._column_codecs)
-    except Exception as error:
-        raise DataError(f"'{path.name}' is damaged ({error})", "deliver it again") from error
-    finally:
-        del stream.readInt32
-
-
-def _count(read: Callable[[], int], most: int) -> int:
-    """Return a count in the head of a table: of texts, say, each of which has twelve bytes or more."""
-    number = read()
-    if not 0 <= number <= most:
-        raise EOFError(f"{number} of something in so short a table")
-    return number
 
 
 def _bufr(path: Path, layout: Layout) -> Read:
@@ -313,7 +51,7 @@ def _bufr(path: Path, layout: Layout) -> Read:
     A message that cannot be decoded counts as one malformed record, and what follows the last whole one as
     a torn one.
     """
-    _imported("pdbufr", "bufr")
+    imported("pdbufr", "bufr")
     elements = [
         "latitude", "longitude", "data_datetime", "typical_datetime", "WMO_station_id",
         "heightOfStationGroundAboveMeanSeaLevel", "heightOfStation",
@@ -326,20 +64,6 @@ def _bufr(path: Path, layout: Layout) -> Read:
     return table, lost
 
 
-def _imported(name: str, extra: str) -> object:
-    """Return a module of an extra.
-
-    Raises:
-        DataError: It is not installed.
-    """
-    package = name.partition(".")[0]
-    try:
-        importlib.import_module(package)
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise DataError(f"the package '{package}' is missing", f"pip install 'koopcast[{extra}]'") from error
-
-
 def _netcdf(path: Path, layout: Layout) -> Read:
     return read_netcdf(path, layout), {}
 
@@ -350,7 +74,7 @@ def _zarr(path: Path, layout: Layout) -> Read:
 
 
 READERS: Mapping[str, Callable[[Path, Layout], Read]] = {
-    ".csv": _csv, ".txt": _csv, ".tsv": _csv, ".gz": _csv, ".parquet": _parquet, ".pq": _parquet,
-    ".nc": _netcdf, ".zarr": _zarr, ".odb": _odb, ".bufr": _bufr, ".bfr": _bufr,
+    ".csv": read_text, ".txt": read_text, ".tsv": read_text, ".gz": read_text, ".parquet": _parquet,
+    ".pq": _parquet, ".nc": _netcdf, ".zarr": _zarr, ".odb": read_odb, ".bufr": _bufr, ".bfr": _bufr,
 }  # fmt: skip
 """End of a file's name -> reader."""

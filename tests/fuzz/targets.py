@@ -17,7 +17,8 @@ from flows.lock import read as read_lock
 from koopcast.assimilation.state import CycleState
 from koopcast.cycles.archive import Archive
 from koopcast.cycles.clock import Clock
-from koopcast.cycles.inbox import Inbox, TableInboxSpec
+from koopcast.cycles.feed import TableInboxSpec
+from koopcast.cycles.inbox import Inbox
 from koopcast.cycles.readers import read_delivery
 from koopcast.cycles.reports import Reason, deduplicate
 from koopcast.errors import KoopcastError, StoreMissing

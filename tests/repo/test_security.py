@@ -32,7 +32,7 @@ FORBIDDEN_CALLS = {
 FORBIDDEN_METHODS = {"eval", "to_pickle", "extractall", "read_pickle"}
 """Whatever they are called on: those of tables take expressions, the others write or read objects."""
 IMPORTERS = {"importlib.import_module"}
-DYNAMIC_IMPORTS = {"koopcast/cycles/readers.py", "koopcast/numerics/derivatives.py"}
+DYNAMIC_IMPORTS = {"koopcast/cycles/reading.py", "koopcast/numerics/derivatives.py"}
 """Where a module is imported by name: one of a fixed few, none from a file."""
 
 

@@ -17,7 +17,8 @@ from koopcast.assimilation.initial import ClimatologySpec
 from koopcast.cycles.archive import Archive, Keeping, Mirror
 from koopcast.cycles.chain import Chain
 from koopcast.cycles.clock import Clock, negative
-from koopcast.cycles.inbox import Inbox, TableInboxSpec
+from koopcast.cycles.feed import TableInboxSpec
+from koopcast.cycles.inbox import Inbox
 from koopcast.cycles.tick import Policy, Ticker
 from koopcast.fields import FieldData
 from koopcast.generation import Run, SystemDynamics, evolve

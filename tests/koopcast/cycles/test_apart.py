@@ -9,8 +9,8 @@ import pytest
 import xarray as xr
 
 from koopcast.cycles import apart
+from koopcast.cycles.layout import Layout
 from koopcast.cycles.netcdf import read_apart
-from koopcast.cycles.reports import Layout
 from koopcast.errors import DataError
 from tests.fuzz.targets import LAYOUT
 

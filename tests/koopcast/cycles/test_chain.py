@@ -1,8 +1,8 @@
 import numpy as np
 import pandas as pd
 
-from koopcast.cycles.chain import thinned
 from koopcast.cycles.reports import Reason, deduplicate
+from koopcast.cycles.thinning import thinned
 
 
 def table(**columns):

@@ -18,7 +18,8 @@ from koopcast.assimilation.initial import ClimatologySpec
 from koopcast.cycles import inbox as module
 from koopcast.cycles.archive import Archive
 from koopcast.cycles.chain import Chain
-from koopcast.cycles.inbox import Inbox, TableInboxSpec
+from koopcast.cycles.feed import TableInboxSpec
+from koopcast.cycles.inbox import Inbox
 from koopcast.cycles.reports import Reason
 from koopcast.cycles.tick import Policy, Ticker
 
@@ -110,7 +111,7 @@ def test_files_of_which_nothing_can_be_used_are_named_and_stop_nothing(place: Pa
 
 
 def test_a_bomb_is_not_unpacked(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("koopcast.cycles.readers.FREE_BYTES", 2**20)
+    monkeypatch.setattr("koopcast.cycles.texts.FREE_BYTES", 2**20)
     content = bomb(64 * 2**20)
     assert len(content) < 2**19
     (place / "inbox/bomb.csv.gz").write_bytes(content)

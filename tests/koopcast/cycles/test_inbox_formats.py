@@ -12,8 +12,10 @@ import pyodc
 import pytest
 import xarray as xr
 
+from koopcast.cycles.layout import Layout
+from koopcast.cycles.moments import numbered
 from koopcast.cycles.readers import read_delivery
-from koopcast.cycles.reports import Layout, Reason, numbered
+from koopcast.cycles.reports import Reason
 from koopcast.errors import DataError
 
 AXES = ("latitude", "longitude")

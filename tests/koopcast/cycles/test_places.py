@@ -11,11 +11,12 @@ from benchmarks.cycle import START, Persistence, clock
 from koopcast.assimilation.etkf import ETKFSpec
 from koopcast.assimilation.initial import ClimatologySpec
 from koopcast.assimilation.letkf import LETKFSpec
-from koopcast.cycles.chain import Chain, thinned
+from koopcast.cycles.chain import Chain
+from koopcast.cycles.feed import TableInboxSpec
 from koopcast.cycles.heights import GroundOptions, HeightOptions, Heights, standard_ratio
-from koopcast.cycles.inbox import TableInboxSpec
 from koopcast.cycles.places import Places
 from koopcast.cycles.reports import Reason
+from koopcast.cycles.thinning import thinned
 from koopcast.errors import DataError
 from koopcast.fields import FieldData
 from koopcast.grids import Axis, FieldsInfo, TimeAxis

@@ -11,7 +11,8 @@ import pytest
 
 from koopcast.cycles.archive import Archive
 from koopcast.cycles.clock import Clock, parse_moment
-from koopcast.cycles.inbox import Inbox, TableInboxSpec
+from koopcast.cycles.feed import TableInboxSpec
+from koopcast.cycles.inbox import Inbox
 from koopcast.cycles.readers import read_delivery
 from koopcast.errors import DataError, InvalidInput, StoreDamaged
 from koopcast.grids import Axis, FieldsInfo, TimeAxis

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from koopcast.cycles.clock import Clock, parse_moment
-from koopcast.cycles.inbox import Inbox, TableInboxSpec
+from koopcast.cycles.feed import TableInboxSpec
+from koopcast.cycles.inbox import Inbox
 from koopcast.errors import MissingFile, OutsideRoots
 from koopcast.grids import Axis, FieldsInfo, TimeAxis
 from koopcast.sources.paths import demand_inside, matches, resolve

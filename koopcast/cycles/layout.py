@@ -1,0 +1,229 @@
+"""How a table becomes reports: its columns by their meaning, its numbers in the units of the grid."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool
+
+from koopcast.cycles.moments import moments
+from koopcast.cycles.reports import Reason, reject
+from koopcast.errors import DataError, UnknownUnit
+from koopcast.sources.table import ROLES
+from koopcast.units import conversion
+
+NAMES = {
+    **ROLES,
+    "time": (*ROLES["time"], "data_datetime"),
+    "station": (*ROLES["station"], "statid", "wmo_station_id"),
+    "variable": (*ROLES["variable"], "varno"),
+    "value": (*ROLES["value"], "obsvalue"),
+    "units": ("units", "unit", "uom"),
+    "error": ("error", "obs_error", "sigma", "uncertainty"),
+    "height": (
+        "height", "elevation", "altitude", "station_height", "stalt",
+        "heightofstationgroundabovemeansealevel", "heightofstation",
+    ),
+    "qc": ("qc", "qc_flag", "flag", "quality"),
+    "received_at": ("received_at", "received", "arrival"),
+}  # fmt: skip
+"""Meaning of a column -> lower-case names under which it is found without `columns`."""
+GLOBE = {"latitude": (-90.0, 90.0), "longitude": (-180.0, 360.0)}
+"""Where coordinates on the sphere may lie."""
+BLANKS = ("", "NA", "N/A", "n/a", "#N/A", "nan", "NaN", "null", "NULL", "None", "<NA>")
+"""Texts that are no entry: nothing was given there."""
+LARGEST = 1e30
+"""Numbers above stand for missing ones, as fill values of netCDF do; errors lie between 1 over it and it."""
+HEIGHTS = (-1000.0, 10000.0)
+"""Where stations may stand, in m."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a delivered table becomes reports in long form."""
+
+    axes: tuple[str, ...]
+    """Names of the space axes, whose coordinates place a report."""
+    variables: Mapping[str, str]
+    """Variables of the grid -> their units."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Meaning -> column, where the name is not a common one."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Name in a table -> variable of the grid, where they differ."""
+    units: Mapping[str, str] = field(default_factory=dict)
+    """Variable -> units of its numbers, whatever the tables say."""
+    variable: str | None = None
+    """Of a table that does not name one."""
+    missing: tuple[float, ...] = ()
+    """Numbers that stand for a missing value, error or coordinate."""
+    time_units: str | None = None
+    """Of times that are numbers: `hours since 1970-01-01`."""
+
+    def reports(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return reports: `time`, the axes, `height`, `station`, `variable`, `value`, `error`, `received_at`,
+        `qc`, and `reason`.
+
+        Of a wide table, each number is one report; a cell that is empty or NaN is none. `table.attrs` may
+        hold `units`, of columns, as the file states them.
+
+        Raises:
+            DataError: The table has no column of times or of values.
+        """
+        stated: Mapping[str, str] = table.attrs.get("units", {})
+        table = _plain(table)
+        base = self._base(table)
+        value = self.column("value", table.columns)
+        if value is not None:
+            long = self._from_long(table, base, value).assign(said=stated.get(value, ""))
+            units = self.column("units", table.columns)
+            if units is not None:
+                own = _texts(table[units])
+                long["said"] = own.where(own != "", long["said"])
+        else:
+            long = self._from_wide(table, base, stated)
+        return self._judged(long)
+
+    def column(self, role: str, available: Iterable[str]) -> str | None:
+        """Return the column that has a meaning, in any case of letters, among those of a table."""
+        found = {str(name).strip().lower(): name for name in available}
+        if role in self.columns:
+            return found.get(self.columns[role].strip().lower())
+        return next((found[name] for name in NAMES.get(role, (role.lower(),)) if name in found), None)
+
+    def values(self, available: Iterable[str]) -> dict[str, str]:
+        """Return variable -> its column, in a wide table."""
+        names = list(available)
+        found = {name: self.column(self.own_name(name), names) for name in self.variables}
+        return {name: column for name, column in found.items() if column is not None}
+
+    def own_name(self, variable: str) -> str:
+        """Return what a variable of the grid is called in tables."""
+        return next((name for name, other in self.names.items() if other == variable), variable)
+
+    def _base(self, table: pd.DataFrame) -> pd.DataFrame:
+        columns = {role: self.column(role, table.columns) for role in (*NAMES, *self.axes)}
+        base = pd.DataFrame({"time": self._times(table, columns["time"])})
+        for name in (*self.axes, "height", "error"):
+            column = columns[name]
+            base[name] = np.nan if column is None else self._numbers(table[column])
+        base["height"] = base["height"].where(base["height"].between(*HEIGHTS))
+        for name in ("station", "qc"):
+            column = columns[name]
+            base[name] = pd.Series("" if column is None else _texts(table[column]), base.index, dtype="str")
+        error, received = columns["error"], columns["received_at"]
+        stands = base["error"].between(1 / LARGEST, LARGEST)
+        base["has_bad_error"] = False if error is None else _is_given(table[error], self.missing) & ~stands
+        base["received_at"] = pd.NaT if received is None else moments(table[received], self.time_units)
+        base["received_at"] = base["received_at"].astype("datetime64[ns]")
+        return base
+
+    def _times(self, table: pd.DataFrame, time: str | None) -> pd.Series:
+        """Return the times of a column, or of one of dates and one of hours."""
+        if time is None:
+            shown = ", ".join(map(str, table.columns[:12]))
+            raise DataError(
+                f"there is no column of times (columns: {shown})", "name it: `columns: {time: ...}`"
+            )
+        date = next((name for name in table.columns if str(name).strip().lower() == "date"), None)
+        if "time" in self.columns or date is None or time == date:
+            return moments(table[time], self.time_units)
+        joint = moments(_texts(table[date]) + "T" + _texts(table[time]))
+        return joint.fillna(moments(table[time], self.time_units))
+
+    def _from_long(self, table: pd.DataFrame, base: pd.DataFrame, value: str) -> pd.DataFrame:
+        names = self.column("variable", table.columns)
+        only = next(iter(self.variables)) if len(self.variables) == 1 else ""
+        variable: pd.Series | str = self.variable or only
+        if names is not None:
+            variable = _texts(table[names]).map(lambda name: self.names.get(name, name)).astype("str")
+        return base.assign(variable=variable, value=self._numbers(table[value]))
+
+    def _from_wide(self, table: pd.DataFrame, base: pd.DataFrame, stated: Mapping[str, str]) -> pd.DataFrame:
+        """Return one report a row and variable; a variable without a number is not reported there."""
+        parts = [
+            base.assign(variable=name, value=self._numbers(table[column]), said=stated.get(column, ""))[
+                table[column].notna().to_numpy()
+            ]
+            for name, column in self.values(table.columns).items()
+        ]
+        if not parts:
+            raise DataError(
+                f"there is no column of values (columns: {', '.join(map(str, table.columns[:12]))})",
+                "name it: `columns: {value: ...}`",
+            )
+        return pd.concat(parts, ignore_index=True)
+
+    def _numbers(self, column: pd.Series) -> pd.Series:
+        """Return a column as numbers: NaN for what is none, or stands for a missing one."""
+        if column.dtype.kind in "mM":
+            return pd.Series(np.nan, column.index)
+        numbers = pd.to_numeric(column, errors="coerce").astype(np.float64)
+        return numbers.mask(numbers.isin(self.missing))
+
+    def _in_grid_units(self, reports: pd.DataFrame) -> Bool[np.ndarray, " report"]:
+        """Convert values and errors on the spot; return which cannot be."""
+        is_unknown = np.zeros(len(reports), dtype=bool)
+        said, variable = reports["said"], reports["variable"]
+        for name, target in self.variables.items():
+            rows = (variable == name).to_numpy()
+            texts = [self.units[name]] if name in self.units else said[rows].unique()
+            for text in texts:
+                own = rows if name in self.units else rows & (said == text).to_numpy()
+                if not text:
+                    continue
+                try:
+                    change = conversion(text, target, name)
+                except UnknownUnit:
+                    is_unknown |= own
+                    continue
+                if not change.is_identity:
+                    reports.loc[own, "value"] = reports.loc[own, "value"] * change.scale + change.offset
+                    reports.loc[own, "error"] = reports.loc[own, "error"] * abs(change.scale)
+        return is_unknown
+
+    def _judged(self, reports: pd.DataFrame) -> pd.DataFrame:
+        """Add `reason`, as far as a report alone tells; numbers are then in the units of the grid."""
+        place = np.zeros(len(reports), dtype=bool)
+        for axis in self.axes:
+            place |= ~reports[axis].between(*GLOBE.get(axis, (-LARGEST, LARGEST))).to_numpy()
+        is_known = reports["variable"].isin(list(self.variables))
+        has_value = reports["value"].between(-LARGEST, LARGEST)
+        faults = {
+            Reason.NO_TIME: reports["time"].isna(),
+            Reason.NO_POSITION: place,
+            Reason.UNKNOWN_VARIABLE: ~is_known,
+            Reason.UNKNOWN_UNITS: self._in_grid_units(reports),
+            Reason.NO_VALUE: ~has_value,
+            Reason.BAD_ERROR: reports["has_bad_error"],
+        }
+        reports["reason"] = np.int8(Reason.USED)
+        for reason, rows in faults.items():
+            reject(reports, reason, np.asarray(rows, dtype=bool))
+        return reports.drop(columns=["has_bad_error", "said"])
+
+
+def _plain(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with rows that are counted, one column a name, bytes as texts, blanks as nothing."""
+    table = table.loc[:, ~table.columns.duplicated()].reset_index(drop=True)
+    for name, kind in table.dtypes.items():
+        if kind.kind == "O":
+            table[name] = table[name].map(_decoded)
+        if pd.api.types.is_string_dtype(kind) or kind.kind == "O":
+            texts = table[name].astype("string").str.strip()
+            table[name] = texts.mask(texts.isin(BLANKS))
+    return table
+
+
+def _decoded(cell: object) -> object:
+    return cell.decode("utf-8", "replace") if isinstance(cell, bytes) else cell
+
+
+def _texts(column: pd.Series) -> pd.Series:
+    """Return a column as texts, empty where nothing is given."""
+    return column.astype("string").fillna("").str.strip().astype("str")
+
+
+def _is_given(column: pd.Series, missing: Sequence[float]) -> pd.Series:
+    """Return where something stands that is not the sign of a missing number."""
+    return column.notna() & ~pd.to_numeric(column, errors="coerce").isin(missing)

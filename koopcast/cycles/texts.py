@@ -1,0 +1,188 @@
+"""Tables as texts: CSV with any separator, also packed with gzip, and whatever stands between the lines."""
+
+import codecs
+import csv
+import io
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from koopcast.cycles.layout import Layout
+from koopcast.cycles.reading import MOST_BYTES, Read, demand_size
+from koopcast.errors import DataError
+
+MOST_RATIO, FREE_BYTES = 200, 2**24
+"""Unpacked bytes for each packed one, beyond which a file is a bomb; those that any may have."""
+MOST_TEXT = 2**28
+"""Bytes of a text, unpacked."""
+SEPARATORS = ",;\t|"
+INNER = "\x1f"
+"""Stands for the separator where fields were quoted."""
+MOST_LINES = 20
+"""Lines that one record in quotes may have."""
+DECIMAL_COMMA = r"^\s*([+-]?\d+),(\d+(?:[eE][+-]?\d+)?)\s*$"
+
+
+def read_text(path: Path, layout: Layout) -> Read:
+    """Return a table of texts, of a file with separators.
+
+    A last line without its end is torn, and left out. Malformed are lines with another number of fields than
+    their header, with NUL bytes, or with a quote that does not end. A header may stand anywhere, also with
+    columns in another order: what follows is read by it. Empty lines and those that begin with # are none.
+    Where the separator is no comma, a comma within a number is the decimal sign.
+    """
+    content = _unpacked(path) if path.suffix.lower() == ".gz" else path.read_bytes()
+    if len(content) > MOST_TEXT:
+        raise DataError(f"'{path.name}' holds more than {MOST_TEXT} bytes of text", "split it")
+    demand_size(content.count(b"\n") + content.count(b"\r"), 1, path)
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        content = content.decode("utf-16", errors="replace").encode()
+    if b"\n" not in content:
+        content = content.replace(b"\r", b"\n")
+    end = content.rfind(b"\n") + 1
+    torn = int(bool(content[end:].strip(b"\0 \t\r")))
+    lines = _decoded(content[:end]).replace("\r\n", "\n").replace("\r", " ").split("\n")
+    found = _records(lines)
+    if not found.lines:
+        raise DataError(f"'{path.name}' holds no line", "deliver a table with a header")
+    tables, malformed = [], found.malformed
+    for header, rows in _sections(found.lines, found.separator):
+        demand_size(len(rows), len(header), path)
+        table, odd = _section(header, rows, found.separator)
+        tables.append(table)
+        malformed += odd
+    whole = tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
+    if found.has_decimal_commas:
+        for name in whole.columns:
+            whole[name] = whole[name].str.replace(DECIMAL_COMMA, r"\1.\2", regex=True)
+    lost = {"malformed": malformed, "torn": torn}
+    return whole, {name: count for name, count in lost.items() if count}
+
+
+def _unpacked(path: Path) -> bytes:
+    """Return what a gzip file holds, of all its members.
+
+    Raises:
+        DataError: It ends early, is damaged, or unpacks to more than a table can.
+    """
+    packed = path.read_bytes()
+    most = min(MOST_BYTES, FREE_BYTES + MOST_RATIO * len(packed))
+    parts, size = [], 0
+    while packed:
+        stream = zlib.decompressobj(wbits=31)
+        try:
+            parts.append(stream.decompress(packed, most - size + 1))
+        except zlib.error as error:
+            raise DataError(f"'{path.name}' is damaged ({error})", "deliver it again") from error
+        size += len(parts[-1])
+        if size > most:
+            raise DataError(f"'{path.name}' unpacks to more than {most} bytes", "split it")
+        if not stream.eof:
+            raise DataError(f"'{path.name}' is cut short", "deliver it again")
+        # Zeros after the last member are padding.
+        packed = stream.unused_data.lstrip(b"\0")
+    return b"".join(parts)
+
+
+def _decoded(content: bytes) -> str:
+    """Return UTF-8 as text; a line that is none is taken as Latin-1, whatever the others are."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        content = content.removeprefix(codecs.BOM_UTF8)
+        return "\n".join(map(_decoded_line, content.split(b"\n")))
+
+
+def _decoded_line(line: bytes) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError:
+        return line.decode("latin-1")
+
+
+class Records(NamedTuple):
+    """What stands in a file of texts, a line each and without quotes."""
+
+    lines: list[str]
+    malformed: int
+    separator: str
+    has_decimal_commas: bool
+
+
+def _records(lines: Sequence[str]) -> Records:
+    begin = next((line for line in lines if _is_content(line)), "")
+    bare = re.sub(r'"[^"]*"', "", begin)
+    separator = max(SEPARATORS, key=bare.count)
+    if not any('"' in line for line in lines):
+        whole = [line for line in lines if _is_content(line)]
+        sound = [line for line in whole if "\0" not in line]
+        return Records(sound, len(whole) - len(sound), separator, separator != ",")
+    width = bare.count(separator) + 1
+    records, malformed, at = [], 0, 0
+    while at < len(lines):
+        line, count = lines[at], 1
+        if '"' in line:
+            record, count = _unquoted(lines, at, separator, width)
+        else:
+            record = line.replace(separator, INNER)
+        if record is None or "\0" in record:
+            malformed += 1
+        elif _is_content(record):
+            records.append(record)
+        at += count
+    return Records(records, malformed, INNER, separator != ",")
+
+
+def _is_content(line: str) -> bool:
+    return not line.isspace() and line != "" and line[0] != "#"
+
+
+def _unquoted(lines: Sequence[str], at: int, separator: str, width: int) -> tuple[str | None, int]:
+    """Return the record that begins at a line with quotes, and its lines; None for one that does not end."""
+    line, count = lines[at], 1
+    while line.count('"') % 2 and count < MOST_LINES and at + count < len(lines):
+        line, count = f"{line}\n{lines[at + count]}", count + 1
+    fields = next(csv.reader(io.StringIO(line), delimiter=separator, skipinitialspace=True), [])
+    if line.count('"') % 2 or (count > 1 and len(fields) != width):
+        return None, 1
+    return INNER.join(text.replace("\n", " ").replace(INNER, " ") for text in fields), count
+
+
+def _sections(records: list[str], separator: str) -> Iterator[tuple[list[str], list[str]]]:
+    """Yield each header, as names, with the lines below it."""
+    header = _fields(records[0], separator)
+    names = {name.lower() for name in header if name}
+    starts = tuple(names)
+    breaks = [0]
+    for at in range(1, len(records)):
+        if records[at].lstrip().lower().startswith(starts):
+            same = names.intersection(name.lower() for name in _fields(records[at], separator))
+            if len(same) >= max(min(2, len(names)), len(names) // 2):
+                breaks.append(at)
+    for first, last in zip(breaks, [*breaks[1:], len(records)], strict=True):
+        yield _fields(records[first], separator), records[first + 1 : last]
+
+
+def _fields(line: str, separator: str) -> list[str]:
+    return [text.strip() for text in line.split(separator)]
+
+
+def _section(header: list[str], rows: list[str], separator: str) -> tuple[pd.DataFrame, int]:
+    """Return the table below a header, its names in lower case, and how many lines do not fit."""
+    width = len(header) - 1
+    sound = [
+        row[:-1] if row.count(separator) == width + 1 and row.endswith(separator) else row
+        for row in rows
+        if row.count(separator) == width or (row.count(separator) == width + 1 and row.endswith(separator))
+    ]
+    text = io.StringIO("\n".join([separator.join(name.lower() for name in header), *sound]) + "\n")
+    # Texts alone: what a column is read as must not depend on the other records of a file.
+    table = pd.read_csv(
+        text, sep=separator, dtype="str", quoting=csv.QUOTE_NONE, index_col=False, skipinitialspace=True,
+        lineterminator="\n", skip_blank_lines=False, keep_default_na=False,
+    )  # fmt: skip
+    return table, len(rows) - len(sound)
