@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool
 
-from koopcast.cycles.moments import moments
+from koopcast.cycles.moments import believable, moments
 from koopcast.cycles.reports import Reason, reject
 from koopcast.errors import DataError, UnknownUnit
 from koopcast.sources.table import ROLES
@@ -207,6 +207,8 @@ def _plain(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table with rows that are counted, one column a name, bytes as texts, blanks as nothing."""
     table = table.loc[:, ~table.columns.duplicated()].reset_index(drop=True)
     for name, kind in table.dtypes.items():
+        if kind.kind == "M":
+            table[name] = believable(table[name])
         if kind.kind == "O":
             table[name] = table[name].map(_decoded)
         if pd.api.types.is_string_dtype(kind) or kind.kind == "O":

@@ -35,7 +35,8 @@ def moments(column: pd.Series, units: str | None = None) -> pd.Series:
         if (named := parsed.isna() & texts.str.contains("UTC|GMT", na=False)).any():
             texts = texts[named].str.replace(r"\s*(UTC|GMT)$", "Z", regex=True)
             parsed[named] = pd.to_datetime(texts, utc=True, errors="coerce", format="ISO8601")
-    return _within_years(parsed.dt.tz_localize(None).astype("datetime64[us]"))
+    result: pd.Series = believable(parsed).dt.tz_localize(None).astype("datetime64[ns]")
+    return result
 
 
 def numbered(numbers: pd.Series, units: str | None, calendar: str = "standard") -> pd.Series:
@@ -71,9 +72,14 @@ def numbered(numbers: pd.Series, units: str | None, calendar: str = "standard") 
         is_moment = np.abs(seconds) < 1e11
     # Days and hours as fractions carry rounding: whole microseconds take it away where it can be.
     micro = np.rint(np.where(is_moment, seconds, 0.0) * 1e6).astype("int64").astype("datetime64[us]")
-    return _within_years(pd.Series(micro, numbers.index).where(pd.Series(is_moment, numbers.index)))
+    times = pd.Series(micro, numbers.index).where(pd.Series(is_moment, numbers.index))
+    return believable(times).astype("datetime64[ns]")
 
 
-def _within_years(times: pd.Series) -> pd.Series:
-    first, last = (np.datetime64(f"{year}-01-01", "us") for year in YEARS)
-    return times.where((times >= first) & (times < last)).astype("datetime64[ns]")
+def believable(times: pd.Series) -> pd.Series:
+    """Return times in any unit and zone, NaT for those outside of `YEARS`: many more are possible in seconds
+    than can be written as a date.
+    """
+    index = pd.DatetimeIndex(times)
+    first, last = (np.datetime64(f"{year}-01-01", index.unit).astype("int64") for year in YEARS)
+    return times.where((index.asi8 >= first) & (index.asi8 < last))

@@ -278,3 +278,13 @@ def test_numbers_of_old_epochs_are_the_dates_of_their_calendars() -> None:
     assert proleptic[0] == pd.Timestamp("2020-01-01")
     far = numbered(pd.Series([1e300, -np.inf, 1e9]), "days since 1970-01-01")
     assert far.isna().all()
+
+
+def test_times_that_no_calendar_can_write_are_none_in_whatever_column() -> None:
+    seconds = pd.Series([0, 2**62, -(2**40)]).astype("datetime64[s, Europe/Paris]")
+    table = pd.DataFrame({"time": seconds, "station": seconds, "value": [1.0, 2.0, 3.0]})
+    found = layout(variable="t").reports(table.assign(latitude=0.0, longitude=0.0))
+    assert found["time"].isna().tolist() == [False, True, True]
+    assert found["time"][0] == pd.Timestamp("1970-01-01")
+    assert found["reason"].tolist() == [Reason.USED, Reason.NO_TIME, Reason.NO_TIME]
+    assert found["station"].tolist() == ["1970-01-01 01:00:00+01:00", "", ""]
