@@ -189,7 +189,7 @@ def test_a_gap_reaches_automation_and_webhook_and_no_secret_is_told(
     assert {"cycle": "gappy", "event": "gap", "text": f"gappy: nothing was observed in {labels}"} in bodies
     assert {body["event"] for body in bodies} == {"gap", "expectation-failed"}
     told = {
-        "logs": json.dumps(world.call("logs/filter", {"limit": 200})),
+        "logs": json.dumps(world.call("logs/filter", {"limit": 200, "sort": "TIMESTAMP_DESC"})),
         "artifacts": json.dumps(world.call("artifacts/filter", {"limit": 200})),
         "events": json.dumps(events()),
         **{str(path): _text(path) for path in twin.archive.root.rglob("*") if path.is_file()},

@@ -161,12 +161,12 @@ class World:
             text = answer.read()
         return json.loads(text) if text else None
 
-    def python(self, *arguments: str, seconds: float = 300.0) -> subprocess.CompletedProcess[str]:
+    def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run Python in the root of the project as a client of this server."""
         return subprocess.run(
             [sys.executable, *arguments],
             cwd=ROOT, env=self.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, timeout=seconds, check=False,
+            stderr=subprocess.STDOUT, text=True, timeout=900, check=False,
         )  # fmt: skip
 
     def koopcast(self, *arguments: str, expected: int = 0) -> str:
