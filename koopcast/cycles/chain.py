@@ -137,17 +137,16 @@ class Chain:
 
     def _started(self, number: int, state: CycleState) -> tuple[CycleState, str]:
         """Return the state from which a window starts, and what it is."""
-        if self.first_guess == "climatology":
+        guess = self.first_guess
+        if guess == "climatology":
             return self.first(number), "climatology"
-        record = self.first_guess.record(number) if isinstance(self.first_guess, Given) else None
-        if record is None or not isinstance(self.first_guess, Given):
-            return state, "previous_analysis"
-        fields = self.first_guess.fields
-        ends = [(fields.view.samples[0], record)]
-        centre = states_at(self.dynamics, fields, ends, torch.device("cpu"))
-        drawn = self.first(number)
-        anomalies = drawn.ensemble - drawn.ensemble.mean(dim=1, keepdim=True)
-        return replace(drawn, ensemble=centre + anomalies), "dataset"
+        if isinstance(guess, Given) and (record := guess.record(number)) is not None:
+            ends = [(guess.fields.view.samples[0], record)]
+            centre = states_at(self.dynamics, guess.fields, ends, torch.device("cpu"))
+            drawn = self.first(number)
+            anomalies = drawn.ensemble - drawn.ensemble.mean(dim=1, keepdim=True)
+            return replace(drawn, ensemble=centre + anomalies), "dataset"
+        return state, "previous_analysis"
 
     def _analysed(
         self, number: int, state: CycleState, observations: ObservationSet
