@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from math import isfinite
 from pathlib import Path
 
 import pandas as pd
@@ -59,7 +60,14 @@ def run(
             "waiting": ticked.waiting,
             "faults": ticked.faults,
             "warnings": ticked.warnings,
-            "expect": [{"text": gate.text, "holds": gate.holds, "value": gate.value} for gate in gates],
+            "expect": [
+                {
+                    "text": gate.text,
+                    "holds": gate.holds,
+                    "value": gate.value if isfinite(gate.value) else None,
+                }
+                for gate in gates
+            ],
         }
         typer.echo(json.dumps(summary, indent=1))
     else:
