@@ -162,6 +162,7 @@ class Ticker:
             Diverged: The message names the window; those before it are published.
             StoreNotWritable: The disk is full; no window is torn.
         """
+        self._published()  # data of a window whose manifest is missing would be swept
         self._archive.sweep()
         self._inbox.scan()
         work, remaining = self.work(moment, force)

@@ -250,6 +250,18 @@ def test_files_of_other_names_beside_the_windows_are_named(place: Path) -> None:
     assert (found["behind"], found["last"]) == (0, name(WINDOWS - 1))
 
 
+def test_a_tick_that_finds_a_window_missing_keeps_its_files(place: Path) -> None:
+    ours = archive(place)
+    path = ours.root / "windows" / f"{name(3)}.json"
+    text = path.read_text()
+    path.unlink()
+    with pytest.raises(StoreDamaged, match="restore the missing window"):
+        tick(made(place), at(WINDOWS))
+    path.write_text(text)
+    assert archive(place).faults() == []
+    tick(made(place), at(WINDOWS))
+
+
 def test_a_window_that_follows_from_one_that_changed_is_no_damage_and_the_next_tick_mends_it(
     place: Path,
 ) -> None:
