@@ -95,6 +95,36 @@ def test_malformed_lines_headers_and_remarks_change_no_other_record(place: Path)
     pd.testing.assert_frame_equal(inbox.reports(1), before)
 
 
+SOUND = "2020-01-01T05:40:00,3,{},t,280\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "used", "rest"),
+    [
+        ('"#12",' + SOUND.format(1), 1, {}),
+        ('5" mast,' + SOUND.format(1) + '"a ""b""",' + SOUND.format(2) + '"c\nd",' + SOUND.format(3),
+         2, {"malformed": 1}),
+        ('"a,' + SOUND.format(1) + '"b",' + SOUND.format(2), 1, {"malformed": 1}),
+        ('# 5" mast\n"a",' + SOUND.format(1) + '# "b"\n', 1, {}),
+        ('"a",' + SOUND.format(1) + ",,,,,\n" * 3, 1, {"no_time": 3}),
+        ("a," + SOUND.format(1) + ",,,,,\n" * 3, 1, {"no_time": 3}),
+        (("a," + SOUND.format(1) + ",,,,,\n" * 3).replace(",", "\t"), 1, {"no_time": 3}),
+        ('"' + 200_000 * "a" + '",' + SOUND.format(1) + "b," + SOUND.format(2), 1, {"malformed": 1}),
+    ],
+    ids=["hash", "inner quote", "open quote", "remark", "empty, quotes", "empty", "empty, tabs", "long"],
+)  # fmt: skip
+def test_quotes_remarks_and_empty_fields_lose_no_record(
+    place: Path, lines: str, used: int, rest: dict[str, int]
+) -> None:
+    header = "station,time,latitude,longitude,variable,value\n"
+    text = header.replace(",", "\t" if "\t" in lines else ",") + lines
+    (place / "inbox" / "feed.csv").write_text(text)
+    inbox = scanned(place)
+    assert inbox.faults() == {}
+    assert [len(inbox.reports(0)), classes_of_rest(inbox)] == [used, rest]
+    assert (inbox.reports(0)["reason"] == Reason.USED).all()
+
+
 def test_files_of_which_nothing_can_be_used_are_named_and_stop_nothing(place: Path) -> None:
     records = feed(100, END, seed=51)
     deliver(records, place / "inbox" / "good.csv", "plain")
