@@ -110,7 +110,7 @@ class Layout:
         base["height"] = base["height"].where(base["height"].between(*HEIGHTS))
         for name in ("station", "qc"):
             column = columns[name]
-            base[name] = pd.Series("" if column is None else _texts(table[column]), base.index, dtype="str")
+            base[name] = pd.Series("" if column is None else _codes(table[column]), base.index, dtype="str")
         error, received = columns["error"], columns["received_at"]
         stands = base["error"].between(1 / LARGEST, LARGEST)
         base["has_bad_error"] = False if error is None else _is_given(table[error], self.missing) & ~stands
@@ -136,7 +136,7 @@ class Layout:
         only = next(iter(self.variables)) if len(self.variables) == 1 else ""
         variable: pd.Series | str = self.variable or only
         if names is not None:
-            variable = _texts(table[names]).map(lambda name: self.names.get(name, name)).astype("str")
+            variable = _codes(table[names]).map(lambda name: self.names.get(name, name)).astype("str")
         return base.assign(variable=variable, value=self._numbers(table[value]))
 
     def _from_wide(self, table: pd.DataFrame, base: pd.DataFrame, stated: Mapping[str, str]) -> pd.DataFrame:
@@ -222,6 +222,14 @@ def _decoded(cell: object) -> object:
 def _texts(column: pd.Series) -> pd.Series:
     """Return a column as texts, empty where nothing is given."""
     return column.astype("string").fillna("").str.strip().astype("str")
+
+
+def _codes(column: pd.Series) -> pd.Series:
+    """Return a column of names or numbers that stand for something as texts.
+
+    3.0, as a column of whole numbers with a gap holds them, is 3.
+    """
+    return _texts(column).str.replace(r"^([+-]?\d+)\.0+$", r"\1", regex=True)
 
 
 def _is_given(column: pd.Series, missing: Sequence[float]) -> pd.Series:

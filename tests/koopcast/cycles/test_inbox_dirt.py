@@ -279,3 +279,14 @@ def test_order_split_and_style_of_files_change_no_byte_of_the_archive(
     rows = np.array_split(order, count)
     parts = [(records.iloc[own], style) for own, style in zip(rows, styles, strict=True)]
     assert cycled(place / "cycle", parts, data.draw(st.integers(1, count))) == whole
+
+
+def test_flags_and_names_are_the_same_as_whole_numbers_and_as_fractions(place: Path) -> None:
+    rows = {"time": pd.Timestamp("2020-01-01T05:30"), "lat": 1.0, "lon": [1.0, 2.0, 3.0], "value": 280.0}
+    names = {"station": [7.0, 8.0, np.nan], "varno": [39.0, 39.0, np.nan], "qc": [0.0, 1.0, np.nan]}
+    pd.DataFrame({**rows, **names}).to_parquet(place / "inbox/a.parquet")
+    pd.DataFrame({**rows, **names}).to_csv(place / "inbox/b.csv", index=False)
+    inbox = scanned(place, accept_qc=[0], variables={"t": {"name": "39"}})
+    reports = inbox.reports(0)
+    assert reports["reason"].tolist()[2:] == [Reason.USED, Reason.DUPLICATE, *[Reason.PROVIDER_FLAG] * 2]
+    assert reports["station"].tolist() == ["", "", "7", "7", "8", "8"]
