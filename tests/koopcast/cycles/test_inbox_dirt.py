@@ -281,6 +281,14 @@ def test_order_split_and_style_of_files_change_no_byte_of_the_archive(
     assert cycled(place / "cycle", parts, data.draw(st.integers(1, count))) == whole
 
 
+def test_the_longest_column_of_times_counts_beside_one_of_dates(place: Path) -> None:
+    for number, name in enumerate(("datetime", "timestamp", "valid_time")):
+        (place / f"inbox/{number}.csv").write_text(
+            f"date,{name},lat,lon,t\n2020-01-01,2020-01-01T05:30Z,1,{number},280\n"
+        )
+    assert scanned(place).reports(0)["time"].tolist() == [pd.Timestamp("2020-01-01T05:30")] * 3
+
+
 def test_flags_and_names_are_the_same_as_whole_numbers_and_as_fractions(place: Path) -> None:
     rows = {"time": pd.Timestamp("2020-01-01T05:30"), "lat": 1.0, "lon": [1.0, 2.0, 3.0], "value": 280.0}
     names = {"station": [7.0, 8.0, np.nan], "varno": [39.0, 39.0, np.nan], "qc": [0.0, 1.0, np.nan]}
