@@ -298,3 +298,13 @@ def test_flags_and_names_are_the_same_as_whole_numbers_and_as_fractions(place: P
     reports = inbox.reports(0)
     assert reports["reason"].tolist()[2:] == [Reason.USED, Reason.DUPLICATE, *[Reason.PROVIDER_FLAG] * 2]
     assert reports["station"].tolist() == ["", "", "7", "7", "8", "8"]
+
+
+def test_parquet_has_the_columns_of_its_file_alone(place: Path) -> None:
+    rows = {"time": [pd.Timestamp("2020-01-01T05:30")], "lat": [1.0], "lon": [2.0], "t": [280.0]}
+    folder = place / "inbox/station=A"
+    folder.mkdir()
+    pd.DataFrame(rows).set_index(["time", "lat"]).to_parquet(folder / "a.parquet")
+    inbox = scanned(place, path=str(folder / "*.parquet"))
+    assert inbox.faults() == {}
+    assert inbox.reports(0)[["value", "station"]].to_numpy().tolist() == [[280.0, ""]]
