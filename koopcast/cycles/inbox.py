@@ -17,13 +17,15 @@ from koopcast.cycles.clock import NOWHERE, Clock
 from koopcast.cycles.feed import TableInboxSpec
 from koopcast.cycles.readers import read_delivery
 from koopcast.cycles.reports import Reason, counts, deduplicate, reject
-from koopcast.errors import KoopcastError
+from koopcast.errors import KoopcastError, StoreDamaged
 from koopcast.grids import FieldsInfo
 from koopcast.sources.paths import demand_inside, matches
 from koopcast.stores.durable import sync, temporary_sibling, write_whole
 
 FORMAT = 2
 """Of what is kept of files that were read."""
+NEVER_READ = -1
+"""Bytes of a file that was not read: no file, and no empty folder, has so many."""
 
 
 @dataclass(frozen=True)
@@ -84,13 +86,13 @@ class Inbox:
         found = {path: replace(known, fault="") for path, known in self.deliveries.items() if known.digest}
         self.waiting = []
         for path in self._files():
-            known = self.deliveries.get(str(path), Delivery(str(path), 0, 0, ""))
+            known = self.deliveries.get(str(path), Delivery(str(path), NEVER_READ, 0, ""))
             try:
                 state = _state(path)
-            except FileNotFoundError:
-                continue
             except OSError as error:
-                found[str(path)] = replace(known, fault=_told(error))
+                # What is gone is no fault, but for a link that leads nowhere.
+                if not isinstance(error, FileNotFoundError) or path.is_symlink():
+                    found[str(path)] = replace(known, fault=_told(error))
                 continue
             if (known.bytes, known.modified) == state:
                 found[str(path)] = known
@@ -109,14 +111,22 @@ class Inbox:
     def reports(self, number: int) -> pd.DataFrame:
         """Return the reports of a window, sorted, each in a class; the same whatever the order of arrival."""
         parts = [
-            pd.read_parquet(self._cache(delivery.digest), filters=[("window", "==", number)])
-            for delivery in self._readable()
-            if str(number) in delivery.windows
+            self._kept(delivery, number) for delivery in self._readable() if str(number) in delivery.windows
         ]
         if not parts:
             return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in self._columns().items()})
         whole = pd.concat(parts, ignore_index=True).drop(columns="window")
         return deduplicate(whole, self._layout.axes, self._spec.duplicates)
+
+    def _kept(self, delivery: Delivery, number: int) -> pd.DataFrame:
+        path = self._cache(delivery.digest)
+        try:
+            return pd.read_parquet(path, filters=[("window", "==", number)])
+        except (OSError, ValueError) as error:
+            raise StoreDamaged(
+                f"'{path}' cannot be read ({str(error)[:200]})",
+                f"restore it from a backup; or remove it, and the next tick reads '{delivery.path}' again",
+            ) from error
 
     def windows(self) -> list[int]:
         """Return the windows that have reports."""

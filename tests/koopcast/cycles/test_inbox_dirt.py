@@ -22,6 +22,7 @@ from koopcast.cycles.feed import TableInboxSpec
 from koopcast.cycles.inbox import Inbox
 from koopcast.cycles.reports import Reason
 from koopcast.cycles.tick import Policy, Ticker
+from koopcast.errors import StoreDamaged
 
 FIELDS = globe((12, 24))
 END = START + pd.Timedelta(hours=6)
@@ -281,6 +282,16 @@ def test_order_split_and_style_of_files_change_no_byte_of_the_archive(
     assert cycled(place / "cycle", parts, data.draw(st.integers(1, count))) == whole
 
 
+def test_an_empty_folder_and_a_link_that_leads_nowhere_are_named(place: Path) -> None:
+    (place / "inbox/empty.csv").mkdir()
+    (place / "inbox/gone.csv").symlink_to(place / "gone.csv")
+    inbox = scanned(place)
+    assert [Path(path).name for path in inbox.faults()] == ["empty.csv", "gone.csv"]
+    (place / "inbox/gone.csv").unlink()
+    inbox.scan()
+    assert [Path(path).name for path in inbox.faults()] == ["empty.csv"]
+
+
 def test_the_longest_column_of_times_counts_beside_one_of_dates(place: Path) -> None:
     for number, name in enumerate(("datetime", "timestamp", "valid_time")):
         (place / f"inbox/{number}.csv").write_text(
@@ -308,3 +319,14 @@ def test_parquet_has_the_columns_of_its_file_alone(place: Path) -> None:
     inbox = scanned(place, path=str(folder / "*.parquet"))
     assert inbox.faults() == {}
     assert inbox.reports(0)[["value", "station"]].to_numpy().tolist() == [[280.0, ""]]
+
+
+def test_what_is_kept_of_a_file_is_named_where_it_is_damaged(place: Path) -> None:
+    deliver(feed(20, END, seed=60), place / "inbox/a.csv", "plain")
+    inbox = scanned(place)
+    (kept,) = (place / "kept").glob("*.parquet")
+    kept.write_bytes(b"nothing")
+    with pytest.raises(StoreDamaged, match=r"parquet' cannot be read .*remove it, and the next tick reads"):
+        inbox.reports(1)
+    kept.unlink()
+    assert len(scanned(place).reports(1)) > 0
