@@ -114,6 +114,11 @@ class TableInboxSpec(MethodSpec):
     @field_validator("path")
     @classmethod
     def _starts_from_its_folder(cls, path: str | list[str], info: Any) -> str | list[str]:
+        for text in [path] if isinstance(path, str) else path:
+            if "://" in text:
+                raise ValueError(
+                    f"'{text[:80]}' is not on this machine; copy reports here, and name the copy"
+                )
         return anchored(path, (info.context or {}).get("folder"))
 
     @model_validator(mode="after")

@@ -147,6 +147,11 @@ def test_a_folder_is_no_pattern_whatever_its_name(data: Path) -> None:
     assert "in none of the roots" in found_fault
 
 
+def test_reports_on_another_machine_are_refused(data: Path) -> None:
+    (found,) = faults(data / "x.yaml", CYCLE.format(path="s3://bucket/inbox/*.csv"))
+    assert found.startswith(f"{data / 'x.yaml'}:3:35  observations.path: 's3://bucket/inbox/*.csv' is not on")
+
+
 def test_a_file_with_the_name_of_a_pattern_is_found(data: Path) -> None:
     (data / "b[1].csv").write_text("")
     assert matches("b[1].csv") == [data / "b[1].csv"]
