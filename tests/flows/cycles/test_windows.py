@@ -165,3 +165,8 @@ OPTIONS = ["start=99999-01", "start=" + "9" * 60 + "-10", "step=P999999999D", "c
 def test_windows_beyond_the_calendar_are_refused(place: Path, option: str) -> None:
     with pytest.raises(PipelineInvalid, match=r"is not a date|within the calendar"):
         cycle(place, "twin", f"cycle.{option}")
+
+
+def test_a_window_that_falls_due_before_its_end_is_refused(place: Path) -> None:
+    with pytest.raises(PipelineInvalid, match="cutoff: '-PT6H' is before the end of a window"):
+        cycle(place, "twin", "cycle.cutoff=-PT6H")
