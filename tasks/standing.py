@@ -175,6 +175,8 @@ class Standing:
     @property
     def concerns(self) -> list[str]:
         """What a person should look at: a failed tick, an expectation that does not hold, few reports."""
+        if self.tick is None and self.writer is not None:
+            return []
         if self.tick is None:
             return [f"no tick is known: '{TICK}' is missing or cannot be read; the next tick writes it"]
         found = [f"the tick of {self.tick.ended} failed: {self.tick.error}"] if self.tick.error else []

@@ -239,6 +239,10 @@ def test_an_archive_whose_last_tick_is_not_known_is_looked_at(place: Path, conte
     exit_code, text = status(place)
     assert exit_code == 3
     assert "no tick is known" in text
+    lock = archive(place).lock()
+    assert lock.try_acquire()
+    assert facts(place, "--max-behind", "99999")["state"] == "well"
+    lock.release()
 
 
 def test_files_of_other_names_beside_the_windows_are_named(place: Path) -> None:
