@@ -60,6 +60,7 @@ def run(
             "waiting": ticked.waiting,
             "faults": ticked.faults,
             "warnings": ticked.warnings,
+            "of_no_window": ticked.outside,
             "expect": [
                 {
                     "text": gate.text,
@@ -109,10 +110,8 @@ def show(prepared: Prepared, ticked: Ticked) -> None:
     """Print what is left to say after the windows."""
     if not ticked.done:
         typer.echo("nothing is due")
-    for warning in ticked.warnings:
-        typer.echo(f"warning: {warning}")
-    for path, fault in ticked.faults.items():
-        typer.echo(f"not read: {path}: {fault}")
+    for note in ticked.notes:
+        typer.echo(f"warning: {note}" if note in ticked.warnings else note)
     if ticked.waiting:
         typer.echo(f"{len(ticked.waiting)} files are still being written; the next tick reads them")
     if ticked.remaining:

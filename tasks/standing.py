@@ -61,7 +61,7 @@ class LastTick(BaseModel):
     """Labels of the windows that it analysed."""
     remaining: int = 0
     notes: list[str] = []
-    """Windows with few reports, files that could not be read."""
+    """Windows with few reports, records of no window, files that could not be read."""
     conditions: list[Condition] = []
     least: int = 1
     """Used reports below which a window is looked at."""
@@ -94,11 +94,10 @@ def remember(
         conditions = [item for item in before.conditions if item.text in cycle.expect]
     result: dict[str, Any] = {"error": str(ended)}
     if isinstance(ended, Ticked):
-        faults = [f"not read: {path}: {why}" for path, why in ended.faults.items()]
         result = {
             "done": [manifest.label for manifest in ended.done],
             "remaining": ended.remaining,
-            "notes": [*ended.warnings, *faults],
+            "notes": ended.notes,
         }
     tick = LastTick(
         name=cycle.name,

@@ -212,6 +212,26 @@ def test_an_expectation_that_does_not_hold_is_looked_at_until_windows_meet_it(pl
     assert standing(archive(place), at(WINDOWS)).state == "well"
 
 
+def test_records_of_no_window_are_told(place: Path) -> None:
+    lines = [
+        "time,state,value",
+        "1577856600,1,2",
+        "05/01/2020,1,2",
+        "1999-01-01,1,2",
+        "2020-01-01,1",
+        "2020-",
+    ]
+    (place / "inbox" / "odd.csv").write_text("\n".join(lines))
+    found = {"no_time": 2, "no_window": 1, "malformed": 1, "torn": 1}
+    options = ["--store", str(place / "store"), "--until", f"{at(WINDOWS):%Y-%m-%dT%H:%M}"]
+    result = CliRunner().invoke(app, ["cycle", str(place / "twin.yaml"), *options, "--json"])
+    assert json.loads(result.stdout)["of_no_window"] == found
+    told = "records of no window: no_time 2, no_window 1, malformed 1, torn 1"
+    assert told in CliRunner().invoke(app, ["cycle", str(place / "twin.yaml"), *options]).stdout
+    assert f"note: {told}" in status(place)[1]
+    assert told in (archive(place).root / PAGE).read_text()
+
+
 def test_an_expectation_on_reports_is_not_judged_where_there_are_none(place: Path) -> None:
     options = ("--store", str(place / "store"), "--until", f"{at(WINDOWS + 4):%Y-%m-%dT%H:%M}", "--json")
     texts = "expect=[ob_rms(cycle) < 9, spread(cycle) < 0.001, 1 < oa_rms(cycle)]"
