@@ -278,3 +278,25 @@ def test_numbers_of_old_epochs_are_the_dates_of_their_calendars() -> None:
     assert proleptic[0] == pd.Timestamp("2020-01-01")
     far = numbered(pd.Series([1e300, -np.inf, 1e9]), "days since 1970-01-01")
     assert far.isna().all()
+
+
+@pytest.mark.parametrize(
+    ("units", "error"), [("K", 0.9), ("degF", 0.5), ("mK", 0.0009), ("", 0.5), ("1", 0.5), ("hPa", 0.5)]
+)
+@pytest.mark.parametrize("form", ["netcdf", "zarr"])
+def test_errors_have_units_of_their_own_where_they_fit(
+    tmp_path: Path, units: str, error: float, form: str
+) -> None:
+    dataset = xr.Dataset(
+        {
+            "t": ("obs", [50.0], {"units": "degF"}),
+            "error": ("obs", [0.9], {"units": units}),
+            "lat": ("obs", [1.0]),
+            "lon": ("obs", [4.0]),
+            "time": ("obs", [5.5], {"units": "hours since 2020-01-01"}),
+        }
+    )
+    path = tmp_path / ("a.nc" if form == "netcdf" else "a.zarr")
+    dataset.to_netcdf(path) if form == "netcdf" else dataset.to_zarr(path, consolidated=False)
+    found, _ = reports(path, layout())
+    assert np.allclose(found[["value", "error"]], [[283.15, error]])
