@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from math import isfinite
 from pathlib import Path
 
 import pandas as pd
@@ -59,7 +60,15 @@ def run(
             "waiting": ticked.waiting,
             "faults": ticked.faults,
             "warnings": ticked.warnings,
-            "expect": [{"text": gate.text, "holds": gate.holds, "value": gate.value} for gate in gates],
+            "of_no_window": ticked.outside,
+            "expect": [
+                {
+                    "text": gate.text,
+                    "holds": gate.holds,
+                    "value": gate.value if isfinite(gate.value) else None,
+                }
+                for gate in gates
+            ],
         }
         typer.echo(json.dumps(summary, indent=1))
     else:
@@ -101,10 +110,8 @@ def show(prepared: Prepared, ticked: Ticked) -> None:
     """Print what is left to say after the windows."""
     if not ticked.done:
         typer.echo("nothing is due")
-    for warning in ticked.warnings:
-        typer.echo(f"warning: {warning}")
-    for path, fault in ticked.faults.items():
-        typer.echo(f"not read: {path}: {fault}")
+    for note in ticked.notes:
+        typer.echo(f"warning: {note}" if note in ticked.warnings else note)
     if ticked.waiting:
         typer.echo(f"{len(ticked.waiting)} files are still being written; the next tick reads them")
     if ticked.remaining:

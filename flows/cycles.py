@@ -65,8 +65,8 @@ def cycle(
     except KoopcastError as error:
         _tell(cycle, "failed", str(error))
         raise
-    for warning in [*ticked.warnings, *(f"not read: {path}: {why}" for path, why in ticked.faults.items())]:
-        logger.warning(warning)
+    for note in ticked.notes:
+        logger.warning(note)
     rows = [_row(manifest) for manifest in ticked.done]
     if rows:
         create_table_artifact(table=rows, key="windows", description=f"Windows of {prepared.cycle.name}")

@@ -74,6 +74,9 @@ class CycleOptions(Spec):
             raise ValueError(f"step: '{self.step}' is no time ahead; write P1M, P1D or PT6H")
         if step.months and step.seconds:
             raise ValueError(f"step: '{self.step}' mixes months and days; use one of them")
+        cutoff = parse_duration(self.cutoff)
+        if cutoff.months < 0 or cutoff.seconds < 0:
+            raise ValueError(f"cutoff: '{self.cutoff}' is before the end of a window; write PT0S or later")
         clock = self.clock()
         start = clock.label(0)
         try:

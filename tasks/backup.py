@@ -47,13 +47,15 @@ def back_up(root: Path, target: Path) -> Copied:
         target: A folder of the copy alone.
 
     Raises:
-        InvalidInput: The target lies in the store.
+        InvalidInput: The target lies in the store, or is a file.
         StoreLocked: Another backup writes there.
         StoreError: Windows changed in each round.
     """
     root, target = root.absolute(), target.expanduser().absolute()
     if target.is_relative_to(root) or root.is_relative_to(target):
         raise InvalidInput(f"'{target}' and the store '{root}' lie in one another", "name another folder")
+    if target.exists() and not target.is_dir():
+        raise InvalidInput(f"'{target}' is no folder", "name another one")
     with writing(target):
         target.mkdir(parents=True, exist_ok=True)
         lock = Lock(target / LOCKS / "backup.lock")
@@ -66,7 +68,7 @@ def back_up(root: Path, target: Path) -> Copied:
 
 def _copied(root: Path, target: Path) -> Copied:
     with ExitStack() as held:
-        for archive in (Archive(path) for path in sorted((root / CYCLES).glob("*"))):
+        for archive in _archives(root):
             if archive.form == "icechunk":
                 lock = archive.lock()
                 lock.acquire()
@@ -86,14 +88,19 @@ def _in_rounds(root: Path, target: Path) -> Copied:
             copier.copy(path, target / path.relative_to(root))
         if not _lost(staged, target):
             _put_in_place(staged, target)
-            archives = [Archive(path) for path in sorted((target / CYCLES).glob("*"))]
+            archives = _archives(target)
             for archive in archives:
                 archive.sweep()
             windows = sum(len(archive.labels()) for archive in archives)
             return Copied(copier.files, copier.bytes, len(archives), windows)
     raise StoreError(
-        f"windows of '{root}' were analysed again in each of {TRIES} rounds", "try again when no tick runs"
+        f"windows of '{root}' were analysed again in each of {TRIES} rounds, or files of theirs are missing",
+        "try again when no tick runs; `koopcast status NAME` says what is missing",
     )
+
+
+def _archives(root: Path) -> list[Archive]:
+    return [Archive(path) for path in sorted((root / CYCLES).glob("*")) if path.is_dir()]
 
 
 class Copier:
@@ -146,7 +153,7 @@ def _names(root: Path) -> Iterator[Path]:
 def _others(root: Path) -> Iterator[Path]:
     for path in _files(root):
         parts = path.relative_to(root).parts
-        is_name = parts[0] == RUNS or (parts[0] == CYCLES and parts[2] in NAMES)
+        is_name = parts[0] == RUNS or (parts[0] == CYCLES and any(part in NAMES for part in parts[2:3]))
         if not is_name and parts[0] not in LEFT_OUT:
             yield path
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from math import isnan
 
 import pandas as pd
 import torch
@@ -143,12 +144,19 @@ def _tell(prepared: Prepared, moment: pd.Timestamp, ended: Ticked | Exception) -
 
 
 def outcomes(cycle: Cycle, done: list[Manifest]) -> list[Outcome]:
-    """Return what became of the conditions, on the means of the monitors over some windows."""
+    """Return what became of the conditions, on the means of the monitors over some windows.
+
+    Where nothing was used, a condition on what was observed is left out: there is nothing to judge.
+    """
     if not done:
         return []
     table = pd.DataFrame([manifest.values["monitors"] for manifest in done]).astype(float)
     scores = {str(name): {SUBJECT: {"all": float(value)}} for name, value in table.mean().items()}
-    return [parse(text).outcome(scores) for text in cycle.expect]
+    found = [parse(text).outcome(scores) for text in cycle.expect]
+    if any(manifest.values["observations"].get("used") for manifest in done):
+        return found
+    unknown = {name for name, values in scores.items() if isnan(values[SUBJECT]["all"])}
+    return [outcome for outcome in found if not any(f"{name}(" in outcome.text for name in unknown)]
 
 
 def options_digest(cycle: Cycle) -> str:

@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count, pairwise, takewhile
+from math import isfinite
 from typing import Any, Literal
 
 import pandas as pd
@@ -36,7 +37,8 @@ class Condition(BaseModel):
 
     text: str
     holds: bool
-    value: float
+    value: float | None
+    """Of its left side; None where that is no number."""
 
 
 class LastTick(BaseModel):
@@ -59,7 +61,7 @@ class LastTick(BaseModel):
     """Labels of the windows that it analysed."""
     remaining: int = 0
     notes: list[str] = []
-    """Windows with few reports, files that could not be read."""
+    """Windows with few reports, records of no window, files that could not be read."""
     conditions: list[Condition] = []
     least: int = 1
     """Used reports below which a window is looked at."""
@@ -84,16 +86,18 @@ def remember(
         outcomes: Of its expectations; those of the tick before hold on where nothing was analysed.
     """
     before = last_tick(archive)
-    conditions = [Condition(text=item.text, holds=item.holds, value=item.value) for item in outcomes]
+    conditions = [
+        Condition(text=item.text, holds=item.holds, value=item.value if isfinite(item.value) else None)
+        for item in outcomes
+    ]
     if not conditions and before is not None:
         conditions = [item for item in before.conditions if item.text in cycle.expect]
     result: dict[str, Any] = {"error": str(ended)}
     if isinstance(ended, Ticked):
-        faults = [f"not read: {path}: {why}" for path, why in ended.faults.items()]
         result = {
             "done": [manifest.label for manifest in ended.done],
             "remaining": ended.remaining,
-            "notes": [*ended.warnings, *faults],
+            "notes": ended.notes,
         }
     tick = LastTick(
         name=cycle.name,
@@ -111,6 +115,11 @@ def remember(
     write_whole(archive.root / TICK, tick.model_dump_json(indent=1) + "\n")
     archive.put(TICK)
     return tick
+
+
+def shown(value: float | None) -> str:
+    """Return the left side of a condition as text."""
+    return "no value" if value is None else f"{value:.4g}"
 
 
 def last_tick(archive: Archive) -> LastTick | None:
@@ -165,11 +174,13 @@ class Standing:
     @property
     def concerns(self) -> list[str]:
         """What a person should look at: a failed tick, an expectation that does not hold, few reports."""
-        if self.tick is None:
+        if self.tick is None and self.writer is not None:
             return []
+        if self.tick is None:
+            return [f"no tick is known: '{TICK}' is missing or cannot be read; the next tick writes it"]
         found = [f"the tick of {self.tick.ended} failed: {self.tick.error}"] if self.tick.error else []
         found += [
-            f"{item.text} does not hold (left side: {item.value:.4g})"
+            f"{item.text} does not hold (left side: {shown(item.value)})"
             for item in self.tick.conditions
             if not item.holds
         ]
@@ -226,11 +237,13 @@ def standing(
     if tick is not None:
         clock = tick.cycle.clock()
         first = archive.removed().windows
-        named = takewhile(lambda name: name <= labels[-1], map(clock.name, count(first)))
-        names = list(named) if labels else []
+        # The last window that can be read says how far the archive goes: a file may have any name.
+        known = [manifest.label for manifest in manifests]
+        named = takewhile(lambda name: name <= known[-1], map(clock.name, count(first)))
+        names = list(named) if known else []
         following = first + len(names)
         missing = sorted(set(names) - set(labels))
-        faults += [f"window {label} is none of this cycle" for label in labels if label not in set(names)]
+        faults += [f"window {label} is none of this cycle" for label in known if label not in set(names)]
         if tick.clock == "reanalysis":
             behind = tick.remaining
         elif not clock.is_over(following):

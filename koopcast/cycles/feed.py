@@ -1,6 +1,7 @@
 """Options of a feed of reports: where its files lie, what columns mean, which reports are believed."""
 
 from collections.abc import Iterator
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 from pydantic import NonNegativeFloat, PositiveFloat, field_validator, model_validator
 
 from koopcast.cycles.heights import GroundOptions, HeightOptions, Heights
-from koopcast.cycles.layout import Layout
+from koopcast.cycles.layout import NAMES, Layout
 from koopcast.cycles.moments import numbered
 from koopcast.cycles.places import Position
 from koopcast.cycles.reports import Reason, reject
@@ -114,6 +115,11 @@ class TableInboxSpec(MethodSpec):
     @field_validator("path")
     @classmethod
     def _starts_from_its_folder(cls, path: str | list[str], info: Any) -> str | list[str]:
+        for text in [path] if isinstance(path, str) else path:
+            if "://" in text:
+                raise ValueError(
+                    f"'{text[:80]}' is not on this machine; copy reports here, and name the copy"
+                )
         return anchored(path, (info.context or {}).get("folder"))
 
     @model_validator(mode="after")
@@ -147,6 +153,17 @@ class TableInboxSpec(MethodSpec):
         cannot do on these axes.
         """
         yield from (problem.below("qc") for problem in self.qc.check(fields))
+        axes = [axis.name for axis in fields.axes]
+        own = [options.name for options in self.variables.values() if options.name]
+        meanings = [*dict.fromkeys(["time", *axes, *NAMES, *fields.variables, *own])]
+        for meaning in self.columns:
+            if meaning not in meanings:
+                near = get_close_matches(meaning, meanings, n=1)
+                hint = f"; did you mean '{near[0]}'?" if near else ""
+                yield Problem(
+                    ("columns", meaning),
+                    f"'{meaning}' is no meaning of a column{hint} (known: {', '.join(meanings)})",
+                )
         known = ", ".join(fields.variables)
         for name in [*self.variables, *([self.variable] if self.variable else [])]:
             if name not in fields.variables:

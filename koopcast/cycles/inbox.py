@@ -6,24 +6,29 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from koopcast.cycles.archive.records import SHA256, WINDOW_NUMBER, Count
 from koopcast.cycles.clock import NOWHERE, Clock
 from koopcast.cycles.feed import TableInboxSpec
 from koopcast.cycles.readers import read_delivery
 from koopcast.cycles.reports import Reason, counts, deduplicate, reject
-from koopcast.errors import KoopcastError
+from koopcast.errors import KoopcastError, StoreDamaged
 from koopcast.grids import FieldsInfo
 from koopcast.sources.paths import demand_inside, matches
 from koopcast.stores.durable import sync, temporary_sibling, write_whole
 
 FORMAT = 2
 """Of what is kept of files that were read."""
+NEVER_READ = -1
+"""Bytes of a file that was not read: no file, and no empty folder, has so many."""
+
+
+KEY = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,8 @@ class Delivery:
     """Nanoseconds, as the file system says."""
     digest: SHA256 | Literal[""]
     """SHA-256 of the content whose reports are used; empty where there is none."""
+    key: KEY
+    """Of the options by which it was read."""
     fault: str = ""
     """Why nothing can be read of the file as it is."""
     rows: int = 0
@@ -70,6 +77,7 @@ class Inbox:
         self._layout, self._fields = spec.layout(fields), fields
         self._ledger = folder / "ledger.json"
         self._key = hashlib.sha256(f"{FORMAT} {spec.model_dump_json()}".encode()).hexdigest()[:16]
+        self._head = {"format": FORMAT, "axes": list(self._layout.axes), "variables": dict(fields.variables)}
         self.deliveries = self._read_ledger()
         self.waiting: list[str] = []
         """Files that are too young to be read."""
@@ -77,20 +85,20 @@ class Inbox:
     def scan(self) -> None:
         """Read the files that are new or have changed.
 
-        What was read stays where its file is gone, or cannot be read any more: tidying up an inbox changes no
-        window.
+        What was read stays where its file is gone, or cannot be read any more, also what was read by other
+        options: tidying up an inbox changes no window.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         found = {path: replace(known, fault="") for path, known in self.deliveries.items() if known.digest}
         self.waiting = []
         for path in self._files():
-            known = self.deliveries.get(str(path), Delivery(str(path), 0, 0, ""))
+            known = self.deliveries.get(str(path), Delivery(str(path), NEVER_READ, 0, "", self._key))
             try:
                 state = _state(path)
-            except FileNotFoundError:
-                continue
             except OSError as error:
-                found[str(path)] = replace(known, fault=_told(error))
+                # What is gone is no fault, but for a link that leads nowhere.
+                if not isinstance(error, FileNotFoundError) or path.is_symlink():
+                    found[str(path)] = replace(known, fault=_told(error))
                 continue
             if (known.bytes, known.modified) == state:
                 found[str(path)] = known
@@ -101,22 +109,39 @@ class Inbox:
                 found[str(path)] = delivery.after(known)
             else:
                 self.waiting.append(str(path))
+        present = {delivery.digest for delivery in found.values() if delivery.key == self._key}
+        found = {
+            path: delivery
+            for path, delivery in found.items()
+            if delivery.key == self._key or delivery.digest not in present
+        }
         if found != self.deliveries:
             self.deliveries = found
             entries = [asdict(delivery) for delivery in found.values()]
-            write_whole(self._ledger, json.dumps({"key": self._key, "files": entries}, indent=1))
+            write_whole(self._ledger, json.dumps({**self._head, "files": entries}, indent=1))
 
     def reports(self, number: int) -> pd.DataFrame:
         """Return the reports of a window, sorted, each in a class; the same whatever the order of arrival."""
         parts = [
-            pd.read_parquet(self._cache(delivery.digest), filters=[("window", "==", number)])
-            for delivery in self._readable()
-            if str(number) in delivery.windows
+            self._kept(delivery, number) for delivery in self._readable() if str(number) in delivery.windows
         ]
         if not parts:
             return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in self._columns().items()})
         whole = pd.concat(parts, ignore_index=True).drop(columns="window")
         return deduplicate(whole, self._layout.axes, self._spec.duplicates)
+
+    def _kept(self, delivery: Delivery, number: int) -> pd.DataFrame:
+        path = self._cache(delivery)
+        try:
+            reports = pd.read_parquet(path, filters=[("window", "==", number)])
+        except (OSError, ValueError) as error:
+            raise StoreDamaged(
+                f"'{path}' cannot be read ({str(error)[:200]})",
+                f"restore it from a backup; or remove it, and the next tick reads '{delivery.path}' again",
+            ) from error
+        known = reports["variable"].isin(list(self._layout.variables)).to_numpy()
+        reject(reports, Reason.UNKNOWN_VARIABLE, ~known)
+        return reports
 
     def windows(self) -> list[int]:
         """Return the windows that have reports."""
@@ -150,7 +175,7 @@ class Inbox:
 
     def _read(self, path: Path, state: tuple[int, int]) -> Delivery | None:
         """Return what a file brings; None for one that is gone, or changes while it is read."""
-        blank = Delivery(path=str(path), bytes=state[0], modified=state[1], digest="")
+        blank = Delivery(path=str(path), bytes=state[0], modified=state[1], digest="", key=self._key)
         try:
             digest = _digest(path)
             delivery = self._delivery(path, replace(blank, digest=digest))
@@ -174,7 +199,7 @@ class Inbox:
         reject(reports, Reason.NO_WINDOW, window == NOWHERE)
         reports["window"] = window
         inside = reports[window != NOWHERE]
-        self._keep(inside, blank.digest)
+        self._keep(inside, self._cache(blank))
         numbers, sizes = np.unique(inside["window"].to_numpy(), return_counts=True)
         return replace(
             blank,
@@ -183,8 +208,7 @@ class Inbox:
             windows={str(number): int(size) for number, size in zip(numbers, sizes, strict=True)},
         )
 
-    def _keep(self, reports: pd.DataFrame, digest: str) -> None:
-        path = self._cache(digest)
+    def _keep(self, reports: pd.DataFrame, path: Path) -> None:
         if path.exists():
             return
         temporary = temporary_sibling(path)
@@ -192,8 +216,8 @@ class Inbox:
         sync(temporary)
         temporary.replace(path)
 
-    def _cache(self, digest: str) -> Path:
-        return self._folder / f"{self._key}-{digest}.parquet"
+    def _cache(self, delivery: Delivery) -> Path:
+        return self._folder / f"{delivery.key}-{delivery.digest}.parquet"
 
     def _columns(self) -> dict[str, str]:
         numbers = dict.fromkeys((*self._layout.axes, "height", "value", "error"), "float64")
@@ -207,16 +231,23 @@ class Inbox:
         }
 
     def _read_ledger(self) -> dict[str, Delivery]:
-        """Return what was read before with the same options; a ledger that is damaged is made again."""
+        """Return what was read before, what was read by other options as what is to be read again.
+
+        A ledger that is damaged, or of a model with other axes or variables, is made again.
+        """
         try:
             held = json.loads(self._ledger.read_text(encoding="utf-8"))
-            if held["key"] != self._key:
+            if any(held.get(name, value) != value for name, value in self._head.items()):
                 return {}
-            found = _DELIVERIES.validate_python(held["files"])
-        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            # Earlier versions wrote one key for all files.
+            found = _DELIVERIES.validate_python([{"key": held.get("key"), **item} for item in held["files"]])
+        except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
             return {}
-        whole = [item for item in found if item.fault or self._cache(item.digest).exists()]
-        return {item.path: item for item in whole}
+        return {
+            item.path: item if item.key == self._key else replace(item, bytes=NEVER_READ)
+            for item in found
+            if not item.digest or self._cache(item).exists()
+        }
 
 
 def _state(path: Path) -> tuple[int, int]:

@@ -82,7 +82,8 @@ class Layout:
                 long["said"] = own.where(own != "", long["said"])
         else:
             long = self._from_wide(table, base, stated)
-        return self._judged(long)
+        error = self.column("error", table.columns)
+        return self._judged(long, "" if error is None else stated.get(error, ""))
 
     def column(self, role: str, available: Iterable[str]) -> str | None:
         """Return the column that has a meaning, in any case of letters, among those of a table."""
@@ -110,7 +111,7 @@ class Layout:
         base["height"] = base["height"].where(base["height"].between(*HEIGHTS))
         for name in ("station", "qc"):
             column = columns[name]
-            base[name] = pd.Series("" if column is None else _texts(table[column]), base.index, dtype="str")
+            base[name] = pd.Series("" if column is None else _codes(table[column]), base.index, dtype="str")
         error, received = columns["error"], columns["received_at"]
         stands = base["error"].between(1 / LARGEST, LARGEST)
         base["has_bad_error"] = False if error is None else _is_given(table[error], self.missing) & ~stands
@@ -136,7 +137,7 @@ class Layout:
         only = next(iter(self.variables)) if len(self.variables) == 1 else ""
         variable: pd.Series | str = self.variable or only
         if names is not None:
-            variable = _texts(table[names]).map(lambda name: self.names.get(name, name)).astype("str")
+            variable = _codes(table[names]).map(lambda name: self.names.get(name, name)).astype("str")
         return base.assign(variable=variable, value=self._numbers(table[value]))
 
     def _from_wide(self, table: pd.DataFrame, base: pd.DataFrame, stated: Mapping[str, str]) -> pd.DataFrame:
@@ -161,13 +162,19 @@ class Layout:
         numbers = pd.to_numeric(column, errors="coerce").astype(np.float64)
         return numbers.mask(numbers.isin(self.missing))
 
-    def _in_grid_units(self, reports: pd.DataFrame) -> Bool[np.ndarray, " report"]:
-        """Convert values and errors on the spot; return which cannot be."""
+    def _in_grid_units(self, reports: pd.DataFrame, of_errors: str) -> Bool[np.ndarray, " report"]:
+        """Convert values and errors on the spot; return which cannot be.
+
+        Errors are in the units of their values, unless the file states others, which fit.
+        """
         is_unknown = np.zeros(len(reports), dtype=bool)
         said, variable = reports["said"], reports["variable"]
         for name, target in self.variables.items():
             rows = (variable == name).to_numpy()
             texts = [self.units[name]] if name in self.units else said[rows].unique()
+            own_scale = None if name in self.units else _scale(of_errors, target, name)
+            if own_scale is not None:
+                reports.loc[rows, "error"] = reports.loc[rows, "error"] * own_scale
             for text in texts:
                 own = rows if name in self.units else rows & (said == text).to_numpy()
                 if not text:
@@ -179,10 +186,11 @@ class Layout:
                     continue
                 if not change.is_identity:
                     reports.loc[own, "value"] = reports.loc[own, "value"] * change.scale + change.offset
-                    reports.loc[own, "error"] = reports.loc[own, "error"] * abs(change.scale)
+                    if own_scale is None:
+                        reports.loc[own, "error"] = reports.loc[own, "error"] * abs(change.scale)
         return is_unknown
 
-    def _judged(self, reports: pd.DataFrame) -> pd.DataFrame:
+    def _judged(self, reports: pd.DataFrame, units_of_errors: str) -> pd.DataFrame:
         """Add `reason`, as far as a report alone tells; numbers are then in the units of the grid."""
         place = np.zeros(len(reports), dtype=bool)
         for axis in self.axes:
@@ -193,7 +201,7 @@ class Layout:
             Reason.NO_TIME: reports["time"].isna(),
             Reason.NO_POSITION: place,
             Reason.UNKNOWN_VARIABLE: ~is_known,
-            Reason.UNKNOWN_UNITS: self._in_grid_units(reports),
+            Reason.UNKNOWN_UNITS: self._in_grid_units(reports, units_of_errors),
             Reason.NO_VALUE: ~has_value,
             Reason.BAD_ERROR: reports["has_bad_error"],
         }
@@ -201,6 +209,14 @@ class Layout:
         for reason, rows in faults.items():
             reject(reports, reason, np.asarray(rows, dtype=bool))
         return reports.drop(columns=["has_bad_error", "said"])
+
+
+def _scale(units: str, target: str, name: str) -> float | None:
+    """Return the factor from units to those of a variable; None where they are not stated or do not fit."""
+    try:
+        return abs(conversion(units, target, name).scale) if units else None
+    except UnknownUnit:
+        return None
 
 
 def _plain(table: pd.DataFrame) -> pd.DataFrame:
@@ -224,6 +240,14 @@ def _decoded(cell: object) -> object:
 def _texts(column: pd.Series) -> pd.Series:
     """Return a column as texts, empty where nothing is given."""
     return column.astype("string").fillna("").str.strip().astype("str")
+
+
+def _codes(column: pd.Series) -> pd.Series:
+    """Return a column of names or numbers that stand for something as texts.
+
+    3.0, as a column of whole numbers with a gap holds them, is 3.
+    """
+    return _texts(column).str.replace(r"^([+-]?\d+)\.0+$", r"\1", regex=True)
 
 
 def _is_given(column: pd.Series, missing: Sequence[float]) -> pd.Series:

@@ -71,7 +71,8 @@ def flat(dataset: xr.Dataset, layout: Layout) -> pd.DataFrame:
             whole = variable.reset_coords(drop=True).expand_dims(others).transpose(*dims)
             table[name] = _column(name, whole.values.ravel(), variable.attrs, layout)
     result = pd.DataFrame(table, index=range(rows))
-    result.attrs["units"] = {name: units[name] for name in values}
+    errors = [name for name in [layout.column("error", table)] if name is not None]
+    result.attrs["units"] = {name: units[name] for name in [*values, *errors]}
     return result
 
 

@@ -40,9 +40,11 @@ def read_delivery(path: Path, layout: Layout) -> Read:
 def _parquet(path: Path, layout: Layout) -> Read:
     held = pyarrow.parquet.read_metadata(path)
     demand_size(held.num_rows, held.num_columns, path)
-    table = pyarrow.parquet.read_table(path)
+    # The content alone: a folder named station=A is no column, and an index of pandas is one.
+    with pyarrow.parquet.ParquetFile(path) as file:
+        table = file.read()
     table.validate(full=True)  # texts that are no UTF-8, say, would fail when they are used
-    return table.to_pandas(), {}
+    return table.to_pandas(ignore_metadata=True), {}
 
 
 def _bufr(path: Path, layout: Layout) -> Read:

@@ -64,6 +64,10 @@ _WORDS = {
 }
 
 
+OF_STATION = ("latitude", "longitude", "x", "y")
+"""Axes along which a station has one place; it may report from several along others."""
+
+
 def counts(reason: np.ndarray) -> dict[str, int]:
     """Return how many reports are of each class, those that occur."""
     numbers = np.bincount(reason.astype(np.int64), minlength=len(Reason))
@@ -79,14 +83,15 @@ def reject(reports: pd.DataFrame, reason: Reason, rows: Bool[np.ndarray, " repor
 def deduplicate(reports: pd.DataFrame, axes: Sequence[str], policy: str) -> pd.DataFrame:
     """Return reports sorted, whatever the order of their arrival, with repeats in a class of their own.
 
-    Reports of one variable, time and place (station, where it is named) are one: the same value twice is a
-    duplicate; of other values one is kept by `policy` (`first` or `last` received, `mean`), or none (`none`).
+    Reports of one variable, time and place (station, where it is named, and its depth) are one: the same
+    value twice is a duplicate; of other values one is kept by `policy` (`first` or `last` received, `mean`),
+    or none (`none`).
     """
     places = [f"place of {axis}" for axis in axes]
     has_station = (reports["station"] != "").to_numpy()
     keyed = reports.assign(
         **{
-            place: np.where(has_station, 0.0, _turned(axis, reports[axis]))
+            place: np.where(has_station & (axis in OF_STATION), 0.0, _turned(axis, reports[axis]))
             for place, axis in zip(places, axes, strict=True)
         }
     )

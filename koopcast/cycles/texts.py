@@ -118,36 +118,43 @@ def _records(lines: Sequence[str]) -> Records:
     bare = re.sub(r'"[^"]*"', "", begin)
     separator = max(SEPARATORS, key=bare.count)
     if not any('"' in line for line in lines):
-        whole = [line for line in lines if _is_content(line)]
+        whole = [line for line in lines if _is_content(line, separator)]
         sound = [line for line in whole if "\0" not in line]
         return Records(sound, len(whole) - len(sound), separator, separator != ",")
     width = bare.count(separator) + 1
     records, malformed, at = [], 0, 0
     while at < len(lines):
         line, count = lines[at], 1
+        if not _is_content(line, separator):
+            at += 1
+            continue
+        record: str | None = line.replace(separator, INNER)
         if '"' in line:
             record, count = _unquoted(lines, at, separator, width)
-        else:
-            record = line.replace(separator, INNER)
         if record is None or "\0" in record:
             malformed += 1
-        elif _is_content(record):
+        else:
             records.append(record)
         at += count
     return Records(records, malformed, INNER, separator != ",")
 
 
-def _is_content(line: str) -> bool:
-    return not line.isspace() and line != "" and line[0] != "#"
+def _is_content(line: str, separator: str = "\0") -> bool:
+    """Return whether a line is a record: also one of separators alone, which may be white space."""
+    return line[:1] not in ("", "#") and (not line.isspace() or separator in line)
 
 
 def _unquoted(lines: Sequence[str], at: int, separator: str, width: int) -> tuple[str | None, int]:
     """Return the record that begins at a line with quotes, and its lines; None for one that does not end."""
-    line, count = lines[at], 1
-    while line.count('"') % 2 and count < MOST_LINES and at + count < len(lines):
-        line, count = f"{line}\n{lines[at + count]}", count + 1
-    fields = next(csv.reader(io.StringIO(line), delimiter=separator, skipinitialspace=True), [])
-    if line.count('"') % 2 or (count > 1 and len(fields) != width):
+    reader = csv.reader(
+        (f"{line}\n" for line in lines[at : at + MOST_LINES]), delimiter=separator, skipinitialspace=True
+    )
+    try:
+        fields, count = next(reader, []), reader.line_num
+    except csv.Error:  # a field of more than 128 KiB
+        return None, 1
+    num_quotes = sum(line.count('"') for line in lines[at : at + count])
+    if num_quotes % 2 or (count > 1 and len(fields) != width):
         return None, 1
     return INNER.join(text.replace("\n", " ").replace(INNER, " ") for text in fields), count
 

@@ -59,6 +59,20 @@ class Ticked:
     faults: dict[str, str] = field(default_factory=dict)
     """Files of which nothing could be read, and why."""
     warnings: list[str] = field(default_factory=list)
+    outside: dict[str, int] = field(default_factory=dict)
+    """Records of all files that belong to no window, by class."""
+
+    @property
+    def notes(self) -> list[str]:
+        """Return what a person should know: windows with few reports, records of no window, files that could
+        not be read.
+        """
+        shown = ", ".join(f"{name} {count}" for name, count in self.outside.items())
+        return [
+            *self.warnings,
+            *([f"records of no window: {shown}"] if shown else []),
+            *(f"not read: {path}: {fault}" for path, fault in self.faults.items()),
+        ]
 
 
 class Ticker:
@@ -162,6 +176,7 @@ class Ticker:
             Diverged: The message names the window; those before it are published.
             StoreNotWritable: The disk is full; no window is torn.
         """
+        self._published()  # data of a window whose manifest is missing would be swept
         self._archive.sweep()
         self._inbox.scan()
         work, remaining = self.work(moment, force)
@@ -173,7 +188,9 @@ class Ticker:
             if used < self._policy.min_observations:
                 warnings.append(f"window {manifest.label}: {used} reports used")
         self._archive.tidy(self._policy.max_rerun_windows)
-        return Ticked(done, remaining, self._inbox.waiting, self._inbox.faults(), warnings)
+        outside = self._inbox.totals()
+        del outside["in_windows"]
+        return Ticked(done, remaining, self._inbox.waiting, self._inbox.faults(), warnings, outside)
 
     def _done(self, work: list[Work], then: Callable[[Work, Manifest], None]) -> Iterator[Manifest]:
         state, previous = None, START

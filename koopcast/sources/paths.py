@@ -39,16 +39,20 @@ def anchored(path: str | list[str], folder: Path | None) -> str | list[str]:
     if "://" in path:
         return path
     try:
-        whole = Path(path).expanduser()
-        demand_root(Path(_fixed_part(whole if folder is None else folder / whole)))
+        fixed = Path(_fixed_part(Path(path).expanduser()))
+        demand_root(fixed if folder is None else folder / fixed)
     except (RuntimeError, OutsideRoots) as error:
         raise ValueError(str(error)) from None
-    return path if folder is None or path.startswith("~") else str(folder / path)
+    if folder is None or path.startswith("~"):
+        return path
+    # Of a pattern the folder is none, whatever its name.
+    return str(Path(glob.escape(str(folder)), path) if glob.has_magic(path) else folder / path)
 
 
 def matches(pattern: str) -> list[Path]:
     """Return the files that a pattern matches, sorted; a relative one starts from here."""
-    found = glob.glob(str(Path(pattern).expanduser()), recursive=True)
+    whole = str(Path(pattern).expanduser())
+    found = [whole] if os.path.lexists(whole) else glob.glob(whole, recursive=True)
     return sorted(Path(match).absolute() for match in found)
 
 

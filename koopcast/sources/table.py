@@ -16,7 +16,7 @@ from koopcast.sources.clock import decode_time
 from koopcast.times import parse_duration
 
 ROLES = {
-    "time": ("time", "date", "datetime", "timestamp", "time (utc)", "valid_time"),
+    "time": ("time", "datetime", "timestamp", "time (utc)", "valid_time", "date"),
     "latitude": ("latitude", "lat"),
     "longitude": ("longitude", "lon", "long", "lng"),
     "station": ("station", "station_id", "site", "site_id", "id", "wmo"),

@@ -18,7 +18,7 @@ from flows.engines import InlineEngine
 from flows.prepare import prepare as prepare_pipeline
 from flows.request import Request
 from flows.run import carry_out
-from koopcast.cycles.archive import FEEDBACK, Archive, Manifest
+from koopcast.cycles.archive import FEEDBACK, TICK, Archive, Manifest
 from koopcast.cycles.statistics import statistics
 from koopcast.cycles.tick import Ticked
 from koopcast.cycles.verification import KEPT
@@ -210,6 +210,80 @@ def test_an_expectation_that_does_not_hold_is_looked_at_until_windows_meet_it(pl
     assert [concern.split(" (")[0] for concern in now.concerns] == ["ob_rms(cycle) < 0.01 does not hold"]
     tick(made(place), at(WINDOWS))
     assert standing(archive(place), at(WINDOWS)).state == "well"
+
+
+def test_records_of_no_window_are_told(place: Path) -> None:
+    lines = [
+        "time,state,value",
+        "1577856600,1,2",
+        "05/01/2020,1,2",
+        "1999-01-01,1,2",
+        "2020-01-01,1",
+        "2020-",
+    ]
+    (place / "inbox" / "odd.csv").write_text("\n".join(lines))
+    found = {"no_time": 2, "no_window": 1, "malformed": 1, "torn": 1}
+    options = ["--store", str(place / "store"), "--until", f"{at(WINDOWS):%Y-%m-%dT%H:%M}"]
+    result = CliRunner().invoke(app, ["cycle", str(place / "twin.yaml"), *options, "--json"])
+    assert json.loads(result.stdout)["of_no_window"] == found
+    told = "records of no window: no_time 2, no_window 1, malformed 1, torn 1"
+    assert told in CliRunner().invoke(app, ["cycle", str(place / "twin.yaml"), *options]).stdout
+    assert f"note: {told}" in status(place)[1]
+    assert told in (archive(place).root / PAGE).read_text()
+
+
+def test_an_expectation_on_reports_is_not_judged_where_there_are_none(place: Path) -> None:
+    options = ("--store", str(place / "store"), "--until", f"{at(WINDOWS + 4):%Y-%m-%dT%H:%M}", "--json")
+    texts = "expect=[ob_rms(cycle) < 9, spread(cycle) < 0.001, 1 < oa_rms(cycle)]"
+    tick(make(place / "twin.yaml", [texts], str(place / "store")), at(WINDOWS + 3))
+    result = CliRunner().invoke(app, ["cycle", str(place / "twin.yaml"), *options, "--set", texts])
+    assert result.exit_code == 3, result.output
+    found = json.loads(result.stdout, parse_constant=pytest.fail)
+    assert [gate["text"] for gate in found["expect"]] == ["spread(cycle) < 0.001"]
+    assert facts(place)["last_tick"]["done"] == [name(WINDOWS + 4)]
+
+
+def test_an_expectation_without_a_value_fails_and_is_told(place: Path) -> None:
+    wrong = make(place / "twin.yaml", ["expect=[ob_rms(cycle) / 0 < 2]"], str(place / "store"))
+    tick(wrong, at(WINDOWS))
+    now = standing(archive(place), at(WINDOWS))
+    assert now.concerns == ["ob_rms(cycle) / 0 < 2 does not hold (left side: no value)"]
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", '{"name": "twin"'])
+def test_an_archive_whose_last_tick_is_not_known_is_looked_at(place: Path, content: str | None) -> None:
+    path = archive(place).root / TICK
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    exit_code, text = status(place)
+    assert exit_code == 3
+    assert "no tick is known" in text
+    lock = archive(place).lock()
+    assert lock.try_acquire()
+    assert facts(place, "--max-behind", "99999")["state"] == "well"
+    lock.release()
+
+
+def test_files_of_other_names_beside_the_windows_are_named(place: Path) -> None:
+    windows = archive(place).root / "windows"
+    (windows / "notes.json").write_text("{}")
+    shutil.copy(windows / f"{name(0)}.json", windows / "20991231T000000Z.json")
+    found = facts(place, "--quick", "--at", "2020-01-03T06:00")
+    assert (found["state"], len(found["faults"]), found["missing"]) == ("damaged", 2, [])
+    assert (found["behind"], found["last"]) == (0, name(WINDOWS - 1))
+
+
+def test_a_tick_that_finds_a_window_missing_keeps_its_files(place: Path) -> None:
+    ours = archive(place)
+    path = ours.root / "windows" / f"{name(3)}.json"
+    text = path.read_text()
+    path.unlink()
+    with pytest.raises(StoreDamaged, match="restore the missing window"):
+        tick(made(place), at(WINDOWS))
+    path.write_text(text)
+    assert archive(place).faults() == []
+    tick(made(place), at(WINDOWS))
 
 
 def test_a_window_that_follows_from_one_that_changed_is_no_damage_and_the_next_tick_mends_it(

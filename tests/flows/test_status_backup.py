@@ -96,6 +96,22 @@ def content(store: Path) -> dict[str, str]:
     return {str(path.relative_to(ours.root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
+def test_cycles_without_a_window_and_what_is_no_cycle_are_copied_too(place: Path, tmp_path: Path) -> None:
+    options = ("--store", str(place / "store"), "--dry-run")
+    assert CliRunner().invoke(app, ["cycle", str(place / "twin.yaml"), *options]).exit_code == 0
+    (place / "store/cycles/notes.txt").write_text("of a person")
+    copied = back_up(place / "store", tmp_path / "copy")
+    assert (copied.cycles, copied.windows) == (1, 0)
+    assert (tmp_path / "copy/cycles/notes.txt").read_text() == "of a person"
+
+
+def test_a_copy_over_a_file_is_refused(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "copy").write_text("mine")
+    with pytest.raises(InvalidInput, match="is no folder"):
+        back_up(place / "store", tmp_path / "copy")
+    assert (tmp_path / "copy").read_text() == "mine"
+
+
 def test_a_copy_that_was_made_between_ticks_is_restored_elsewhere_and_goes_on(
     place: Path, tmp_path: Path
 ) -> None:

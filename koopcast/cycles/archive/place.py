@@ -186,7 +186,7 @@ class Place:
             named: Folders of data that manifests name.
             first: Label of the first window that is kept.
         """
-        strangers = [path for path in (self.root / DATA).iterdir() if path.name not in named]
+        strangers = [path for path in (self.root / DATA).glob("*") if path.name not in named]
         for folder in (".", WINDOWS, MONTHS, INBOX):
             strangers += (self.root / folder).glob(f"{TEMPORARY}*")
         with writing(self.root):

@@ -1,5 +1,6 @@
 """Reports that come late, and in any order."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pandas as pd
 import pytest
 
 from koopcast.cycles.archive import FEEDBACK
+from koopcast.cycles.reports import Reason
 from koopcast.stores.files import read_table
 from tasks.cycle import tick
 from tests.flows.cycles.conftest import at, content, cycle, deliver, remove, reports
@@ -89,3 +91,37 @@ def test_files_that_are_moved_away_or_torn_later_change_no_window(place: Path) -
     corrected = tick(cycle(place), at(3))
     assert [one.values["observations"]["used"] for one in corrected.done] == [6]
     assert corrected.faults == {}
+
+
+def test_files_that_were_moved_away_stay_in_use_when_options_change(place: Path) -> None:
+    deliver(place, range(4))
+    ready = cycle(place)
+    tick(ready, at(3))
+    before = content(ready.archive)
+    (place / "inbox" / "all.csv").rename(place / "moved.csv")
+    for change in ("settle=0.01", "path=other/*.csv", "missing=[-1]"):
+        assert tick(cycle(place, "twin", f"observations.{change}"), at(3)).done == []
+    # Nor does a look with other options while a file is there that they read.
+    deliver(place, range(4, 5), "next.csv")
+    other = cycle(place, "twin", "observations.missing=[-1]")
+    other.inbox.scan()
+    assert tick(cycle(place), at(3)).done == []
+    assert content(ready.archive) == before
+    # Files that are there are read again, by the options as they are.
+    (place / "moved.csv").rename(place / "inbox" / "again.csv")
+    narrow = cycle(place, "twin", "observations.variables.X.bounds=[-3, 3]")
+    narrow.inbox.scan()
+    assert narrow.inbox.totals()["in_windows"] == 5 * 12
+    assert (narrow.inbox.reports(1)["reason"] == Reason.OUT_OF_BOUNDS).any()
+
+
+def test_what_was_read_before_the_key_of_each_file_was_noted_stays_in_use(place: Path) -> None:
+    deliver(place, range(4))
+    ready = cycle(place)
+    tick(ready, at(3))
+    ledger = ready.archive.inbox / "ledger.json"
+    held = json.loads(ledger.read_text())
+    key = held["files"][0].pop("key")
+    ledger.write_text(json.dumps({"key": key, "files": held["files"]}))
+    (place / "inbox" / "all.csv").unlink()
+    assert tick(cycle(place), at(3)).done == []

@@ -165,3 +165,17 @@ OPTIONS = ["start=99999-01", "start=" + "9" * 60 + "-10", "step=P999999999D", "c
 def test_windows_beyond_the_calendar_are_refused(place: Path, option: str) -> None:
     with pytest.raises(PipelineInvalid, match=r"is not a date|within the calendar"):
         cycle(place, "twin", f"cycle.{option}")
+
+
+def test_a_window_that_falls_due_before_its_end_is_refused(place: Path) -> None:
+    with pytest.raises(PipelineInvalid, match="cutoff: '-PT6H' is before the end of a window"):
+        cycle(place, "twin", "cycle.cutoff=-PT6H")
+
+
+def test_columns_of_no_meaning_are_refused(place: Path) -> None:
+    with pytest.raises(PipelineInvalid) as caught:
+        cycle(place, "twin", "observations.columns={eror: sigma, sate: cell, X: x, value: v, qc: flag}")
+    told = str(caught.value)
+    assert "observations.columns.eror: 'eror' is no meaning of a column; did you mean 'error'?" in told
+    assert "did you mean 'state'?" in told
+    assert len(caught.value.faults) == 2

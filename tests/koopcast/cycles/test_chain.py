@@ -38,3 +38,13 @@ def test_repeats_are_known_by_their_station_or_their_place():
             assert sorted(used["value"]) == [5.0, 5.0, 5.5]
         else:
             assert used["value"].value_counts().to_dict() == kept
+
+
+def test_a_station_has_one_place_on_the_map_and_several_depths() -> None:
+    reports = table(
+        variable="t", time=pd.Timestamp(2020, 1, 1), station="a", latitude=[1.0, 1.5, 1.0],
+        z=[10.0, 20.0, 10.0], value=[5.0, 6.0, 7.0], qc="", received_at=pd.NaT,
+    )  # fmt: skip
+    judged = deduplicate(reports, ["latitude", "z"], "first")
+    assert judged["reason"].tolist() == [Reason.USED, Reason.CONFLICT, Reason.USED]
+    assert judged["z"].tolist() == [10.0, 10.0, 20.0]

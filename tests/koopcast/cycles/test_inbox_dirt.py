@@ -22,6 +22,7 @@ from koopcast.cycles.feed import TableInboxSpec
 from koopcast.cycles.inbox import Inbox
 from koopcast.cycles.reports import Reason
 from koopcast.cycles.tick import Policy, Ticker
+from koopcast.errors import StoreDamaged
 
 FIELDS = globe((12, 24))
 END = START + pd.Timedelta(hours=6)
@@ -93,6 +94,36 @@ def test_malformed_lines_headers_and_remarks_change_no_other_record(place: Path)
     assert classes(inbox) == expected(records, malformed=len(SPOILT), torn=1)
     assert inbox.deliveries[str(path)].rows == len(records) + len(SPOILT) + 1
     pd.testing.assert_frame_equal(inbox.reports(1), before)
+
+
+SOUND = "2020-01-01T05:40:00,3,{},t,280\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "used", "rest"),
+    [
+        ('"#12",' + SOUND.format(1), 1, {}),
+        ('5" mast,' + SOUND.format(1) + '"a ""b""",' + SOUND.format(2) + '"c\nd",' + SOUND.format(3),
+         2, {"malformed": 1}),
+        ('"a,' + SOUND.format(1) + '"b",' + SOUND.format(2), 1, {"malformed": 1}),
+        ('# 5" mast\n"a",' + SOUND.format(1) + '# "b"\n', 1, {}),
+        ('"a",' + SOUND.format(1) + ",,,,,\n" * 3, 1, {"no_time": 3}),
+        ("a," + SOUND.format(1) + ",,,,,\n" * 3, 1, {"no_time": 3}),
+        (("a," + SOUND.format(1) + ",,,,,\n" * 3).replace(",", "\t"), 1, {"no_time": 3}),
+        ('"' + 200_000 * "a" + '",' + SOUND.format(1) + "b," + SOUND.format(2), 1, {"malformed": 1}),
+    ],
+    ids=["hash", "inner quote", "open quote", "remark", "empty, quotes", "empty", "empty, tabs", "long"],
+)  # fmt: skip
+def test_quotes_remarks_and_empty_fields_lose_no_record(
+    place: Path, lines: str, used: int, rest: dict[str, int]
+) -> None:
+    header = "station,time,latitude,longitude,variable,value\n"
+    text = header.replace(",", "\t" if "\t" in lines else ",") + lines
+    (place / "inbox" / "feed.csv").write_text(text)
+    inbox = scanned(place)
+    assert inbox.faults() == {}
+    assert [len(inbox.reports(0)), classes_of_rest(inbox)] == [used, rest]
+    assert (inbox.reports(0)["reason"] == Reason.USED).all()
 
 
 def test_files_of_which_nothing_can_be_used_are_named_and_stop_nothing(place: Path) -> None:
@@ -249,3 +280,53 @@ def test_order_split_and_style_of_files_change_no_byte_of_the_archive(
     rows = np.array_split(order, count)
     parts = [(records.iloc[own], style) for own, style in zip(rows, styles, strict=True)]
     assert cycled(place / "cycle", parts, data.draw(st.integers(1, count))) == whole
+
+
+def test_an_empty_folder_and_a_link_that_leads_nowhere_are_named(place: Path) -> None:
+    (place / "inbox/empty.csv").mkdir()
+    (place / "inbox/gone.csv").symlink_to(place / "gone.csv")
+    inbox = scanned(place)
+    assert [Path(path).name for path in inbox.faults()] == ["empty.csv", "gone.csv"]
+    (place / "inbox/gone.csv").unlink()
+    inbox.scan()
+    assert [Path(path).name for path in inbox.faults()] == ["empty.csv"]
+
+
+def test_the_longest_column_of_times_counts_beside_one_of_dates(place: Path) -> None:
+    for number, name in enumerate(("datetime", "timestamp", "valid_time")):
+        (place / f"inbox/{number}.csv").write_text(
+            f"date,{name},lat,lon,t\n2020-01-01,2020-01-01T05:30Z,1,{number},280\n"
+        )
+    assert scanned(place).reports(0)["time"].tolist() == [pd.Timestamp("2020-01-01T05:30")] * 3
+
+
+def test_flags_and_names_are_the_same_as_whole_numbers_and_as_fractions(place: Path) -> None:
+    rows = {"time": pd.Timestamp("2020-01-01T05:30"), "lat": 1.0, "lon": [1.0, 2.0, 3.0], "value": 280.0}
+    names = {"station": [7.0, 8.0, np.nan], "varno": [39.0, 39.0, np.nan], "qc": [0.0, 1.0, np.nan]}
+    pd.DataFrame({**rows, **names}).to_parquet(place / "inbox/a.parquet")
+    pd.DataFrame({**rows, **names}).to_csv(place / "inbox/b.csv", index=False)
+    inbox = scanned(place, accept_qc=[0], variables={"t": {"name": "39"}})
+    reports = inbox.reports(0)
+    assert reports["reason"].tolist()[2:] == [Reason.USED, Reason.DUPLICATE, *[Reason.PROVIDER_FLAG] * 2]
+    assert reports["station"].tolist() == ["", "", "7", "7", "8", "8"]
+
+
+def test_parquet_has_the_columns_of_its_file_alone(place: Path) -> None:
+    rows = {"time": [pd.Timestamp("2020-01-01T05:30")], "lat": [1.0], "lon": [2.0], "t": [280.0]}
+    folder = place / "inbox/station=A"
+    folder.mkdir()
+    pd.DataFrame(rows).set_index(["time", "lat"]).to_parquet(folder / "a.parquet")
+    inbox = scanned(place, path=str(folder / "*.parquet"))
+    assert inbox.faults() == {}
+    assert inbox.reports(0)[["value", "station"]].to_numpy().tolist() == [[280.0, ""]]
+
+
+def test_what_is_kept_of_a_file_is_named_where_it_is_damaged(place: Path) -> None:
+    deliver(feed(20, END, seed=60), place / "inbox/a.csv", "plain")
+    inbox = scanned(place)
+    (kept,) = (place / "kept").glob("*.parquet")
+    kept.write_bytes(b"nothing")
+    with pytest.raises(StoreDamaged, match=r"parquet' cannot be read .*remove it, and the next tick reads"):
+        inbox.reports(1)
+    kept.unlink()
+    assert len(scanned(place).reports(1)) > 0

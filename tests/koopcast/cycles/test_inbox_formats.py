@@ -288,3 +288,25 @@ def test_times_that_no_calendar_can_write_are_none_in_whatever_column() -> None:
     assert found["time"][0] == pd.Timestamp("1970-01-01")
     assert found["reason"].tolist() == [Reason.USED, Reason.NO_TIME, Reason.NO_TIME]
     assert found["station"].tolist() == ["1970-01-01 01:00:00+01:00", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("units", "error"), [("K", 0.9), ("degF", 0.5), ("mK", 0.0009), ("", 0.5), ("1", 0.5), ("hPa", 0.5)]
+)
+@pytest.mark.parametrize("form", ["netcdf", "zarr"])
+def test_errors_have_units_of_their_own_where_they_fit(
+    tmp_path: Path, units: str, error: float, form: str
+) -> None:
+    dataset = xr.Dataset(
+        {
+            "t": ("obs", [50.0], {"units": "degF"}),
+            "error": ("obs", [0.9], {"units": units}),
+            "lat": ("obs", [1.0]),
+            "lon": ("obs", [4.0]),
+            "time": ("obs", [5.5], {"units": "hours since 2020-01-01"}),
+        }
+    )
+    path = tmp_path / ("a.nc" if form == "netcdf" else "a.zarr")
+    dataset.to_netcdf(path) if form == "netcdf" else dataset.to_zarr(path, consolidated=False)
+    found, _ = reports(path, layout())
+    assert np.allclose(found[["value", "error"]], [[283.15, error]])

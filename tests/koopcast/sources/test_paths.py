@@ -133,3 +133,25 @@ def test_any_pattern_can_be_looked_for(data: Path, pattern: str) -> None:
 def test_a_home_of_nobody_is_a_fault_of_the_option(data: Path) -> None:
     (found,) = faults(data / "x.yaml", CYCLE.format(path="~nobody-here/x.csv"))
     assert "observations.path: Could not determine home directory" in found
+
+
+def test_a_folder_is_no_pattern_whatever_its_name(data: Path) -> None:
+    (data / "[prod] a?" / "inbox").mkdir(parents=True)
+    (data / "[prod] a?" / "inbox" / "a.csv").write_text("")
+    for path, found in (("inbox/*.csv", 1), ("inbox/a.csv", 1), ("inbox/[a-c].csv", 1), ("inbox/c.csv", 0)):
+        context = {"folder": data / "[prod] a?"}
+        spec = TableInboxSpec.model_validate({"path": path}, context=context)
+        assert isinstance(spec.path, str)
+        assert len(matches(spec.path)) == found
+    (found_fault,) = faults(data / "[prod] a?" / "x.yaml", CYCLE.format(path="../../other/*.csv"))
+    assert "in none of the roots" in found_fault
+
+
+def test_reports_on_another_machine_are_refused(data: Path) -> None:
+    (found,) = faults(data / "x.yaml", CYCLE.format(path="s3://bucket/inbox/*.csv"))
+    assert found.startswith(f"{data / 'x.yaml'}:3:35  observations.path: 's3://bucket/inbox/*.csv' is not on")
+
+
+def test_a_file_with_the_name_of_a_pattern_is_found(data: Path) -> None:
+    (data / "b[1].csv").write_text("")
+    assert matches("b[1].csv") == [data / "b[1].csv"]
