@@ -74,16 +74,15 @@ class CycleOptions(Spec):
             raise ValueError(f"step: '{self.step}' is no time ahead; write P1M, P1D or PT6H")
         if step.months and step.seconds:
             raise ValueError(f"step: '{self.step}' mixes months and days; use one of them")
-        cutoff = parse_duration(self.cutoff)
-        if cutoff.months < 0 or cutoff.seconds < 0:
-            raise ValueError(f"cutoff: '{self.cutoff}' is before the end of a window; write PT0S or later")
         clock = self.clock()
         start = clock.label(0)
         try:
-            clock.due_at(0)
+            due = clock.due_at(0)
             length = later(start, clock.length) - start
         except (ValueError, OverflowError) as error:
             raise ValueError(f"the first window is no longer within the calendar ({error})") from error
+        if due <= clock.bounds(0)[0]:
+            raise ValueError(f"cutoff: '{self.cutoff}' is before a window begins; write PT0S or later")
         if length <= pd.Timedelta(0) or length > later(start, step) - start:
             raise ValueError(
                 f"window.length: '{self.window.length}' is not between 0 and one step ({self.step}); "

@@ -145,15 +145,22 @@ class Inbox:
 
     def windows(self) -> list[int]:
         """Return the windows that have reports."""
-        return sorted({int(number) for delivery in self.deliveries.values() for number in delivery.windows})
+        return sorted(self.sizes())
+
+    def sizes(self) -> dict[int, int]:
+        """Return window -> reports that were delivered for it."""
+        result: dict[int, int] = {}
+        for delivery in self.deliveries.values():
+            for number, count in delivery.windows.items():
+                result[int(number)] = result.get(int(number), 0) + count
+        return result
 
     def totals(self) -> dict[str, int]:
         """Return the reports of all files by class as far as no window saw them: `in_windows` for the
         others.
         """
-        result: dict[str, int] = {"in_windows": 0}
+        result = {"in_windows": sum(self.sizes().values())}
         for delivery in self.deliveries.values():
-            result["in_windows"] += sum(delivery.windows.values())
             for name, count in delivery.rejected.items():
                 result[name] = result.get(name, 0) + count
         return result

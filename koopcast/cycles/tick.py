@@ -125,6 +125,10 @@ class Ticker:
             ]
         due = self._clock.due(published, self.now(moment))
         new = due[: self._policy.max_catchup]
+        if force is not None and number >= published + len(new):
+            raise InvalidInput(
+                f"window {self._clock.name(number)} is not analysed yet, and not due", "force one that is"
+            )
         work += [Work(number, self._clock.name(number), "due") for number in new]
         return work, len(due) - len(new)
 
@@ -176,7 +180,8 @@ class Ticker:
             Diverged: The message names the window; those before it are published.
             StoreNotWritable: The disk is full; no window is torn.
         """
-        self._published()  # data of a window whose manifest is missing would be swept
+        # Before anything is swept: data of a window whose manifest is missing would be.
+        removed, manifests = self._published()
         self._archive.sweep()
         self._inbox.scan()
         work, remaining = self.work(moment, force)
@@ -190,7 +195,24 @@ class Ticker:
         self._archive.tidy(self._policy.max_rerun_windows)
         outside = self._inbox.totals()
         del outside["in_windows"]
+        held = {manifest.label: manifest for manifest in [*manifests, *done]}
+        if late := self._late(list(held.values()), removed.windows):
+            outside[Reason.LATE.name.lower()] = late
         return Ticked(done, remaining, self._inbox.waiting, self._inbox.faults(), warnings, outside)
+
+    def _late(self, manifests: list[Manifest], first: int) -> int:
+        """Return how many reports came after their window was analysed, and are in no window.
+
+        Args:
+            manifests: Of all windows.
+            first: Number of the first of them.
+        """
+        delivered = self._inbox.sizes()
+        missing = 0
+        for number, manifest in enumerate(manifests, start=first):
+            counted = {**manifest.values["observations"], "digest": 0}
+            missing += delivered.get(number, 0) - sum(counted.values())
+        return max(0, missing)
 
     def _done(self, work: list[Work], then: Callable[[Work, Manifest], None]) -> Iterator[Manifest]:
         state, previous = None, START

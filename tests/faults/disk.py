@@ -6,7 +6,7 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-SIZE = 24 * 2**20
+SIZE = 96 * 2**20
 SHIM = """
 #define _GNU_SOURCE
 #include <dlfcn.h>

@@ -34,7 +34,10 @@ def test_late_reports(place: Path, late: str, again: list[int]) -> None:
         remove(cycle(place).archive)
         tick(cycle(place, "twin", option), at(6))
         assert content(cycle(place).archive) == late_bytes
-    assert tick(cycle(place, "twin", option), at(6)).done == []
+    idle = tick(cycle(place, "twin", option), at(6))
+    assert idle.done == []
+    # Each report is counted: in a window, or as one that came too late for any.
+    assert (ticked.outside, idle.outside) == (({"late": 12},) * 2 if late == "ignore" else ({}, {}))
 
 
 def test_superobservations_do_not_come_late_again(place: Path) -> None:
@@ -57,7 +60,8 @@ def test_late_reports_beyond_the_bound_change_nothing(place: Path) -> None:
     deliver(place, range(1, 6), "a.csv")
     tick(cycle(place), at(5))
     deliver(place, range(1), "b.csv")
-    assert tick(cycle(place), at(5)).done == []
+    idle = tick(cycle(place), at(5))
+    assert (idle.done, idle.outside) == ([], {"late": 12})
 
 
 def test_the_order_of_arrival_changes_nothing(place: Path) -> None:

@@ -167,9 +167,10 @@ def test_windows_beyond_the_calendar_are_refused(place: Path, option: str) -> No
         cycle(place, "twin", f"cycle.{option}")
 
 
-def test_a_window_that_falls_due_before_its_end_is_refused(place: Path) -> None:
-    with pytest.raises(PipelineInvalid, match="cutoff: '-PT6H' is before the end of a window"):
+def test_a_window_that_falls_due_before_it_begins_is_refused(place: Path) -> None:
+    with pytest.raises(PipelineInvalid, match="cutoff: '-PT6H' is before a window begins"):
         cycle(place, "twin", "cycle.cutoff=-PT6H")
+    cycle(place, "twin", "cycle.cutoff=-PT1H")
 
 
 def test_columns_of_no_meaning_are_refused(place: Path) -> None:
