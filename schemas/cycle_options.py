@@ -1,6 +1,6 @@
 """The options of a cycle: its windows, what is forecast from them, and what its archive keeps."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import pandas as pd
 from pydantic import Field, PositiveInt, field_validator, model_validator
@@ -10,6 +10,9 @@ from koopcast.cycles.clock import Clock, later, negative, parse_moment
 from koopcast.errors import InvalidInput
 from koopcast.spec import Spec
 from koopcast.times import parse_duration
+
+MOST_AHEAD = 10_000
+"""Windows, of a forecast."""
 
 
 def _duration(text: str) -> str:
@@ -112,7 +115,7 @@ class CycleOptions(Spec):
 class ForecastOptions(Spec):
     """What is forecast from each analysis."""
 
-    leads: list[PositiveInt] = Field([1], min_length=1)
+    leads: list[Annotated[int, Field(ge=1, le=MOST_AHEAD)]] = Field([1], min_length=1)
     """Windows ahead, increasing."""
 
     @field_validator("leads")

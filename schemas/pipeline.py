@@ -42,6 +42,8 @@ MOST_STEPS = 200
 SHORTEST_INTERVAL = 1.0
 """Seconds from one scheduled run to the next, at least."""
 CRON_FIELD = re.compile(r"[A-Za-z0-9*/,\-#?]+")
+MOST_IN_CRON = (59, 23, 31, 12, 7)
+"""Largest minute, hour, day of the month, month and day of the week."""
 
 
 STEP: TypeAdapter[Step] = TypeAdapter(AnyStep)
@@ -129,6 +131,9 @@ class Schedule(Spec):
             raise ValueError(
                 f"'{text[:60]}' is not a cron line of five fields; write for example '0 6 * * *'"
             )
+        for item, most in zip(fields, MOST_IN_CRON, strict=True):
+            if beyond := [number for number in re.findall(r"\d+", item) if int(number) > most]:
+                raise ValueError(f"'{text[:60]}': {beyond[0]} in '{item}' is more than {most}")
         return text
 
     @field_validator("timezone")

@@ -108,6 +108,8 @@ def tick(
         Diverged: The message names the window; those before it are published.
         StoreNotWritable: The disk is full; no window is torn.
     """
+    if force is not None:
+        prepared.cycle.cycle.clock().number(force)  # a slip of the pen is no failed tick
     torch.set_num_threads(prepared.cycle.threads)
     archive = prepared.archive
     with writing(archive.root):

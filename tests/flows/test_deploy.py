@@ -79,6 +79,8 @@ def test_cron_keeps_its_zone_and_no_schedule_is_none(home: Path) -> None:
     [
         ("{}", "needs exactly one of `cron` and `interval`, and has neither"),
         ('{cron: "* * * * *", interval: PT1M}', "and has both"),
+        ('{cron: "0 24 * * *"}', "24 in '24' is more than 23"),
+        ('{cron: "0-99/5 * * * *"}', "99 in '0-99/5' is more than 59"),
         ("{interval: PT0S}", "'PT0S' is below 1 s"),
         ("{interval: -PT1H}", "'-PT1H' is below 1 s"),
         ("{interval: P1Y}", "counts months"),

@@ -180,3 +180,17 @@ def test_columns_of_no_meaning_are_refused(place: Path) -> None:
     assert "observations.columns.eror: 'eror' is no meaning of a column; did you mean 'error'?" in told
     assert "did you mean 'state'?" in told
     assert len(caught.value.faults) == 2
+
+
+def test_a_window_by_force_is_one_that_is_there_or_due(place: Path) -> None:
+    deliver(place, range(3))
+    ready = cycle(place)
+    tick(ready, at(1))
+    told = (ready.archive.root / "tick.json").read_bytes()
+    for force, why in (("xx", "is not a date"), ("2020-01-01T07:00", "no window has the label")):
+        with pytest.raises(InvalidInput, match=why):
+            tick(ready, at(1), force=force)
+        assert (ready.archive.root / "tick.json").read_bytes() == told
+    with pytest.raises(InvalidInput, match="is not analysed yet, and not due"):
+        tick(ready, at(1), force=f"{at(2):%Y-%m-%dT%H:%M}")
+    assert len(tick(ready, at(2), force=f"{at(2):%Y-%m-%dT%H:%M}").done) == 1
