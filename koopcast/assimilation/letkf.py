@@ -121,8 +121,15 @@ def _products(
     """Return the upper triangle of c cᵀ for each observation, then the N entries of c δ: one product with
     weights gives every M_x and every right-hand side.
     """
-    row, column = torch.triu_indices(C.shape[1], C.shape[1], device=C.device)
-    return torch.cat((C[:, row] * C[:, column], C * delta[:, None]), dim=1).mT
+    N = C.shape[1]
+    products = C.new_empty(C.shape[0], N * (N + 1) // 2 + N, C.shape[2])
+    begin = 0
+    for row in range(N):
+        end = begin + N - row
+        products[:, begin:end] = C[:, row : row + 1] * C[:, row:]
+        begin = end
+    products[:, begin:] = C * delta[:, None]
+    return products.mT
 
 
 def _summed(
