@@ -67,7 +67,7 @@ class Ticked:
         """Return what a person should know: windows with few reports, records of no window, files that could
         not be read.
         """
-        shown = ", ".join(f"{name} {count}" for name, count in self.outside.items())
+        shown = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in self.outside.items())
         return [
             *self.warnings,
             *([f"records of no window: {shown}"] if shown else []),

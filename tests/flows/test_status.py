@@ -226,7 +226,7 @@ def test_records_of_no_window_are_told(place: Path) -> None:
     options = ["--store", str(place / "store"), "--until", f"{at(WINDOWS):%Y-%m-%dT%H:%M}"]
     result = CliRunner().invoke(app, ["cycle", str(place / "twin.yaml"), *options, "--json"])
     assert json.loads(result.stdout)["of_no_window"] == found
-    told = "records of no window: no_time 2, no_window 1, malformed 1, torn 1"
+    told = "records of no window: no time 2, no window 1, malformed 1, torn 1"
     assert told in CliRunner().invoke(app, ["cycle", str(place / "twin.yaml"), *options]).stdout
     assert f"note: {told}" in status(place)[1]
     assert told in (archive(place).root / PAGE).read_text()
