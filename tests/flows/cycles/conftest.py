@@ -47,7 +47,7 @@ threads: 1
 Go = Callable[..., Ticked]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with a true model, and what it did."""
     folder = tmp_path_factory.mktemp("cycle")
