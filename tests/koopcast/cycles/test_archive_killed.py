@@ -55,7 +55,7 @@ def start(twin, uri: str, machine: str, form: str, last: int = WINDOWS - 1) -> s
 def kill_at_random(twin, uri: str, form: str) -> None:
     """Kill ticks at random moments; on an object store, from two machines in turn."""
     killed = 0
-    for number, moment in enumerate(np.random.default_rng(0).uniform(0.05, 1.5, KILLS)):
+    for number, moment in enumerate(np.random.default_rng(0).uniform(0.05, 0.45, KILLS)):
         process = start(twin, uri, "ab"[number // 4 % 2], form)
         if uri and number and number % 4 == 0:
             # Another machine waits for the dead lease first.
