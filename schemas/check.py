@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from koopcast.devices import resolve
@@ -133,7 +134,7 @@ def broken_rules(spec: Spec, fields: FieldsInfo, path: Path = ()) -> Iterator[Pr
     """Yield what every spec below `spec` breaks on `fields`."""
     for name in type(spec).model_fields:
         for below, value in _specs_in(getattr(spec, name), (*path, name)):
-            yield from _guarded(lambda value=value: value.check(fields), below)  # type: ignore[misc]
+            yield from _guarded(partial(value.check, fields), below)
             yield from broken_rules(value, fields, below)
 
 

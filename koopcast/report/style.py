@@ -8,11 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
 
 INK, MUTED, RULE, LAND, SURFACE = "#1b2228", "#5d6873", "#dde2e6", "#c6ccd1", "#fefefd"
 SERIES = ("#2563a8", "#c2521b", "#2b8050", "#8145b5", "#b02c6c", "#8a6d00")
@@ -25,7 +28,7 @@ FIELD_MAP, SIGNED_MAP, SPREAD_MAP = "viridis", "RdBu_r", "YlGnBu"
 COLUMN, WIDE = 4.5, 9.8
 """Widths in inches: half of the page, and all of it."""
 
-SETTINGS: dict[str, object] = {
+SETTINGS: "dict[RcKeyType, object]" = {
     "font.family": "DejaVu Sans",
     "font.size": 9.0,
     "axes.titlesize": 9.5,
@@ -71,7 +74,7 @@ SETTINGS: dict[str, object] = {
 @contextmanager
 def house_style() -> Iterator[None]:
     """Draw in the house style inside this block."""
-    with mpl.rc_context(SETTINGS):  # type: ignore[arg-type]
+    with mpl.rc_context(SETTINGS):
         yield
 
 

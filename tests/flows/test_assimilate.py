@@ -9,7 +9,7 @@ import pytest
 from flows.display import Silent
 from flows.engines import InlineEngine
 from flows.prepare import prepare
-from flows.request import Request
+from flows.request import Request, RunResult
 from flows.run import carry_out
 from koopcast.stores.arrays import open_fields
 from koopcast.stores.files import read_table
@@ -118,7 +118,7 @@ def written(
     return file
 
 
-def run(file: Path, folder: Path):  # type: ignore[no-untyped-def]
+def run(file: Path, folder: Path) -> RunResult:
     prepared = prepare(Request(pipeline=str(file), store=str(folder / "store")))
     return carry_out(prepared, InlineEngine(), Silent())
 
