@@ -185,11 +185,17 @@ def test_a_gap_reaches_automation_and_webhook_and_no_secret_is_told(
     labels = f"{twin.clock.name(2)}, {twin.clock.name(3)}"
     assert gap["payload"]["text"] == f"nothing was observed in {labels}"
     assert wait_until(lambda: world.call("deployments/name/cycle/gappy")["paused"], lambda: True, 90)
+
+    def logs() -> str:
+        return json.dumps(world.call("logs/filter", {"limit": 200, "sort": "TIMESTAMP_DESC"}))
+
+    # A flow run sends its lines in batches, the last of them when it has ended.
+    assert wait_until(lambda: "Finished in state Failed('ob_rms(cycle)" in logs(), lambda: True, 60), logs()
     bodies = [body for path, body in received[1:] if path == f"/{SECRET}"]
     assert {"cycle": "gappy", "event": "gap", "text": f"gappy: nothing was observed in {labels}"} in bodies
     assert {body["event"] for body in bodies} == {"gap", "expectation-failed"}
     told = {
-        "logs": json.dumps(world.call("logs/filter", {"limit": 200, "sort": "TIMESTAMP_DESC"})),
+        "logs": logs(),
         "artifacts": json.dumps(world.call("artifacts/filter", {"limit": 200})),
         "events": json.dumps(events()),
         **{str(path): _text(path) for path in twin.archive.root.rglob("*") if path.is_file()},
