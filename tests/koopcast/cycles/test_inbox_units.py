@@ -1,5 +1,7 @@
 """What files state of their numbers: units of places and heights, valid ranges; texts that are no times."""
 
+import gzip
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -211,3 +213,23 @@ def test_of_names_in_small_and_large_letters_the_one_written_so_counts(tmp_path:
         assert found(tmp_path / "a.parquet", layout())["value"].tolist() == [280]
         upper = layout(columns={"value": "T"})
         assert found(tmp_path / "a.parquet", upper)["value"].tolist() == [1]
+
+
+@pytest.mark.parametrize("form", ["gzip", "Parquet", "netCDF", "zip", "tar"])
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
+def test_a_file_of_another_format_is_named_as_what_it_is(tmp_path: Path, form: str, name: str) -> None:
+    good = b"time,lat,lon,t\n2020-01-01T05:30,1,2,280\n"
+    (tmp_path / "inner.csv").write_bytes(good)
+    path = tmp_path / "made"
+    if form == "gzip":
+        path.write_bytes(gzip.compress(good))
+    elif form == "Parquet":
+        pd.DataFrame({"t": [280.0]}).to_parquet(path)
+    elif form == "netCDF":
+        points(tmp_path / "a.nc").rename(path)
+    else:
+        path = Path(shutil.make_archive(str(path), form, tmp_path, "inner.csv"))
+    content = path.read_bytes()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    with pytest.raises(DataError, match=f"'{name}' holds {form} and no table of texts; unpack it"):
+        read_delivery(tmp_path / name, layout())
