@@ -121,6 +121,9 @@ class Layout:
             said = stated.get(columns[name] or "", "")
             if (units := self._units_of_place(name)) is not None:
                 base[name] = turned(base[name], said, units, columns[name] or name)
+                if columns[name] is not None and table[columns[name]].dtype == np.float32:
+                    # So that π/2 in single precision is no more than 90 degrees.
+                    base[name] = base[name].astype(np.float32).astype(np.float64)
         base["height"] = self._heights(table, base["height"], columns, stated)
         own = columns["units"]
         base["own_units"] = "" if own is None else _texts(table[own])

@@ -69,7 +69,9 @@ def flat(dataset: xr.Dataset, layout: Layout) -> pd.DataFrame:
             units[name] = str(variable.attrs.get("units", ""))
             others = {dim: dataset.sizes[dim] for dim in dims if dim not in variable.dims}
             whole = variable.reset_coords(drop=True).expand_dims(others).transpose(*dims)
-            table[name] = _column(name, _believed(whole.values, variable).ravel(), variable.attrs, layout)
+            is_code = any(layout.column(role, [name]) == name for role in ("station", "variable", "qc"))
+            numbers = whole.values if is_code else _believed(whole.values, variable)
+            table[name] = _column(name, numbers.ravel(), variable.attrs, layout)
     result = pd.DataFrame(table, index=range(rows))
     result.attrs["units"] = units
     return result

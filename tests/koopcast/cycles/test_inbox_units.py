@@ -55,6 +55,17 @@ def test_coordinates_in_radians_become_degrees(tmp_path: Path, name: str, places
     assert np.allclose(reports["longitude"], [180, -45, 360], rtol=1e-12)
 
 
+def test_the_poles_in_radians_of_single_precision_are_on_the_globe(tmp_path: Path) -> None:
+    radians = {
+        "lat": (np.array([np.pi / 2, -np.pi / 2, 0.5], "f4"), {"units": "radian"}),
+        "lon": (np.array([2 * np.pi, -np.pi, 0.5], "f4"), {"units": "radian"}),
+    }
+    reports = found(points(tmp_path / "a.nc", **radians), layout())
+    assert (reports["reason"] == Reason.USED).all()
+    assert reports["latitude"].tolist()[:2] == [90, -90]
+    assert reports["longitude"].tolist()[:2] == [360, -180]
+
+
 def test_coordinates_take_the_units_of_their_axis_and_others_are_refused_by_name(tmp_path: Path) -> None:
     for number, (units, expected) in enumerate(
         [("degrees_N", 1.0), ("decimal degrees", 1.0), ("arcminute", 1 / 60), ("", 1.0)]
@@ -149,8 +160,12 @@ def test_what_is_not_valid_has_no_place_time_or_error_either(tmp_path: Path) -> 
         lat=([1.0, 2.0, 77.0], {"valid_max": 60.0}),
         time=([5.5, 1e4, 5.5], {**HOURS, "valid_max": 24.0}),
         error=([-7.0, 1.0, 1.0], {"valid_min": 0.0}),
+        station=([7, 8, 9], {"valid_max": 6}),
     )
-    assert found(path, layout())["reason"].tolist() == [Reason.BAD_ERROR, Reason.NO_TIME, Reason.NO_POSITION]
+    reports = found(path, layout())
+    assert reports["reason"].tolist() == [Reason.BAD_ERROR, Reason.NO_TIME, Reason.NO_POSITION]
+    # A name is none of its numbers.
+    assert reports["station"].tolist() == ["7", "8", "9"]
 
 
 def test_an_index_beyond_the_stations_is_named(tmp_path: Path) -> None:
