@@ -97,8 +97,8 @@ class CycleOptions(Spec):
             raise ValueError(f"cutoff: '{self.cutoff}' is before a window begins; write PT0S or later")
         if later(start, clock.begin) > start or clock.bounds(0)[1] < start - (later(start, step) - start):
             raise ValueError(
-                f"window.begin: '{self.window.begin}' lies after the label, or has the window end more than a "
-                "step before it; a window is analysed at its label"
+                f"window.begin: '{self.window.begin}' lies after the label, or has the window end more "
+                "than a step before it; a window is analysed at its label"
             )
         if clock.end is not None and clock.end < start:
             raise ValueError(f"end: {self.end} is before start {self.start}")
