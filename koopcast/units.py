@@ -11,22 +11,45 @@ from koopcast.errors import UnknownUnit
 
 ALIASES: Mapping[str, str] = {
     "c": "degC",
+    "decimal degrees": "degree",
+    "decimal_degrees": "degree",
     "deg": "degree",
     "deg c": "degC",
+    "deg celsius": "degC",
+    "deg f": "degF",
+    "deg fahrenheit": "degF",
     "deg k": "K",
+    "deg kelvin": "K",
     "deg. c": "degC",
     "degc": "degC",
     "degree c": "degC",
+    "degree celsius": "degC",
+    "degree east": "degree",
+    "degree f": "degF",
+    "degree fahrenheit": "degF",
+    "degree k": "K",
+    "degree kelvin": "K",
+    "degree north": "degree",
     "degrees c": "degC",
     "degrees celsius": "degC",
+    "degrees centigrade": "degC",
+    "degrees east": "degree",
+    "degrees f": "degF",
+    "degrees fahrenheit": "degF",
     "degrees k": "K",
+    "degrees kelvin": "K",
+    "degrees north": "degree",
     "dimensionless": "1",
     "fraction": "1",
     "gpm": "m",
     "hpa": "hPa",
     "k": "K",
     "kelvins": "K",
+    "m a.s.l.": "m",
+    "m amsl": "m",
+    "m asl": "m",
     "m/s": "m s-1",
+    "masl": "m",
     "mb": "hPa",
     "mbar": "hPa",
     "meter/sec": "m s-1",
@@ -36,14 +59,14 @@ ALIASES: Mapping[str, str] = {
     "pa": "Pa",
     "percent": "%",
     "ppt": "1e-3",
-    "psu": "1e-3",
     "pss-78": "1e-3",
+    "psu": "1e-3",
     "unitless": "1",
     "w/m2": "W m-2",
     "w/m^2": "W m-2",
 }
-"""Lower-case spelling -> UDUNITS. It goes before UDUNITS, which reads `mb` as millibarn and `C` as
-coulomb."""
+"""Lower-case spelling -> UDUNITS. It goes before UDUNITS, which reads `mb` as millibarn, `C` as
+coulomb, and `degree Celsius` as a product."""
 COMMON = ("K", "degC", "degF", "Pa", "hPa", "m", "mm", "m s-1", "kg m-2 s-1", "W m-2", "%", "knot", "1")
 
 
@@ -92,7 +115,7 @@ def conversion(source: str, target: str, variable: str) -> Conversion:
             proportional.
     """
     old, new = (Unit(canonical(units, variable)) for units in (source, target))
-    if not old.is_convertible(new):
+    if not old.is_convertible(new) or _is_angle(old) != _is_angle(new):
         raise UnknownUnit(
             f"variable '{variable}' in '{source}' cannot be converted to '{target}'",
             "ask for a unit of the same quantity",
@@ -106,6 +129,11 @@ def conversion(source: str, target: str, variable: str) -> Conversion:
             "convert the file beforehand",
         )
     return Conversion(round(scale, 15) if 0.1 < abs(scale) < 10 else scale, zero)
+
+
+def _is_angle(unit: Unit) -> bool:
+    """Return whether a unit without a dimension is one of angles, which UDUNITS takes for numbers."""
+    return unit.is_dimensionless() and "rad" in unit.definition
 
 
 def _is_readable(text: str) -> bool:

@@ -1,5 +1,6 @@
 """The options of a cycle: its windows, what is forecast from them, and what its archive keeps."""
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
 import pandas as pd
@@ -82,17 +83,23 @@ class CycleOptions(Spec):
         try:
             due = clock.due_at(0)
             length = later(start, clock.length) - start
+            bounds = [clock.bounds(number) for number in range(49 if step.months else 2)]
         except (ValueError, OverflowError) as error:
             raise ValueError(f"the first window is no longer within the calendar ({error})") from error
-        if due <= clock.bounds(0)[0]:
-            raise ValueError(f"cutoff: '{self.cutoff}' is before a window begins; write PT0S or later")
-        if length <= pd.Timedelta(0) or length > later(start, step) - start:
+        # Of four years: months and years differ in length.
+        overlaps = any(end > begin for (_, end), (begin, _) in pairwise(bounds))
+        if length <= pd.Timedelta(0) or overlaps:
             raise ValueError(
                 f"window.length: '{self.window.length}' is not between 0 and one step ({self.step}); "
                 "a report belongs to one window"
             )
+        if due <= clock.bounds(0)[0]:
+            raise ValueError(f"cutoff: '{self.cutoff}' is before a window begins; write PT0S or later")
         if later(start, clock.begin) > start or clock.bounds(0)[1] < start - (later(start, step) - start):
-            raise ValueError("window.begin: lies after the label; a window is analysed from its label on")
+            raise ValueError(
+                f"window.begin: '{self.window.begin}' lies after the label, or has the window end more "
+                "than a step before it; a window is analysed at its label"
+            )
         if clock.end is not None and clock.end < start:
             raise ValueError(f"end: {self.end} is before start {self.start}")
         return self

@@ -18,7 +18,7 @@ from koopcast.assimilation.chains import cells_of
 from koopcast.assimilation.cycle import CycleState, Experiment, ModelNoise, forecaster, through
 from koopcast.assimilation.initial import InitialSpec, states_at
 from koopcast.cycles.archive import FEEDBACK, RESTART, SUFFIXES
-from koopcast.cycles.clock import Clock, later
+from koopcast.cycles.clock import Clock
 from koopcast.cycles.feed import Thinning
 from koopcast.cycles.given import Given
 from koopcast.cycles.heights import Heights
@@ -208,7 +208,7 @@ class Chain:
 
     def _record(self, number: int, reports: pd.DataFrame) -> Int[np.ndarray, " report"]:
         """Return the record of the window at which each report is analysed: the nearest, from 1 on."""
-        start = np.datetime64(later(self.clock.label(number), self.clock.step, -1), "ns")
+        start = np.datetime64(self.clock.label(number - 1), "ns")
         span = np.datetime64(self.clock.label(number), "ns") - start
         share = (reports["time"].to_numpy().astype("datetime64[ns]") - start) / span
         share = np.where((reports["reason"] == Reason.USED).to_numpy(), share, 1.0)

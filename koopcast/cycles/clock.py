@@ -36,12 +36,11 @@ class Clock:
 
     def label(self, number: int) -> pd.Timestamp:
         """Return the time that window `number` is named after: the analysis is valid then."""
-        return later(self.start, self.step, number)
+        return self._at(number)
 
     def bounds(self, number: int) -> tuple[pd.Timestamp, pd.Timestamp]:
         """Return where window `number` begins and ends."""
-        begin = later(self.label(number), self.begin)
-        return begin, later(begin, self.length)
+        return self._at(number, self.begin), self._at(number, self.begin, self.length)
 
     def due_at(self, number: int) -> pd.Timestamp:
         """Return the moment from which window `number` may be analysed."""
@@ -91,28 +90,45 @@ class Clock:
         known = ~np.isnat(times)
         if not known.any():
             return result
-        count = max(1, self._about(pd.Timestamp(times[known].max())) + 3)
-        edges = self._edges(count, Duration(0, 0.0) if by_label else self.begin)
+        begin = Duration(0, 0.0) if by_label else self.begin
         is_left = by_label or self.closed == "left"
-        place = np.searchsorted(edges, times[known], side="right" if is_left else "left") - 1
+        place = self._begun(times[known], begin, is_left)
         found = np.where(place >= 0, place, NOWHERE)
         if not by_label:
-            ends = self._edges(count, self.begin, self.length)
-            inside = times[known] < ends[place] if is_left else times[known] <= ends[place]
+            ends = self._moments(np.maximum(place, 0), begin, self.length)
+            inside = times[known] < ends if is_left else times[known] <= ends
             found = np.where(inside, found, NOWHERE)
         result[known] = found
         return result
 
-    def _edges(self, count: int, *shifts: Duration) -> np.ndarray:
-        """Return the labels of the first windows, each shifted by some durations."""
+    def _begun(self, times: np.ndarray, begin: Duration, is_left: bool) -> Int[np.ndarray, " time"]:
+        """Return the last window that has begun at each time, below 0 before the first."""
+        if self.step.months or begin.months:
+            count = max(1, self._about(pd.Timestamp(times.max())) + 3)
+            edges = self._moments(np.arange(count), begin)
+            return np.asarray(np.searchsorted(edges, times, side="right" if is_left else "left") - 1)
+        # Counted, not looked for among all: one time may lie millions of windows ahead.
+        gap = (times - np.datetime64(later(self.start, begin), "ns")).astype(np.int64)
+        step = _nanoseconds(self.step).astype(np.int64)
+        return np.asarray(gap // step if is_left else -(-gap // step) - 1)
+
+    def _moments(self, numbers: Int[np.ndarray, " window"], *shifts: Duration) -> np.ndarray:
+        """Return the labels of windows, each shifted by some durations."""
         if not any(duration.months for duration in (self.step, *shifts)):
-            first = np.datetime64(self.start, "ns")
-            seconds = np.arange(count) * self.step.seconds + sum(duration.seconds for duration in shifts)
-            return np.asarray(first + np.rint(seconds * 1e9).astype("timedelta64[ns]"))
-        moments = [self.label(number) for number in range(count)]
-        for shift in shifts:
-            moments = [later(moment, shift) for moment in moments]
-        return np.array(moments, dtype="datetime64[ns]")
+            first = np.datetime64(self.start, "ns") + sum(map(_nanoseconds, shifts), np.timedelta64(0, "ns"))
+            return np.asarray(first + numbers * _nanoseconds(self.step))
+        own, place = np.unique(numbers, return_inverse=True)
+        return np.array([self._at(int(number), *shifts) for number in own], dtype="datetime64[ns]")[place]
+
+    def _at(self, number: int, *shifts: Duration) -> pd.Timestamp:
+        """Return the label of a window, shifted by some durations.
+
+        All months are counted from the start at once: one after another, from the 31st on, they would leave
+        days between windows.
+        """
+        months = number * self.step.months + sum(shift.months for shift in shifts)
+        seconds = number * self.step.seconds + sum(shift.seconds for shift in shifts)
+        return later(self.start, Duration(months, seconds))
 
     def _about(self, moment: pd.Timestamp) -> int:
         """Return about which window has a label near a moment: never too few."""
@@ -127,6 +143,11 @@ def later(moment: pd.Timestamp, duration: Duration, times: int = 1) -> pd.Timest
     if duration.months:
         moment = moment + pd.DateOffset(months=times * duration.months)
     return moment + pd.Timedelta(seconds=times * duration.seconds)
+
+
+def _nanoseconds(duration: Duration) -> np.timedelta64:
+    """Return the length of a duration without months; it is whole, since texts have nine digits at most."""
+    return np.timedelta64(round(duration.seconds * 1e9), "ns")
 
 
 def parse_moment(text: str) -> pd.Timestamp:

@@ -84,8 +84,9 @@ class TableInboxSpec(MethodSpec):
     variable: str | None = None
     """The variable of tables that have a column of values and none of names."""
     columns: dict[str, str] = {}
-    """Meaning -> column: `time`, an axis of the grid (`latitude`), `height`, `station`, `variable`, `value`,
-    `units`, `error`, `qc`, `received_at`, or a variable of a wide table. Common names are found without."""
+    """Meaning -> column: `time`, an axis of the grid (`latitude`), `height`, `height_units`, `station`,
+    `variable`, `value`, `units`, `error`, `qc`, `received_at`, or a variable of a wide table. Common names
+    are found without."""
     time: TimeUnits = TimeUnits()
     """What times mean that are numbers."""
     error: ReportError = ReportError()
@@ -183,10 +184,12 @@ class TableInboxSpec(MethodSpec):
         units = {name: options.units for name, options in self.variables.items() if options.units}
         wanted = self.variables or fields.variables
         variables = {name: fields.variables[name] for name in wanted}
-        axes = tuple(axis.name for axis in fields.axes)
+        places = {axis.name: axis.units for axis in fields.axes}
+        needs_height = any(options.height for options in self.variables.values())
         return Layout(
-            axes, variables, self.columns, names, units, self.variable, tuple(self.missing), self.time.units
-        )
+            tuple(places), variables, self.columns, names, units, self.variable, tuple(self.missing),
+            self.time.units, places, needs_height,
+        )  # fmt: skip
 
     def heights(self, domain: Domain) -> Heights | None:
         """Return the ground of the model and what is done about it; None where heights are not looked at.

@@ -9,6 +9,7 @@ from jaxtyping import Bool
 
 from koopcast.cycles.moments import believable, moments
 from koopcast.cycles.reports import Reason, reject
+from koopcast.cycles.stated import in_metres, turned
 from koopcast.errors import DataError, UnknownUnit
 from koopcast.sources.table import ROLES
 from koopcast.units import conversion
@@ -25,6 +26,7 @@ NAMES = {
         "height", "elevation", "altitude", "station_height", "stalt",
         "heightofstationgroundabovemeansealevel", "heightofstation",
     ),
+    "height_units": ("height_units", "elevation_units", "altitude_units"),
     "qc": ("qc", "qc_flag", "flag", "quality"),
     "received_at": ("received_at", "received", "arrival"),
 }  # fmt: skip
@@ -59,6 +61,10 @@ class Layout:
     """Numbers that stand for a missing value, error or coordinate."""
     time_units: str | None = None
     """Of times that are numbers: `hours since 1970-01-01`."""
+    places: Mapping[str, str] = field(default_factory=dict)
+    """Units of the axes."""
+    needs_height: bool = False
+    """Whether a file with heights in unknown units is refused; else these are not known."""
 
     def reports(self, table: pd.DataFrame) -> pd.DataFrame:
         """Return reports: `time`, the axes, `height`, `station`, `variable`, `value`, `error`, `received_at`,
@@ -68,28 +74,31 @@ class Layout:
         hold `units`, of columns, as the file states them.
 
         Raises:
-            DataError: The table has no column of times or of values.
+            DataError: The table has no column of times or of values, or places in units that do not fit.
         """
         stated: Mapping[str, str] = table.attrs.get("units", {})
         table = _plain(table)
-        base = self._base(table)
+        base = self._base(table, stated)
         value = self.column("value", table.columns)
         if value is not None:
             long = self._from_long(table, base, value).assign(said=stated.get(value, ""))
-            units = self.column("units", table.columns)
-            if units is not None:
-                own = _texts(table[units])
-                long["said"] = own.where(own != "", long["said"])
         else:
             long = self._from_wide(table, base, stated)
+        long["said"] = long["own_units"].where(long["own_units"] != "", long["said"])
         error = self.column("error", table.columns)
         return self._judged(long, "" if error is None else stated.get(error, ""))
 
     def column(self, role: str, available: Iterable[str]) -> str | None:
-        """Return the column that has a meaning, in any case of letters, among those of a table."""
-        found = {str(name).strip().lower(): name for name in available}
+        """Return the column that has a meaning, in any case of letters, among those of a table: of `T` and
+        `t` the one that is written so.
+        """
+        names = list(available)
+        found = {str(name).strip().lower(): name for name in reversed(names)}
+        wanted = self.columns.get(role, role)
+        if wanted in names:
+            return wanted
         if role in self.columns:
-            return found.get(self.columns[role].strip().lower())
+            return found.get(wanted.strip().lower())
         return next((found[name] for name in NAMES.get(role, (role.lower(),)) if name in found), None)
 
     def values(self, available: Iterable[str]) -> dict[str, str]:
@@ -102,13 +111,22 @@ class Layout:
         """Return what a variable of the grid is called in tables."""
         return next((name for name, other in self.names.items() if other == variable), variable)
 
-    def _base(self, table: pd.DataFrame) -> pd.DataFrame:
+    def _base(self, table: pd.DataFrame, stated: Mapping[str, str]) -> pd.DataFrame:
         columns = {role: self.column(role, table.columns) for role in (*NAMES, *self.axes)}
         base = pd.DataFrame({"time": self._times(table, columns["time"])})
         for name in (*self.axes, "height", "error"):
             column = columns[name]
             base[name] = np.nan if column is None else self._numbers(table[column])
-        base["height"] = base["height"].where(base["height"].between(*HEIGHTS))
+        for name in self.axes:
+            said = stated.get(columns[name] or "", "")
+            if (units := self._units_of_place(name)) is not None:
+                base[name] = turned(base[name], said, units, columns[name] or name)
+                if columns[name] is not None and table[columns[name]].dtype == np.float32:
+                    # So that π/2 in single precision is no more than 90 degrees.
+                    base[name] = base[name].astype(np.float32).astype(np.float64)
+        base["height"] = self._heights(table, base["height"], columns, stated)
+        own = columns["units"]
+        base["own_units"] = "" if own is None else _texts(table[own])
         for name in ("station", "qc"):
             column = columns[name]
             base[name] = pd.Series("" if column is None else _codes(table[column]), base.index, dtype="str")
@@ -118,6 +136,29 @@ class Layout:
         base["received_at"] = pd.NaT if received is None else moments(table[received], self.time_units)
         base["received_at"] = base["received_at"].astype("datetime64[ns]")
         return base
+
+    def _units_of_place(self, axis: str) -> str | None:
+        """Return the units of an axis; None where it has none."""
+        units = self.places.get(axis, "")
+        return units if units not in ("", "1") else "degree" if axis in GLOBE else None
+
+    def _heights(
+        self,
+        table: pd.DataFrame,
+        heights: pd.Series,
+        columns: Mapping[str, str | None],
+        stated: Mapping[str, str],
+    ) -> pd.Series:
+        """Return heights in m, NaN for what is none."""
+        name, own = columns["height"] or "", columns["height_units"]
+        said = pd.Series(stated.get(name, ""), heights.index, dtype="str")
+        if own is not None:
+            texts = _texts(table[own])
+            said = texts.where(texts != "", said)
+        elif self.needs_height:
+            turned(heights, stated.get(name, ""), "m", name)
+        metres = in_metres(heights, said)
+        return metres.where(metres.between(*HEIGHTS))
 
     def _times(self, table: pd.DataFrame, time: str | None) -> pd.Series:
         """Return the times of a column, or of one of dates and one of hours."""
@@ -208,7 +249,7 @@ class Layout:
         reports["reason"] = np.int8(Reason.USED)
         for reason, rows in faults.items():
             reject(reports, reason, np.asarray(rows, dtype=bool))
-        return reports.drop(columns=["has_bad_error", "said"])
+        return reports.drop(columns=["has_bad_error", "said", "own_units"])
 
 
 def _scale(units: str, target: str, name: str) -> float | None:

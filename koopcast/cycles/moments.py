@@ -10,9 +10,12 @@ YEARS = (1700, 2200)
 """Times before and from there on are no times of reports."""
 SECONDS = {
     "s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h": 3600, "hr": 3600, "hour": 3600,
-    "d": 86400, "day": 86400, "ms": 1e-3, "msec": 1e-3, "millisecond": 1e-3,
+    "d": 86400, "day": 86400, "ms": 1e-3, "msec": 1e-3, "millisecond": 1e-3, "us": 1e-6, "microsecond": 1e-6,
+    "ns": 1e-9, "nanosecond": 1e-9,
 }  # fmt: skip
 """Unit of a number that stands for a time -> its length."""
+DATED = r"\d{4}(-\d|[/. ]\d{1,2}[/. ]\d|\d{4})"
+"""How texts begin that hold a month or a day: pandas takes `now` for a time, 2020 and 2020.5 for dates."""
 
 
 def moments(column: pd.Series, units: str | None = None) -> pd.Series:
@@ -31,6 +34,7 @@ def moments(column: pd.Series, units: str | None = None) -> pd.Series:
         return numbered(pd.to_numeric(column, errors="coerce"), units)
     else:
         texts = column.astype("string").str.strip()
+        texts = texts.where(texts.str.match(DATED, na=False))
         parsed = pd.to_datetime(texts, utc=True, errors="coerce", format="ISO8601")
         if (named := parsed.isna() & texts.str.contains("UTC|GMT", na=False)).any():
             texts = texts[named].str.replace(r"\s*(UTC|GMT)$", "Z", regex=True)
@@ -59,7 +63,7 @@ def numbered(numbers: pd.Series, units: str | None, calendar: str = "standard") 
             f"the time units '{units[:60]}' are no seconds, minutes, hours or days since a date", remedy
         )
     if calendar not in ("standard", "gregorian", "proleptic_gregorian"):
-        raise DataError(f"the calendar '{calendar[:40]}' has days that no clock has", "convert the file")
+        raise DataError(f"the calendar '{calendar[:40]}' has other days than clocks", "convert the file")
     if epoch.strip().startswith("0000"):
         calendar = "proleptic_gregorian"
     try:

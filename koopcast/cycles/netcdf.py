@@ -65,15 +65,50 @@ def flat(dataset: xr.Dataset, layout: Layout) -> pd.DataFrame:
     table, units = {}, {}
     for name in names:
         variable = dataset[name]
-        if set(variable.dims) <= set(dims):
+        if set(variable.dims) <= set(dims) and not _is_above_ground(name, variable, layout):
             units[name] = str(variable.attrs.get("units", ""))
             others = {dim: dataset.sizes[dim] for dim in dims if dim not in variable.dims}
             whole = variable.reset_coords(drop=True).expand_dims(others).transpose(*dims)
-            table[name] = _column(name, whole.values.ravel(), variable.attrs, layout)
+            is_code = any(layout.column(role, [name]) == name for role in ("station", "variable", "qc"))
+            numbers = whole.values if is_code else _believed(whole.values, variable)
+            table[name] = _column(name, numbers.ravel(), variable.attrs, layout)
     result = pd.DataFrame(table, index=range(rows))
-    errors = [name for name in [layout.column("error", table)] if name is not None]
-    result.attrs["units"] = {name: units[name] for name in [*values, *errors]}
+    result.attrs["units"] = units
     return result
+
+
+def _is_above_ground(name: str, variable: xr.DataArray, layout: Layout) -> bool:
+    """Return whether a variable is that of CF above the ground, such as 2 m, and no height of a station."""
+    is_height = variable.attrs.get("standard_name") == "height" and layout.column("height", [name]) == name
+    return is_height and "height" not in layout.columns and name not in (*layout.axes, *layout.variables)
+
+
+def _believed(values: np.ndarray, variable: xr.DataArray) -> np.ndarray:
+    """Return the numbers of a variable, infinite where they lie beyond `valid_min`, `valid_max` or
+    `valid_range`, which are of packed numbers, or fractions of unpacked ones (NUG, appendix A).
+    """
+    said, how = variable.attrs, variable.encoding
+    pair = said.get("valid_range", (said.get("valid_min"), said.get("valid_max")))
+    if values.dtype.kind not in "iuf" or np.shape(pair) != (2,):
+        return values
+    scale, offset = float(how.get("scale_factor", 1)), float(how.get("add_offset", 0))
+    packed = np.dtype(how.get("dtype", values.dtype))
+    ends = [_number(end) for end in pair]
+    if how.get("_Unsigned") == "true":
+        ends = [end % 256**packed.itemsize for end in ends]
+    is_packed = packed.kind in "iu"
+    if not (is_packed and any(np.asarray(end).dtype.kind == "f" for end in pair)):
+        ends = [end * scale + offset for end in ends]
+    # No limit is NaN, which nothing is beyond. A negative scale turns the two around.
+    low, high = sorted(ends if scale > 0 else ends[::-1])
+    slack = [abs(scale) / 2 if is_packed else 1e-6 * abs(end) for end in (low, high)]
+    outside = (values < low - slack[0]) | (values > high + slack[1])
+    return np.where(outside, np.inf, values) if outside.any() else values
+
+
+def _number(limit: object) -> float:
+    number = np.asarray(limit)
+    return float(number) if number.dtype.kind in "iuf" else np.nan
 
 
 def _column(name: str, numbers: np.ndarray, attributes: Mapping[str, Any], layout: Layout) -> pd.Series:
@@ -102,7 +137,10 @@ def _without_ragged(dataset: xr.Dataset) -> xr.Dataset:
             instance = str(owner)
         else:
             continue
-        if len(place) != dataset.sizes.get(sample, -1) or place.min(initial=0) < 0:
+        last = dataset.sizes.get(instance, 0) - 1
+        if len(place) != dataset.sizes.get(sample, -1) or not (
+            0 <= place.min(initial=0) <= place.max(initial=0) <= max(0, last)
+        ):
             raise DataError(f"'{name}' does not fit the dimension '{sample}'", "repair the file")
         rest = dataset.drop_vars(name)
         about = [other for other in rest.variables if instance in rest[other].dims]

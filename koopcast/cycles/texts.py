@@ -24,6 +24,11 @@ INNER = "\x1f"
 """Stands for the separator where fields were quoted."""
 MOST_LINES = 20
 """Lines that one record in quotes may have."""
+NO_TEXTS = {
+    b"\x1f\x8b": "gzip", b"PAR1": "Parquet", b"CDF\x01": "netCDF", b"CDF\x02": "netCDF", b"CDF\x05": "netCDF",
+    b"\x89HDF": "netCDF", b"PK\x03\x04": "zip",
+}  # fmt: skip
+"""How files of other formats begin."""
 DECIMAL_COMMA = r"^\s*([+-]?\d+),(\d+(?:[eE][+-]?\d+)?)\s*$"
 
 
@@ -36,6 +41,12 @@ def read_text(path: Path, layout: Layout) -> Read:
     Where the separator is no comma, a comma within a number is the decimal sign.
     """
     content = _unpacked(path) if path.suffix.lower() == ".gz" else path.read_bytes()
+    other = next((name for begin, name in NO_TEXTS.items() if content.startswith(begin)), None)
+    if other is not None or content[257:262] == b"ustar":
+        raise DataError(
+            f"'{path.name}' holds {other or 'tar'} and no table of texts",
+            "unpack it, and name it by its format",
+        )
     if len(content) > MOST_TEXT:
         raise DataError(f"'{path.name}' holds more than {MOST_TEXT} bytes of text", "split it")
     demand_size(content.count(b"\n") + content.count(b"\r"), 1, path)

@@ -21,6 +21,9 @@ def test_spellings_of_real_files_mean_what_their_authors_meant() -> None:
     assert conversion("celsius (SST)", "K", "t").offset == pytest.approx(273.15)
     assert conversion("deg C", "K", "t").offset == pytest.approx(273.15)
     assert conversion("W/m2", "W m-2", "q").is_identity
+    # Which UDUNITS takes for the product of an angle and a temperature.
+    for text, offset in (("degree Celsius", 273.15), ("Degrees Kelvin", 0), ("deg F", 255.372222)):
+        assert conversion(text, "K", "t").offset == pytest.approx(offset)
     assert canonical("  ", "x") == "1"
 
 
@@ -37,6 +40,11 @@ def test_an_unknown_unit_is_refused_by_the_name_of_the_variable_with_a_suggestio
 def test_units_of_another_quantity_are_refused() -> None:
     with pytest.raises(UnknownUnit, match="'K' cannot be converted to 'm'"):
         conversion("K", "m", "sst")
+    # To UDUNITS an angle is a number: 1 would be 57 degrees.
+    for pair in (("1", "degree"), ("radian", "%")):
+        with pytest.raises(UnknownUnit, match="cannot be converted"):
+            conversion(*pair, "latitude")
+    assert conversion("rad s-1", "s-1", "vorticity").is_identity
     with pytest.raises(UnknownUnit, match="not proportional"):
         conversion("dBZ", "m3", "reflectivity")
     with pytest.raises(UnknownUnit):

@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from koopcast.cycles.archive import FEEDBACK
 from koopcast.cycles.verification import verified, verify
 from koopcast.errors import InvalidInput
 from koopcast.stores.arrays import open_fields
 from koopcast.stores.files import read_table
+from schemas.cycle_options import CycleOptions
 from schemas.faults import PipelineInvalid
 from tasks.cycle import tick
 from tasks.standing import standing
@@ -171,6 +173,22 @@ def test_a_window_that_falls_due_before_it_begins_is_refused(place: Path) -> Non
     with pytest.raises(PipelineInvalid, match="cutoff: '-PT6H' is before a window begins"):
         cycle(place, "twin", "cycle.cutoff=-PT6H")
     cycle(place, "twin", "cycle.cutoff=-PT1H")
+
+
+@pytest.mark.parametrize("length", ["P31D", "P28DT1S", "P1MT1S", "PT0S", "-P1D"])
+def test_a_window_is_no_longer_than_the_shortest_month(length: str) -> None:
+    options = {"start": "2019-10", "step": "P1M"}
+    with pytest.raises(ValidationError, match="a report belongs to one window"):
+        CycleOptions.model_validate({**options, "window": {"length": length}})
+    for fits in ("P28D", "P1M"):
+        CycleOptions.model_validate({**options, "window": {"length": fits}})
+
+
+@pytest.mark.parametrize("begin", ["PT1H", "-PT13H"])
+def test_a_window_far_from_its_label_is_refused(begin: str) -> None:
+    with pytest.raises(ValidationError, match=rf"window.begin: '{begin}' lies after the label, or has the"):
+        CycleOptions.model_validate({"start": "2020-01", "step": "PT6H", "window": {"begin": begin}})
+    CycleOptions.model_validate({"start": "2020-01", "step": "PT6H", "window": {"begin": "-PT12H"}})
 
 
 def test_columns_of_no_meaning_are_refused(place: Path) -> None:

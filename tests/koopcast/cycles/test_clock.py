@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,10 +9,11 @@ from koopcast.errors import InvalidInput
 from koopcast.times import parse_duration
 
 
-def clock(start="2009-10", step="P1M", closed="right", end=None, length=None, cutoff="PT0S"):
+def clock(start="2009-10", step="P1M", closed="right", end=None, length=None, cutoff="PT0S", begin=None):
     whole = parse_duration(step)
+    first = negative(whole) if begin is None else parse_duration(begin)
     return Clock(
-        parse_moment(start), whole, negative(whole), parse_duration(length or step), parse_duration(cutoff),
+        parse_moment(start), whole, first, parse_duration(length or step), parse_duration(cutoff),
         closed, None if end is None else parse_moment(end),
     )  # fmt: skip
 
@@ -73,6 +76,44 @@ def test_labels_are_read_back():
 def test_months_end_where_they_end():
     assert later(pd.Timestamp(2020, 1, 31), parse_duration("P1M")) == pd.Timestamp(2020, 2, 29)
     assert clock("2020-01-31").label(2) == pd.Timestamp(2020, 3, 31)
+
+
+@pytest.mark.parametrize("begin", [None, "PT0S", "-PT6H", "PT12H"])
+def test_windows_of_months_from_the_31st_follow_one_another_without_a_gap(begin):
+    months = clock("2020-01-31", begin=begin)
+    bounds = [months.bounds(k) for k in range(14)]
+    assert [end for _, end in bounds[:-1]] == [first for first, _ in bounds[1:]]
+    times = pd.date_range(bounds[0][0], bounds[-1][1], freq="h", inclusive="right")
+    edges = [first for first, _ in bounds]
+    expected = np.searchsorted(np.array(edges, dtype="datetime64[ns]"), times.to_numpy(), side="left") - 1
+    assert months.numbers(times.to_numpy().astype("datetime64[ns]")).tolist() == expected.tolist()
+    if begin is None:
+        assert bounds[2] == (pd.Timestamp(2020, 2, 29), pd.Timestamp(2020, 3, 31))
+
+
+@pytest.mark.parametrize("closed", ["left", "right"])
+def test_odd_windows_are_those_of_plain_arithmetic(closed):
+    odd = clock("2020-01-01", "PT7H", closed, length="PT6H", begin="-PT5H")
+    minutes = np.arange(-600, 9000, 30)
+    times = np.datetime64("2020-01-01", "ns") + minutes * np.timedelta64(1, "m")
+    since = minutes + 5 * 60
+    number, rest = since // 420, since % 420
+    if closed == "right":
+        number, rest = np.where(rest == 0, number - 1, number), np.where(rest == 0, 420, rest)
+    inside = rest < 360 if closed == "left" else rest <= 360
+    assert odd.numbers(times).tolist() == np.where(inside & (number >= 0), number, NOWHERE).tolist()
+
+
+def test_a_time_far_ahead_costs_no_memory_for_the_windows_before_it():
+    tracemalloc.start()
+    found = clock("2020-01-01", "PT1M").numbers(moments("2020-01-01T00:02:30", "2199-12-31"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.tolist() == [
+        3,
+        (np.datetime64("2199-12-31") - np.datetime64("2020-01-01")).astype(int) * 1440,
+    ]
+    assert peak < 2**20
 
 
 def test_steps_are_whole_numbers_or_nothing():
