@@ -28,6 +28,7 @@ TEXTS = [
     ROOT / "README.md",
 ]
 PROGRAM = re.compile(r"(?:^|[`;(]|\s)(?:/\S+/bin/)?((?:koopcast|prefect) [a-z].*)$")
+LEASES = "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"
 FLOWS = {"pipeline": flows.pipeline.pipeline, "cycle": flows.cycles.cycle}
 
 
@@ -239,6 +240,26 @@ def test_kubernetes_objects_find_one_another() -> None:
             assert set(keys) <= secrets
             if any(entry["name"] == "PREFECT_API_URL" for entry in container.get("env", [])):
                 assert pod["metadata"]["labels"]["client"] == "prefect"
+
+
+def test_leases_on_disk_outlive_what_the_server_runs_in() -> None:
+    """Lost, they leave the slot of a run that was killed meanwhile taken for ever."""
+    [server] = [pod["spec"] for pod in pods() if pod["metadata"]["labels"]["app"] == "server"]
+    [container] = server["containers"]
+    settings = {entry["name"]: entry.get("value") for entry in container["env"]}
+    assert settings[LEASES].endswith(".filesystem")
+    assert [mount["mountPath"] for mount in container["volumeMounts"]] == ["/data"]
+    assert settings["PREFECT_HOME"].startswith("/data/")
+    assert server["securityContext"]["fsGroup"] == server["securityContext"]["runAsUser"]
+    settings = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["server"]
+    assert settings["environment"][LEASES].endswith(".filesystem")
+    assert settings["volumes"] == ["server:/data"]
+    assert settings["environment"]["PREFECT_HOME"].startswith("/data/")
+    assert "chown koopcast /data" in (DEPLOY / "Dockerfile").read_text()
+    unit = (DEPLOY / "systemd" / "koopcast-server.service").read_text()
+    assert f"{LEASES}=prefect.server.concurrency.lease_storage.filesystem" in unit
+    assert "PREFECT_HOME=/var/lib/koopcast/" in unit
+    assert "StateDirectory=koopcast\n" in unit
 
 
 def test_the_parts_of_the_compose_file_find_one_another() -> None:
