@@ -17,7 +17,7 @@ from flows.prepare import prepare as prepare_pipeline
 from flows.request import Request
 from flows.run import carry_out
 from koopcast.cycles.archive import Archive
-from koopcast.errors import InvalidInput, StoreError
+from koopcast.errors import InvalidInput, StoreError, StoreLocked
 from koopcast.stores import Store, doctor
 from tasks.backup import Copier, back_up
 from tasks.cycle import Prepared, tick
@@ -254,3 +254,29 @@ def test_months_thinned_states_and_repositories_are_copied_whole(
     assert copy.faults() == []
     assert copy.fields("analysis").equals(ours.fields("analysis"))
     assert list((copy.root / "months").glob("*.json")) or "icechunk" in options
+
+
+def test_a_folder_that_holds_other_things_is_left_as_it_is(place: Path) -> None:
+    """What no manifest names is swept in a copy: that must not meet files of somebody else."""
+    photo = place / "mine" / "cycles" / "alps" / "data" / "holiday" / "pass.jpg"
+    photo.parent.mkdir(parents=True)
+    photo.write_bytes(b"a photo")
+    with pytest.raises(InvalidInput, match="is not a store and holds other things"):
+        back_up(place / "store", place / "mine")
+    assert [path for path in (place / "mine").rglob("*") if path.is_file()] == [photo]
+
+
+def test_a_store_that_a_tick_writes_to_gets_no_copy(place: Path) -> None:
+    tick(made(place), at(1))
+    back_up(place / "store", place / "copy")
+    lock = archive(place / "copy").lock()
+    lock.acquire()
+    work = archive(place / "copy").scratch()
+    (work / "fields").write_text("half")
+    tick(made(place), at(2))
+    with pytest.raises(StoreLocked):
+        back_up(place / "store", place / "copy")
+    assert (work / "fields").exists()
+    assert len(archive(place / "copy").labels()) == 2
+    lock.release()
+    assert back_up(place / "store", place / "copy").windows == 3
