@@ -161,9 +161,15 @@ def _others(root: Path) -> Iterator[Path]:
 
 def _files(folder: Path) -> Iterator[Path]:
     """Yield the files below a folder but for locks and what is not committed."""
-    for place, folders, names in os.walk(folder):
+    for place, folders, names in os.walk(folder, onerror=_unless_gone):
         folders[:] = sorted(name for name in folders if name != LOCKS and not name.startswith(TEMPORARY))
         yield from (Path(place) / name for name in sorted(names) if not name.startswith(TEMPORARY))
+
+
+def _unless_gone(error: OSError) -> None:
+    """Raise what keeps a folder from being read: a copy without it would not be whole."""
+    if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        raise error
 
 
 def _lost(staged: Path, target: Path) -> bool:

@@ -1,6 +1,8 @@
 """A copy of a store is whole at any moment, and a cycle goes on from it with the same bytes."""
 
+import errno
 import hashlib
+import os
 import shutil
 from pathlib import Path
 
@@ -280,3 +282,16 @@ def test_a_store_that_a_tick_writes_to_gets_no_copy(place: Path) -> None:
     assert len(archive(place / "copy").labels()) == 2
     lock.release()
     assert back_up(place / "store", place / "copy").windows == 3
+
+
+def test_a_folder_that_may_not_be_read_is_no_silent_gap(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.scandir
+
+    def guarded(path: str) -> object:
+        if "artefacts/" in str(path):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr("os.scandir", guarded)
+    with pytest.raises(PermissionError):
+        back_up(place / "store", place / "copy")

@@ -153,6 +153,15 @@ def test_the_units_are_valid(tmp_path: Path) -> None:
     assert result.returncode == 0
 
 
+@pytest.mark.parametrize("name", ["koopcast-worker.service", "koopcast-cycle@.service"])
+def test_units_without_homes_keep_caches_where_they_may_write(name: str) -> None:
+    """Else each tick makes the list of fonts anew, and no store in a bucket can be used."""
+    text = (DEPLOY / "systemd" / name).read_text()
+    assert "ProtectHome=yes" in text
+    for setting in ("MPLCONFIGDIR", "KOOPCAST_CACHE"):
+        assert f"{setting}=/var/lib/koopcast/" in text
+
+
 def test_what_runs_for_long_is_stopped_with_sigint_and_has_time_for_it() -> None:
     """Prefect's server and worker end in order on SIGINT, and so does a tick; SIGKILL comes much later."""
     for unit in (DEPLOY / "systemd").glob("*.service"):
