@@ -3,19 +3,20 @@
 """
 
 import gc
-import json
-import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Literal
 
 import typer
 
-from koopcast.errors import EngineError, InvalidInput, KoopcastError
+from flows.endings import Commands, fail, tell, tolerant
+from koopcast.errors import EngineError, InvalidInput, KoopcastError, printable
 
 app = typer.Typer(
     name="koopcast",
+    cls=Commands,
     help="Declarative pipelines for learned dynamical systems: from data to forecasts, analyses and scores.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -370,36 +371,22 @@ def down() -> None:
 
 def main() -> None:
     """Run the command line: errors in one line each, no traceback for what a person can mend."""
+    tolerant()
     try:
         app()
     except InvalidInput as error:
-        _fail(str(error), 2)
+        fail(str(error), 2)
     except EngineError as error:
         from flows.server import leave
 
-        _tell(str(error), "failed")
+        tell(str(error), "failed")
         leave(1)
     except KoopcastError as error:
-        _fail(str(error), 1)
-    except KeyboardInterrupt:
-        _fail("interrupted; nothing is lost, the same command resumes", 130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(141)
-
-
-def _fail(text: str, code: int) -> NoReturn:
-    _tell(text, "invalid" if code == 2 else "failed")
-    sys.exit(code)
-
-
-def _tell(text: str, state: str) -> None:
-    from koopcast.redaction import redacted
-
-    text = redacted(text)
-    if "--json" in sys.argv:
-        typer.echo(json.dumps({"state": state, "error": text}))
-    typer.echo(text, err=True)
+        fail(str(error), 1)
+    except OSError as error:
+        fail(printable(f"{type(error).__name__}: {error}"), 1)
+    except Exception:  # a fault of ours: its trace is shown, and holds no secret
+        fail(traceback.format_exc(), 1)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,12 @@ import sys
 from contextlib import ExitStack
 from typing import Literal
 
-from rich.console import Console
 from rich.table import Table
 
 from flows import environment
 from flows.display import Display, choose
 from flows.embedded import embedded
+from flows.endings import Terminal
 from flows.engines import InlineEngine
 from flows.prepare import prepare
 from flows.request import Request, RunResult
@@ -60,7 +60,7 @@ def _through_prefect(request: Request, url: str | None, display: Display) -> Run
 
 def show(result: RunResult) -> None:
     """Print scores, expectations and the place of the report."""
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     for metric, subjects in result.scores.items():
         leads = list(dict.fromkeys(lead for values in subjects.values() for lead in values))
         table = Table(title=metric, title_justify="left", title_style="bold", box=None, pad_edge=False)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from flows.earlier import lookup
+from flows.endings import Terminal
 from flows.prepare import store_root
 from koopcast.cycles.archive import Archive, Manifest
 from koopcast.cycles.clock import LABEL, parse_moment
@@ -171,7 +171,7 @@ def _facts(name: str, archive: Archive, now: Standing) -> dict[str, object]:
 
 
 def _print_status(name: str, archive: Archive, now: Standing, *, quick: bool) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = Terminal(highlight=False, soft_wrap=True)
     colour = {"well": "green", "damaged": "red"}.get(now.state, "yellow")
     console.print(f"{escape(name)}: [bold {colour}]{now.state}[/]")
     first = f", from {now.table['label'].iloc[0]:{LABEL}} to {now.last.label}" if now.last else ""

@@ -4,8 +4,6 @@ import json
 import os
 from datetime import datetime
 from typing import Any
-from urllib.request import Request as WebRequest
-from urllib.request import urlopen
 
 import pandas as pd
 from prefect import flow
@@ -16,6 +14,7 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
+from flows import webhook
 from flows.cycle import line, make, moment_of
 from koopcast.cycles.archive import Manifest
 from koopcast.cycles.tick import Work
@@ -23,7 +22,6 @@ from koopcast.errors import KoopcastError
 from koopcast.redaction import redact_logs, redacted
 from tasks.cycle import outcomes, tick
 
-WEBHOOK_SECONDS = 10.0
 WAIT_SECONDS = 3600.0
 """How long a run without a slot of the server waits at the archive for another one of the same cycle."""
 
@@ -54,29 +52,31 @@ def cycle(
     """
     redact_logs()
     logger = get_run_logger()
+    name = cycle
     try:
         prepared = make(cycle, overrides, store)
+        name = prepared.cycle.name
         moment = moment_of(until) if until is not None else _scheduled()
 
         def then(work: Work, manifest: Manifest) -> None:
             logger.info(line(manifest, work))
 
         ticked = tick(prepared, moment, force=force, wait=WAIT_SECONDS, then=then)
-    except KoopcastError as error:
-        _tell(cycle, "failed", str(error))
+    except Exception as error:
+        _tell(name, "failed", str(error) if isinstance(error, KoopcastError) else repr(error))
         raise
     for note in ticked.notes:
         logger.warning(note)
     rows = [_row(manifest) for manifest in ticked.done]
     if rows:
-        create_table_artifact(table=rows, key="windows", description=f"Windows of {prepared.cycle.name}")
+        create_table_artifact(table=rows, key="windows", description=f"Windows of {name}")
     gaps = [manifest.label for manifest in ticked.done if manifest.source == "forecast"]
     if gaps:
-        _tell(prepared.cycle.name, "gap", f"nothing was observed in {', '.join(gaps)}")
+        _tell(name, "gap", f"nothing was observed in {', '.join(gaps)}")
     failed = [gate for gate in outcomes(prepared.cycle, ticked.done) if not gate.holds]
     if failed:
         told = "; ".join(f"{gate.text} does not hold (left side: {gate.value:.4g})" for gate in failed)
-        _tell(prepared.cycle.name, "expectation-failed", told)
+        _tell(name, "expectation-failed", told)
         return Failed(message=told)
     done = [manifest.label for manifest in ticked.done]
     return Completed(message=f"{len(done)} windows, {ticked.remaining} left", data={"done": done})
@@ -107,12 +107,8 @@ def _tell(name: str, what: str, text: str) -> None:
         payload={"text": text},
     )
     address = os.environ.get("KOOPCAST_WEBHOOK", "")
-    if not address.startswith(("http://", "https://")):
+    if not address:
         return
     body = json.dumps({"cycle": name, "event": what, "text": f"{name}: {text}"}).encode()
-    request = WebRequest(address, data=body, headers={"Content-Type": "application/json"})
-    try:
-        with urlopen(request, timeout=WEBHOOK_SECONDS):
-            pass
-    except OSError as error:
-        get_run_logger().warning("the webhook could not be reached (%s)", type(error).__name__)
+    if fault := webhook.call(address, body):
+        get_run_logger().warning("the webhook was not reached (%s)", fault)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from flows.endings import Terminal
 from koopcast.progress import Listener
 from koopcast.progress import Progress as Report
 
@@ -196,5 +197,5 @@ def choose(*, quiet: bool) -> Display:
     """Return the display that suits where standard error goes; results go to standard output."""
     if quiet:
         return Silent()
-    console = Console(file=sys.stderr, highlight=False)
+    console = Terminal(file=sys.stderr, highlight=False)
     return Bars(console) if console.is_terminal else Lines(console)

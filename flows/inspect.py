@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.console import Console
 from rich.table import Table
 
 from flows import lock
 from flows.command import show
 from flows.display import duration, size
 from flows.earlier import lookup
+from flows.endings import Terminal
 from flows.memory import Rates
 from flows.prepare import cached, make, store_root
 from flows.request import RunResult
@@ -143,7 +143,7 @@ def _print_plan(rows: list[dict[str, Any]]) -> None:
             size(row["disk"]) if runs and row["disk"] is not None else "",
             row["reason"],
         )
-    console = Console(highlight=False)
+    console = Terminal(highlight=False)
     console.print(table)
     running = [row for row in rows if row["action"] == "run"]
     days = sorted({row["measured"] for row in running if row["measured"]})

@@ -15,6 +15,7 @@ from flows.prepare import Prepared, job
 from flows.request import Gate, RunResult, StepResult, finite
 from flows.search import search
 from koopcast.errors import ComputeError, KoopcastError
+from koopcast.redaction import redacted
 from koopcast.stores import Artefact, Run, StepRecord
 from schemas.batching import batches
 from schemas.expect import parse
@@ -203,6 +204,7 @@ class Steps:
                 self._rates.learn(planned.cost.rate, planned.cost.work, outcome.seconds, today)
 
     def _fail(self, planned: Planned, state: str, message: str, error: Exception | None = None) -> None:
+        message = redacted(message)
         place = self.prepared.plan.loaded.fault(("steps", planned.origin), message) if error else message
         self.results[planned.name] = StepResult.model_validate(
             {"key": planned.key, "state": state, "message": str(place)}
@@ -211,7 +213,7 @@ class Steps:
         if planned.at is None or error is not None:
             self._display.finish(planned.name, state, str(place))
         if error is not None:
-            trace = "".join(traceback.format_exception(error))
+            trace = redacted("".join(traceback.format_exception(error)))
             self.run.write(TRACES, f"step '{planned.name}'\n{trace}\n")
 
     def _note(self, planned: Planned, state: str, **changes: object) -> None:

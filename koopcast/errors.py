@@ -26,9 +26,21 @@ KoopcastError
   StepFailed                a step of a run ended in an error (exit code 1)
 """
 
+import re
+
+from koopcast.redaction import redacted
+
+ACTING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What a terminal obeys, what turns a line around, and what no encoding knows: parts of names of files."""
+
+
+def printable(text: str) -> str:
+    r"""Return a text on one line with nothing in it that acts: an escape is written out as `\x1b`."""
+    return ACTING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
 
 class KoopcastError(Exception):
-    """Base of every error that Koopcast raises on purpose.
+    """Base of every error that Koopcast raises on purpose; its text holds no secret and nothing that acts.
 
     Args:
         message: What happened: names, numbers, both sides of a mismatch.
@@ -36,6 +48,7 @@ class KoopcastError(Exception):
     """
 
     def __init__(self, message: str, remedy: str = "") -> None:
+        message = "\n".join(map(printable, redacted(message).split("\n")))
         super().__init__(f"{message}; {remedy}" if remedy else message)
         self.message = message
         self.remedy = remedy

@@ -1,5 +1,6 @@
 """Secrets of the environment, taken out of what is shown or kept: log lines, errors, reports, lock files."""
 
+import json
 import logging
 import os
 import re
@@ -9,10 +10,10 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 SECRETS = re.compile(
-    r"KOOPCAST_WEBHOOK|PREFECT_API_KEY|PREFECT_(?:\w+_)?AUTH_STRING|\w+_CONNECTION_URL"
-    r"|AWS_SECRET_ACCESS_KEY|AWS_SESSION_TOKEN"
+    r"KOOPCAST_WEBHOOK|PREFECT_API_KEY|PREFECT_(?:\w+_)?AUTH_STRING|\w+_CONNECTION_URL|\w*PASSWORD"
+    r"|AWS_SECRET_ACCESS_KEY|AWS_SESSION_TOKEN|AZURE_\w*(?:KEY|SECRET|TOKEN)|GOOGLE_SERVICE_ACCOUNT_KEY"
 )
-"""Variables of the environment whose values are secrets."""
+"""Variables of the environment whose values are secrets; of the others, passwords in addresses are."""
 SHORTEST = 6
 """A value that is shorter is left, as is a password of letters alone: it would stand in ordinary words."""
 HIDDEN = "REDACTED"
@@ -36,10 +37,21 @@ def _secrets() -> list[str]:
     """Return the values of the secrets and the passwords in them, as they may be written; longest first."""
     found: set[str] = set()
     for name, value in os.environ.items():
-        if SECRETS.fullmatch(name):
-            parts = {value, *_passwords(value)}
-            found |= {form for part in parts for form in (part, escape(part), quote(part, safe=""))}
+        whole, parts = value.strip(), set[str]()
+        if SECRETS.fullmatch(name) and not (name.endswith("PASSWORD") and whole.isalpha()):
+            parts = {whole, *_passwords(whole)}
+        elif "://" in whole:
+            parts = _passwords(whole)
+        found |= {form for part in parts for form in _forms(part)}
     return sorted((text for text in found if len(text) >= SHORTEST), key=len, reverse=True)
+
+
+def _forms(text: str) -> set[str]:
+    """Return a text as it stands in pages, addresses, JSON, YAML and Python."""
+    page = escape(text)
+    told = page.replace("&quot;", "&#34;").replace("&#x27;", "&#39;")
+    shown = (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1])
+    return {text, page, told, quote(text, safe=""), text.replace("'", "''"), *shown}
 
 
 def _passwords(value: str) -> set[str]:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from koopcast.cycles.archive import Archive
 from koopcast.errors import InvalidInput, StoreError
+from koopcast.stores import Store
 from koopcast.stores.durable import TEMPORARY, remove, sync, temporary_sibling, writing
+from koopcast.stores.lease import Lease
 from koopcast.stores.lock import Lock
 from tasks.cycle import CYCLES
 
@@ -21,6 +23,8 @@ LEFT_OUT = ("verified", "partial")
 STAGED = f"{TEMPORARY}names"
 """Folder of a copy for names whose files are not copied yet."""
 TRIES = 3
+MEANWHILE = 1.0
+"""Seconds for which another one may still write to the copy."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +48,11 @@ def back_up(root: Path, target: Path) -> Copied:
 
     Args:
         root: Of the store.
-        target: A folder of the copy alone.
+        target: A folder of the copy alone: a new or empty one, or a copy that was made before.
 
     Raises:
-        InvalidInput: The target lies in the store, or is a file.
-        StoreLocked: Another backup writes there.
+        InvalidInput: The target lies in the store, is a file, or holds other things.
+        StoreLocked: Another backup writes there, or a tick.
         StoreError: Windows changed in each round.
     """
     root, target = root.absolute(), target.expanduser().absolute()
@@ -56,24 +60,21 @@ def back_up(root: Path, target: Path) -> Copied:
         raise InvalidInput(f"'{target}' and the store '{root}' lie in one another", "name another folder")
     if target.exists() and not target.is_dir():
         raise InvalidInput(f"'{target}' is no folder", "name another one")
-    with writing(target):
-        target.mkdir(parents=True, exist_ok=True)
-        lock = Lock(target / LOCKS / "backup.lock")
-        lock.acquire(timeout=1.0, on_wait=lambda holder, waited: None)
-        try:
-            return _copied(root, target)
-        finally:
-            lock.release()
-
-
-def _copied(root: Path, target: Path) -> Copied:
-    with ExitStack() as held:
+    with writing(target), ExitStack() as held:
+        Store.open(target)
+        _hold(held, Lock(target / LOCKS / "backup.lock"), MEANWHILE)
+        # What no manifest names is swept there: in a store that ticks write to, that would be their work.
+        for archive in _archives(target):
+            _hold(held, archive.lock(), MEANWHILE)
         for archive in _archives(root):
             if archive.form == "icechunk":
-                lock = archive.lock()
-                lock.acquire()
-                held.callback(lock.release)
+                _hold(held, archive.lock(), None)
         return _in_rounds(root, target)
+
+
+def _hold(held: ExitStack, lock: Lock | Lease, timeout: float | None) -> None:
+    lock.acquire(timeout=timeout, on_wait=lambda holder, waited: None)
+    held.callback(lock.release)
 
 
 def _in_rounds(root: Path, target: Path) -> Copied:
@@ -160,9 +161,15 @@ def _others(root: Path) -> Iterator[Path]:
 
 def _files(folder: Path) -> Iterator[Path]:
     """Yield the files below a folder but for locks and what is not committed."""
-    for place, folders, names in os.walk(folder):
+    for place, folders, names in os.walk(folder, onerror=_unless_gone):
         folders[:] = sorted(name for name in folders if name != LOCKS and not name.startswith(TEMPORARY))
         yield from (Path(place) / name for name in sorted(names) if not name.startswith(TEMPORARY))
+
+
+def _unless_gone(error: OSError) -> None:
+    """Raise what keeps a folder from being read: a copy without it would not be whole."""
+    if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        raise error
 
 
 def _lost(staged: Path, target: Path) -> bool:

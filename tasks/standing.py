@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count, pairwise, takewhile
 from math import isfinite
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pandas as pd
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel
 
 from koopcast.cycles.archive import TICK, Archive, Manifest
 from koopcast.cycles.clock import LABEL
 from koopcast.cycles.reports import Reason
 from koopcast.cycles.tick import Ticked
-from koopcast.errors import StoreError
+from koopcast.errors import StoreError, printable
+from koopcast.redaction import redacted
 from koopcast.stores.durable import write_whole
 from koopcast.stores.lock import Holder, is_held, read_holder
 from schemas.cycle import Cycle
@@ -28,6 +29,8 @@ RECENT = 30
 MAX_BEHIND = 1
 """Due windows that may wait without anybody being told: one falls due between two ticks."""
 
+Line = Annotated[str, AfterValidator(printable)]
+"""Text that is shown as it is, whoever wrote it."""
 State = Literal["well", "behind", "look", "damaged"]
 EXIT_CODES: Mapping[State, int] = {"well": 0, "damaged": 1, "look": 3, "behind": 4}
 
@@ -35,7 +38,7 @@ EXIT_CODES: Mapping[State, int] = {"well": 0, "damaged": 1, "look": 3, "behind":
 class Condition(BaseModel):
     """An expectation and what became of it when windows were last analysed."""
 
-    text: str
+    text: Line
     holds: bool
     value: float | None
     """Of its left side; None where that is no number."""
@@ -44,23 +47,23 @@ class Condition(BaseModel):
 class LastTick(BaseModel):
     """The last tick of a cycle, and what one has to know of the cycle to judge it without its file."""
 
-    name: str
-    description: str
+    name: Line
+    description: Line
     clock: Literal["near_real_time", "reanalysis"]
     cycle: CycleOptions
     leads: list[int]
-    units: str
+    units: Line
     """Of the fields."""
-    ended: str
+    ended: Line
     """When it ended, UTC."""
-    moment: str
+    moment: Line
     """Windows that were due by then counted."""
-    error: str = ""
+    error: Line = ""
     """Why it failed; empty where it did not."""
     done: list[str] = []
     """Labels of the windows that it analysed."""
     remaining: int = 0
-    notes: list[str] = []
+    notes: list[Line] = []
     """Windows with few reports, records of no window, files that could not be read."""
     conditions: list[Condition] = []
     least: int = 1
@@ -92,7 +95,7 @@ def remember(
     ]
     if not conditions and before is not None:
         conditions = [item for item in before.conditions if item.text in cycle.expect]
-    result: dict[str, Any] = {"error": str(ended)}
+    result: dict[str, Any] = {"error": redacted(str(ended))}
     if isinstance(ended, Ticked):
         result = {
             "done": [manifest.label for manifest in ended.done],
@@ -252,7 +255,7 @@ def standing(
     return Standing(
         manifests,
         table_of(manifests),
-        faults,
+        list(map(printable, faults)),
         missing,
         tick,
         behind,

@@ -13,7 +13,7 @@ from koopcast.cycles.archive import RESTART, START, Archive, Manifest, Removed, 
 from koopcast.cycles.chain import Chain, digest
 from koopcast.cycles.inbox import Inbox
 from koopcast.cycles.reports import Reason
-from koopcast.errors import InvalidInput, StoreDamaged
+from koopcast.errors import InvalidInput, StoreDamaged, printable
 from koopcast.stores.durable import remove
 from koopcast.stores.files import read_table
 
@@ -71,7 +71,7 @@ class Ticked:
         return [
             *self.warnings,
             *([f"records of no window: {shown}"] if shown else []),
-            *(f"not read: {path}: {fault}" for path, fault in self.faults.items()),
+            *(printable(f"not read: {path}: {fault}") for path, fault in self.faults.items()),
         ]
 
 

@@ -172,6 +172,23 @@ def test_whatever_is_damaged_is_named_and_is_the_worst(place: Path) -> None:
     assert f"missing between others: 1, the last: {name(3)}" in status(place, *now)[1]
 
 
+def test_a_file_of_any_name_that_cannot_be_read_stops_no_tick_and_acts_on_no_terminal(place: Path) -> None:
+    for evil in (b"F\xe4lle.csv", b"x\x1b]0;title\x07\nFAULT  forged.csv", b"<b onerror=alert(1)>.csv"):
+        with open(bytes(place / "inbox") + b"/" + evil, "wb") as file:
+            file.write(b"\x00\x01 no table")
+    done = tick(made(place), at(WINDOWS))
+    assert [manifest.label for manifest in done.done] == [name(WINDOWS)]
+    exit_code, text = status(place, "--at", f"{at(WINDOWS)}")
+    assert exit_code == 0
+    assert text.count("note: not read: ") == 3
+    assert r"F\udce4lle.csv" in text
+    assert r"x\x1b]0;title\x07\nFAULT  forged.csv" in text
+    assert "\x1b" not in text
+    page = (archive(place).root / PAGE).read_text()
+    assert r"F\udce4lle.csv" in page
+    assert "<b onerror" not in page
+
+
 def test_a_failed_tick_is_told_with_its_time_until_one_succeeds(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

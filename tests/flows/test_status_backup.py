@@ -1,6 +1,8 @@
 """A copy of a store is whole at any moment, and a cycle goes on from it with the same bytes."""
 
+import errno
 import hashlib
+import os
 import shutil
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from flows.prepare import prepare as prepare_pipeline
 from flows.request import Request
 from flows.run import carry_out
 from koopcast.cycles.archive import Archive
-from koopcast.errors import InvalidInput, StoreError
+from koopcast.errors import InvalidInput, StoreError, StoreLocked
 from koopcast.stores import Store, doctor
 from tasks.backup import Copier, back_up
 from tasks.cycle import Prepared, tick
@@ -254,3 +256,42 @@ def test_months_thinned_states_and_repositories_are_copied_whole(
     assert copy.faults() == []
     assert copy.fields("analysis").equals(ours.fields("analysis"))
     assert list((copy.root / "months").glob("*.json")) or "icechunk" in options
+
+
+def test_a_folder_that_holds_other_things_is_left_as_it_is(place: Path) -> None:
+    """What no manifest names is swept in a copy: that must not meet files of somebody else."""
+    photo = place / "mine" / "cycles" / "alps" / "data" / "holiday" / "pass.jpg"
+    photo.parent.mkdir(parents=True)
+    photo.write_bytes(b"a photo")
+    with pytest.raises(InvalidInput, match="is not a store and holds other things"):
+        back_up(place / "store", place / "mine")
+    assert [path for path in (place / "mine").rglob("*") if path.is_file()] == [photo]
+
+
+def test_a_store_that_a_tick_writes_to_gets_no_copy(place: Path) -> None:
+    tick(made(place), at(1))
+    back_up(place / "store", place / "copy")
+    lock = archive(place / "copy").lock()
+    lock.acquire()
+    work = archive(place / "copy").scratch()
+    (work / "fields").write_text("half")
+    tick(made(place), at(2))
+    with pytest.raises(StoreLocked):
+        back_up(place / "store", place / "copy")
+    assert (work / "fields").exists()
+    assert len(archive(place / "copy").labels()) == 2
+    lock.release()
+    assert back_up(place / "store", place / "copy").windows == 3
+
+
+def test_a_folder_that_may_not_be_read_is_no_silent_gap(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.scandir
+
+    def guarded(path: str) -> object:
+        if "artefacts/" in str(path):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr("os.scandir", guarded)
+    with pytest.raises(PermissionError):
+        back_up(place / "store", place / "copy")

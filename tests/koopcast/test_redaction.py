@@ -1,6 +1,7 @@
 """Secrets of the environment are in no log line, report or lock file."""
 
 import io
+import json
 import logging
 from collections.abc import Iterator
 
@@ -58,6 +59,33 @@ def test_short_values_and_plain_words_stay(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("PREFECT_SERVER_DATABASE_CONNECTION_URL", "postgresql://prefect:prefect@db/prefect")
     assert redacted("abc: prefect==3.8.8") == "abc: prefect==3.8.8"
     assert redacted("at postgresql://prefect:prefect@db/prefect") == "at REDACTED"
+
+
+def test_passwords_of_other_variables_and_in_other_addresses_are_secrets_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://me:endp0int-w0rd@minio:9000")
+    monkeypatch.setenv("PREFECT_SERVER_DATABASE_PASSWORD", "d4tabase-w0rd")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "Eby8vdM02xNOcqFlqUwJPL==")
+    monkeypatch.setenv("POSTGRES_PASSWORD", "prefect")
+    text = "GET http://me:endp0int-w0rd@minio:9000/b by d4tabase-w0rd, Eby8vdM02xNOcqFlqUwJPL=="
+    assert redacted(text) == "GET http://me:REDACTED@minio:9000/b by REDACTED, REDACTED"
+    assert redacted("prefect==3.8.8") == "prefect==3.8.8"
+
+
+def test_a_secret_that_ends_a_line_or_holds_quotes_is_found_as_it_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PREFECT_API_KEY", "pnu_9876543210\n")
+    assert redacted(f"Invalid header value {b'Bearer pnu_9876543210' + bytes([10])!r}").count("pnu_") == 0
+    word = 'it\'s-"a"-\\w0rd-\u00e9'
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", f"admin:{word}")
+    content = ReportContent("x", warnings=[word], yaml=word)
+    for text in (
+        word, repr(word), json.dumps(word), json.dumps(word, ensure_ascii=False), word.replace("'", "''"),
+        render(content), lock_text({"command": word}),
+    ):  # fmt: skip
+        assert "w0rd" not in redacted(text)
 
 
 def test_log_lines_and_tracebacks_hold_none() -> None:

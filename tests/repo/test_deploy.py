@@ -28,6 +28,7 @@ TEXTS = [
     ROOT / "README.md",
 ]
 PROGRAM = re.compile(r"(?:^|[`;(]|\s)(?:/\S+/bin/)?((?:koopcast|prefect) [a-z].*)$")
+LEASES = "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"
 FLOWS = {"pipeline": flows.pipeline.pipeline, "cycle": flows.cycles.cycle}
 
 
@@ -152,6 +153,15 @@ def test_the_units_are_valid(tmp_path: Path) -> None:
     assert result.returncode == 0
 
 
+@pytest.mark.parametrize("name", ["koopcast-worker.service", "koopcast-cycle@.service"])
+def test_units_without_homes_keep_caches_where_they_may_write(name: str) -> None:
+    """Else each tick makes the list of fonts anew, and no store in a bucket can be used."""
+    text = (DEPLOY / "systemd" / name).read_text()
+    assert "ProtectHome=yes" in text
+    for setting in ("MPLCONFIGDIR", "KOOPCAST_CACHE"):
+        assert f"{setting}=/var/lib/koopcast/" in text
+
+
 def test_what_runs_for_long_is_stopped_with_sigint_and_has_time_for_it() -> None:
     """Prefect's server and worker end in order on SIGINT, and so does a tick; SIGKILL comes much later."""
     for unit in (DEPLOY / "systemd").glob("*.service"):
@@ -239,6 +249,26 @@ def test_kubernetes_objects_find_one_another() -> None:
             assert set(keys) <= secrets
             if any(entry["name"] == "PREFECT_API_URL" for entry in container.get("env", [])):
                 assert pod["metadata"]["labels"]["client"] == "prefect"
+
+
+def test_leases_on_disk_outlive_what_the_server_runs_in() -> None:
+    """Lost, they leave the slot of a run that was killed meanwhile taken for ever."""
+    [server] = [pod["spec"] for pod in pods() if pod["metadata"]["labels"]["app"] == "server"]
+    [container] = server["containers"]
+    settings = {entry["name"]: entry.get("value") for entry in container["env"]}
+    assert settings[LEASES].endswith(".filesystem")
+    assert [mount["mountPath"] for mount in container["volumeMounts"]] == ["/data"]
+    assert settings["PREFECT_HOME"].startswith("/data/")
+    assert server["securityContext"]["fsGroup"] == server["securityContext"]["runAsUser"]
+    settings = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["server"]
+    assert settings["environment"][LEASES].endswith(".filesystem")
+    assert settings["volumes"] == ["server:/data"]
+    assert settings["environment"]["PREFECT_HOME"].startswith("/data/")
+    assert "chown koopcast /data" in (DEPLOY / "Dockerfile").read_text()
+    unit = (DEPLOY / "systemd" / "koopcast-server.service").read_text()
+    assert f"{LEASES}=prefect.server.concurrency.lease_storage.filesystem" in unit
+    assert "PREFECT_HOME=/var/lib/koopcast/" in unit
+    assert "StateDirectory=koopcast\n" in unit
 
 
 def test_the_parts_of_the_compose_file_find_one_another() -> None:

@@ -92,6 +92,14 @@ UNREADABLE = {
         b"name: x\nseed: \x07\n",
         "p.yaml:2:7  the character U+0007 cannot stand in YAML; remove it",
     ),
+    "escape that a terminal obeys": (
+        b'name: x\ndescription: "a\\u009b31m"\nsteps: {}\n',
+        "p.yaml:2:14  description: a control character inside a text; remove it",
+    ),
+    "letters that turn a line around": (
+        b'name: x\ndescription: "a\\u202egpj.exe"\nsteps: {}\n',
+        "p.yaml:2:14  description: a control character inside a text; remove it",
+    ),
     "number as a key": (
         b"name: x\nsteps: {1: a}\n",
         "p.yaml:2:9  steps: a key must be text, was given 1; quote it",

@@ -3,6 +3,7 @@
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeVar
 
+from annotated_types import Len
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from koopcast.errors import StoreDamaged
@@ -68,6 +69,16 @@ class MonthRecord(_Record):
     data: Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9a-f]{16}$")]
     files: dict[FileName, SHA256]
     is_cleared: bool
+
+
+class RemovedRecord(_Record):
+    """`removed.json`."""
+
+    windows: Count
+    first: Label | Literal[""]
+    previous: str
+    restarts: list[Annotated[list[Annotated[int, Field(ge=1, le=MOST_REPORTS)]], Len(2, 2)]]
+    cleared: Count
 
 
 T = TypeVar("T", bound=_Record)

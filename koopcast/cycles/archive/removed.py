@@ -1,11 +1,12 @@
 """What an archive removed on purpose: windows of long ago, and states from which nothing goes on any more."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from koopcast.cycles.archive.manifest import START
+from koopcast.cycles.archive.records import RemovedRecord, demand
 from koopcast.errors import StoreDamaged
 from koopcast.stores.files import read_json
 
@@ -60,9 +61,11 @@ def read_removed(root: Path) -> Removed:
     path = root / REMOVED
     if not path.exists():
         return Removed()
+    remedy = "restore it from a backup"
     try:
-        values: Mapping[str, Any] = read_json(path)
-        rules = tuple((int(every), int(stop)) for every, stop in values["restarts"])
-        return Removed(**{**values, "restarts": rules})
-    except (StoreDamaged, KeyError, TypeError, ValueError) as error:
-        raise StoreDamaged(f"'{path}' does not say what was removed", "restore it from a backup") from error
+        values = read_json(path)
+    except StoreDamaged as error:
+        raise StoreDamaged(f"'{path}' does not say what was removed", remedy) from error
+    record = demand(RemovedRecord, values, path, remedy)
+    rules = tuple((every, stop) for every, stop in record.restarts)
+    return Removed(record.windows, record.first, record.previous, rules, record.cleared)

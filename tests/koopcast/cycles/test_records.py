@@ -166,3 +166,25 @@ def test_a_damaged_length_in_a_table_asks_for_no_more_than_there_is(tmp_path: Pa
         (tmp_path / "x.odb").write_bytes(damaged)
         with pytest.raises(DataError, match="damaged"):
             read_delivery(tmp_path / "x.odb", layout())
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"restarts": [[0, 5]]}, "restarts.0.0: Input should be greater than"),
+        ({"restarts": [[2]]}, "restarts.0: List should have at least 2 items"),
+        ({"windows": "5"}, "windows: Input should be a valid integer"),
+        ({"first": 3}, "first"),
+        ({"cleared": float("inf")}, "cleared: Input should be a valid integer"),
+    ],
+)
+def test_a_record_of_what_was_removed_that_makes_no_sense_is_named(
+    tmp_path: Path, change: dict[str, Any], told: str
+) -> None:
+    damaged = archive(tmp_path)
+    good = {"windows": 0, "first": "", "previous": "start", "restarts": [[2, 4]], "cleared": 0}
+    (damaged.root / "removed.json").write_text(json.dumps(good))
+    assert damaged.labels() == [LABEL]
+    (damaged.root / "removed.json").write_text(json.dumps({**good, **change}))
+    with pytest.raises(StoreDamaged, match=f"removed.json': {told}"):
+        damaged.faults()
