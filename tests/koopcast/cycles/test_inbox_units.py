@@ -4,6 +4,7 @@ import gzip
 import shutil
 from pathlib import Path
 
+import netCDF4
 import numpy as np
 import pandas as pd
 import pytest
@@ -152,6 +153,20 @@ def test_what_a_file_says_is_not_valid_is_no_value(
     for reason, value, right in zip(reports["reason"], reports["value"], expected, strict=True):
         assert reason == (Reason.NO_VALUE if right is None else Reason.USED)
         assert right is None or np.isclose(value, right)
+
+
+@pytest.mark.parametrize("kind", ["i2", "i4", "i8", "f4", "f8"])
+@pytest.mark.parametrize("how", [{}, {"scale_factor": 0.01, "add_offset": 250.0}])
+def test_what_was_never_written_is_no_value(tmp_path: Path, kind: str, how: dict[str, float]) -> None:
+    points(tmp_path / "a.nc")
+    with netCDF4.Dataset(tmp_path / "a.nc", "a") as file:
+        packed = file.createVariable("packed", kind, ("obs",))
+        packed.setncatts({"units": "K", **how})
+        packed.set_auto_maskandscale(False)
+        packed[0] = 280
+    reports = found(tmp_path / "a.nc", layout(columns={"value": "packed"}))
+    assert reports["reason"].tolist() == [Reason.USED, Reason.NO_VALUE, Reason.NO_VALUE]
+    assert np.isclose(reports["value"][0], 252.8 if how else 280)
 
 
 def test_what_is_not_valid_has_no_place_time_or_error_either(tmp_path: Path) -> None:
