@@ -92,9 +92,11 @@ def _believed(values: np.ndarray, variable: xr.DataArray) -> np.ndarray:
     appendix A).
     """
     said, how = variable.attrs, variable.encoding
-    pair = said.get("valid_range", (said.get("valid_min"), said.get("valid_max")))
-    if values.dtype.kind not in "iuf" or np.shape(pair) != (2,):
+    if values.dtype.kind not in "iuf":
         return values
+    pair = list(np.ravel(said.get("valid_range", [])))
+    if len(pair) != 2:
+        pair = [said.get("valid_min"), said.get("valid_max")]
     scale, offset = float(how.get("scale_factor", 1)), float(how.get("add_offset", 0))
     packed = np.dtype(how.get("dtype", values.dtype))
     ends = [_number(end) for end in pair]
@@ -114,8 +116,8 @@ def _believed(values: np.ndarray, variable: xr.DataArray) -> np.ndarray:
 
 
 def _number(limit: object) -> float:
-    number = np.asarray(limit)
-    return float(number) if number.dtype.kind in "iuf" else np.nan
+    number = np.ravel(limit)
+    return float(number[0]) if number.size == 1 and number.dtype.kind in "iuf" else np.nan
 
 
 def _column(name: str, numbers: np.ndarray, attributes: Mapping[str, Any], layout: Layout) -> pd.Series:

@@ -137,6 +137,7 @@ RANGES = [
      {"_Unsigned": "true", "scale_factor": 0.5, "add_offset": 200.0}, [300, None, 260]),
     (np.array([280, 281, 999], "i4"), {"valid_range": np.array([0, 500], "i4")}, {}, [280, 281, None]),
     (np.array([280, 281, 5], "f8"), {"valid_range": "200 to 330"}, {}, [280, 281, 5]),
+    (np.array([280, 281, 5], "f8"), {"valid_min": [200.0], "valid_max": "hot"}, {}, [280, 281, None]),
 ]  # fmt: skip
 
 
