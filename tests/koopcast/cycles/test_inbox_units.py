@@ -236,6 +236,22 @@ def test_a_column_of_units_holds_for_wide_tables_too(tmp_path: Path) -> None:
     assert np.allclose(reports["value"][:2], [280.15, 280])
 
 
+def test_a_row_of_units_below_the_header_is_no_record(tmp_path: Path) -> None:
+    rows = "2020-01-01T05:30:00Z,1,2,100,7\nUTC,,,,\n"
+    (tmp_path / "a.csv").write_text(
+        "time,latitude,longitude,altitude,t\nUTC,degrees_north,degrees_east,ft,degree_C\n" + rows
+    )
+    reports = found(tmp_path / "a.csv", layout())
+    # Another one further on is a record without a time, and has no value.
+    assert reports["reason"].tolist() == [Reason.USED]
+    assert np.allclose(reports[["value", "height", "latitude"]], [[280.15, 30.48, 1]])
+    (tmp_path / "b.csv").write_text("time,lat,lon,t\nUTC,degrees_north,km,K\n2020-01-01T05:30,1,2,280\n")
+    with pytest.raises(DataError, match="'lon' is in 'km'"):
+        found(tmp_path / "b.csv", layout())
+    (tmp_path / "c.csv").write_text("time,lat,lon,t\nUTC,degrees_north,degrees_east,K\n")
+    assert len(found(tmp_path / "c.csv", layout())) == 0
+
+
 def test_of_names_in_small_and_large_letters_the_one_written_so_counts(tmp_path: Path) -> None:
     rows = {"time": [TIME], "lat": [1.0], "lon": [2.0]}
     for order in (("T", "t"), ("t", "T")):
