@@ -5,7 +5,7 @@ from functools import cached_property
 
 import pandas as pd
 
-from koopcast.cycles.clock import Clock, later
+from koopcast.cycles.clock import Clock
 from koopcast.errors import InvalidInput
 from koopcast.fields import FieldData
 from koopcast.times import components, parse_duration
@@ -32,7 +32,7 @@ class Given:
         if self.fields.info.time.calendar is None:
             found: int | None = first + number * self.records
         else:
-            moment = later(self.clock.label(number), self.clock.step, -1)
+            moment = self.clock.label(number - 1)
             found = self._by_date.get(self._date(moment))
         return found if found is not None and first + self.history - 1 <= found < last else None
 
@@ -43,7 +43,7 @@ class Given:
             InvalidInput: It is one.
         """
         if self.record(0) is None:
-            moment = later(self.clock.label(0), self.clock.step, -1)
+            moment = self.clock.label(-1)
             times = self.fields.times().values
             raise InvalidInput(
                 f"the first window starts at {moment}, for which the first guess has no "

@@ -116,7 +116,7 @@ def _believed(values: np.ndarray, variable: xr.DataArray) -> np.ndarray:
 
 
 def _number(limit: object) -> float:
-    number = np.ravel(limit)
+    number = np.asarray(limit).ravel()
     return float(number[0]) if number.size == 1 and number.dtype.kind in "iuf" else np.nan
 
 
