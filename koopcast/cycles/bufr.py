@@ -12,6 +12,8 @@ from koopcast.errors import DataError
 
 MOST_DEATHS = 20
 """Messages that may kill the library before a file is refused."""
+MISSING, LAST_STATION = 2**31 - 1, 99999
+"""What stands for a missing whole number in compressed messages; largest number of a WMO station."""
 
 
 def read_apart(path: Path, elements: Sequence[str]) -> tuple[pd.DataFrame, dict[str, int]]:
@@ -82,10 +84,20 @@ def decode(
                 break
             try:
                 if number not in skipped:
-                    parts.append(pdbufr.read_bufr([message], columns=elements, required_columns=False))
+                    found = pdbufr.read_bufr([message], columns=elements, required_columns=False)
+                    parts.append(_without_missing(found))
             except Exception:
                 lost["malformed"] += 1
             number += 1
     if parts:
         pd.concat(parts, ignore_index=True).to_parquet(table, index=False)
     return lost
+
+
+def _without_missing(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of elements without the numbers that stand for missing ones, or are made of them."""
+    table = table.mask(table == MISSING)
+    if "WMO_station_id" in table:
+        number = pd.to_numeric(table["WMO_station_id"], errors="coerce")
+        table["WMO_station_id"] = table["WMO_station_id"].where(number <= LAST_STATION)
+    return table

@@ -18,6 +18,9 @@ from koopcast.cycles.moments import numbered
 from koopcast.cycles.reading import demand_size
 from koopcast.errors import DataError
 
+UNWRITTEN = {"i2": -32767, "i4": -2147483647, "i8": -9223372036854775806}
+"""What netCDF holds of whole numbers that were never written, where a file states no fill value."""
+
 
 def read_apart(path: Path, layout: Layout) -> pd.DataFrame:
     """Return the table in a netCDF file, its `units` in `attrs`.
@@ -85,12 +88,15 @@ def _is_above_ground(name: str, variable: xr.DataArray, layout: Layout) -> bool:
 
 def _believed(values: np.ndarray, variable: xr.DataArray) -> np.ndarray:
     """Return the numbers of a variable, infinite where they lie beyond `valid_min`, `valid_max` or
-    `valid_range`, which are of packed numbers, or fractions of unpacked ones (NUG, appendix A).
+    `valid_range`, which are of packed numbers, or fractions of unpacked ones, or were never written (NUG,
+    appendix A).
     """
     said, how = variable.attrs, variable.encoding
-    pair = said.get("valid_range", (said.get("valid_min"), said.get("valid_max")))
-    if values.dtype.kind not in "iuf" or np.shape(pair) != (2,):
+    if values.dtype.kind not in "iuf":
         return values
+    pair = list(np.ravel(said.get("valid_range", [])))
+    if len(pair) != 2:
+        pair = [said.get("valid_min"), said.get("valid_max")]
     scale, offset = float(how.get("scale_factor", 1)), float(how.get("add_offset", 0))
     packed = np.dtype(how.get("dtype", values.dtype))
     ends = [_number(end) for end in pair]
@@ -103,12 +109,15 @@ def _believed(values: np.ndarray, variable: xr.DataArray) -> np.ndarray:
     low, high = sorted(ends if scale > 0 else ends[::-1])
     slack = [abs(scale) / 2 if is_packed else 1e-6 * abs(end) for end in (low, high)]
     outside = (values < low - slack[0]) | (values > high + slack[1])
+    unwritten = UNWRITTEN.get(packed.kind + str(packed.itemsize))
+    if unwritten is not None and not {"_FillValue", "missing_value"} & set(how):
+        outside |= np.abs(values - (unwritten * scale + offset)) <= slack[0]
     return np.where(outside, np.inf, values) if outside.any() else values
 
 
 def _number(limit: object) -> float:
-    number = np.asarray(limit)
-    return float(number) if number.dtype.kind in "iuf" else np.nan
+    number = np.asarray(limit).ravel()
+    return float(number[0]) if number.size == 1 and number.dtype.kind in "iuf" else np.nan
 
 
 def _column(name: str, numbers: np.ndarray, attributes: Mapping[str, Any], layout: Layout) -> pd.Series:

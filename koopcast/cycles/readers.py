@@ -16,6 +16,9 @@ from koopcast.cycles.reading import MOST_BYTES, Read, demand_size, imported
 from koopcast.cycles.texts import read_text
 from koopcast.errors import DataError
 
+DATE = ("year", "month", "day", "hour", "minute", "second")
+"""Elements of the time of a BUFR report."""
+
 
 def read_delivery(path: Path, layout: Layout) -> Read:
     """Return the table in a file, by the end of its name, and the records that no table can hold, by class.
@@ -56,13 +59,16 @@ def _bufr(path: Path, layout: Layout) -> Read:
     imported("pdbufr", "bufr")
     elements = [
         "latitude", "longitude", "data_datetime", "typical_datetime", "WMO_station_id",
-        "heightOfStationGroundAboveMeanSeaLevel", "heightOfStation",
+        "heightOfStationGroundAboveMeanSeaLevel", "heightOfStation", *DATE,
         *layout.columns.values(), *map(layout.own_name, layout.variables),
     ]  # fmt: skip
     table, lost = read_bufr(path, elements)
     if "typical_datetime" in table:
         own = table["data_datetime"] if "data_datetime" in table else pd.Series(pd.NaT, table.index)
-        table["data_datetime"] = own.fillna(table.pop("typical_datetime"))
+        parts = table[[name for name in DATE if name in table]]
+        # The time of the message is that of reports without one, not of those with one that is impossible.
+        lacks = parts.isna().any(axis=1) | ("year" not in parts)
+        table["data_datetime"] = own.fillna(table.pop("typical_datetime").where(lacks))
     return table, lost
 
 

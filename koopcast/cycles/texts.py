@@ -71,7 +71,17 @@ def read_text(path: Path, layout: Layout) -> Read:
         for name in whole.columns:
             whole[name] = whole[name].str.replace(DECIMAL_COMMA, r"\1.\2", regex=True)
     lost = {"malformed": malformed, "torn": torn}
-    return whole, {name: count for name, count in lost.items() if count}
+    return _with_units(whole, layout), {name: count for name, count in lost.items() if count}
+
+
+def _with_units(table: pd.DataFrame, layout: Layout) -> pd.DataFrame:
+    """Return a table without the row of units that ERDDAP writes below a header: `attrs` hold them then."""
+    time = layout.column("time", table.columns)
+    if time is None or table.empty or str(table[time].iloc[0]).strip() != "UTC":
+        return table
+    rest = table.iloc[1:].reset_index(drop=True)
+    rest.attrs["units"] = {name: str(text).strip() for name, text in table.iloc[0].items()}
+    return rest
 
 
 def _unpacked(path: Path) -> bytes:

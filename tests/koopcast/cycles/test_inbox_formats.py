@@ -89,6 +89,37 @@ def test_bufr_gives_the_elements_that_variables_name(tmp_path: Path) -> None:
     assert found["reason"].tolist() == [Reason.USED, Reason.USED, Reason.NO_POSITION, Reason.USED]
 
 
+def test_a_bufr_report_of_an_impossible_time_has_none(tmp_path: Path) -> None:
+    rest = (50.5, 3.25, 100.0, 280.15)
+    times = [
+        (2, 30, 5, 30),
+        (1, 1, 24, 0),
+        (1, 1, 5, 60),
+        (1, 1, None, 30),
+        (1, 1, 5, None),
+        (None, 1, 5, 30),
+    ]
+    for number, (month, day, hour, minute) in enumerate(times):
+        (tmp_path / "a.bufr").write_bytes(synop([(1, 2, 2020, month, day, hour, minute, *rest)]))
+        found, _ = reports(tmp_path / "a.bufr", BUFR)
+        # Where a part is not stated, the time of the message counts.
+        expected = Reason.NO_TIME if number < 3 else Reason.USED
+        assert found["reason"].tolist() == [expected]
+        assert number < 3 or found["time"][0] == pd.Timestamp("2020-01-01T06:00")
+
+
+def test_whole_numbers_that_are_missing_in_a_compressed_message_are_none(tmp_path: Path) -> None:
+    rows = [(1, None, 2020, 1, 1, 5, 30, 10.0 * at, 3.25, 100.0, 280.0 + at) for at in range(2)]
+    rows.append((None, 3, 2020, None, 1, 5, 30, 30.0, 3.25, 100.0, 282.0))
+    rows.append((1, 3, 2020, 1, 1, 5, 30, 40.0, 3.25, 100.0, 283.0))
+    (tmp_path / "a.bufr").write_bytes(synop(rows))
+    found, _ = reports(tmp_path / "a.bufr", BUFR)
+    assert found["station"].tolist() == ["", "", "", "1003"]
+    # A variable of whole numbers, such as a direction of wind: here the month.
+    months = Layout(AXES, {"n": "1"}, names={"month": "n"})
+    assert reports(tmp_path / "a.bufr", months)[0]["value"].tolist() == [1, 1, 1]
+
+
 def test_a_broken_bufr_message_and_a_torn_one_cost_no_other(tmp_path: Path) -> None:
     whole = synop(STATIONS)
     broken = bytearray(whole)

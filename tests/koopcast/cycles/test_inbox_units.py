@@ -4,6 +4,7 @@ import gzip
 import shutil
 from pathlib import Path
 
+import netCDF4
 import numpy as np
 import pandas as pd
 import pytest
@@ -136,6 +137,7 @@ RANGES = [
      {"_Unsigned": "true", "scale_factor": 0.5, "add_offset": 200.0}, [300, None, 260]),
     (np.array([280, 281, 999], "i4"), {"valid_range": np.array([0, 500], "i4")}, {}, [280, 281, None]),
     (np.array([280, 281, 5], "f8"), {"valid_range": "200 to 330"}, {}, [280, 281, 5]),
+    (np.array([280, 281, 5], "f8"), {"valid_min": [200.0], "valid_max": "hot"}, {}, [280, 281, None]),
 ]  # fmt: skip
 
 
@@ -152,6 +154,20 @@ def test_what_a_file_says_is_not_valid_is_no_value(
     for reason, value, right in zip(reports["reason"], reports["value"], expected, strict=True):
         assert reason == (Reason.NO_VALUE if right is None else Reason.USED)
         assert right is None or np.isclose(value, right)
+
+
+@pytest.mark.parametrize("kind", ["i2", "i4", "i8", "f4", "f8"])
+@pytest.mark.parametrize("how", [{}, {"scale_factor": 0.01, "add_offset": 250.0}])
+def test_what_was_never_written_is_no_value(tmp_path: Path, kind: str, how: dict[str, float]) -> None:
+    points(tmp_path / "a.nc")
+    with netCDF4.Dataset(tmp_path / "a.nc", "a") as file:
+        packed = file.createVariable("packed", kind, ("obs",))
+        packed.setncatts({"units": "K", **how})
+        packed.set_auto_maskandscale(False)
+        packed[0] = 280
+    reports = found(tmp_path / "a.nc", layout(columns={"value": "packed"}))
+    assert reports["reason"].tolist() == [Reason.USED, Reason.NO_VALUE, Reason.NO_VALUE]
+    assert np.isclose(reports["value"][0], 252.8 if how else 280)
 
 
 def test_what_is_not_valid_has_no_place_time_or_error_either(tmp_path: Path) -> None:
@@ -218,6 +234,22 @@ def test_a_column_of_units_holds_for_wide_tables_too(tmp_path: Path) -> None:
     reports = found(tmp_path / "a.csv", layout())
     assert reports["reason"].tolist() == [Reason.USED, Reason.USED, Reason.UNKNOWN_UNITS]
     assert np.allclose(reports["value"][:2], [280.15, 280])
+
+
+def test_a_row_of_units_below_the_header_is_no_record(tmp_path: Path) -> None:
+    rows = "2020-01-01T05:30:00Z,1,2,100,7\nUTC,,,,\n"
+    (tmp_path / "a.csv").write_text(
+        "time,latitude,longitude,altitude,t\nUTC,degrees_north,degrees_east,ft,degree_C\n" + rows
+    )
+    reports = found(tmp_path / "a.csv", layout())
+    # Another one further on is a record without a time, and has no value.
+    assert reports["reason"].tolist() == [Reason.USED]
+    assert np.allclose(reports[["value", "height", "latitude"]], [[280.15, 30.48, 1]])
+    (tmp_path / "b.csv").write_text("time,lat,lon,t\nUTC,degrees_north,km,K\n2020-01-01T05:30,1,2,280\n")
+    with pytest.raises(DataError, match="'lon' is in 'km'"):
+        found(tmp_path / "b.csv", layout())
+    (tmp_path / "c.csv").write_text("time,lat,lon,t\nUTC,degrees_north,degrees_east,K\n")
+    assert len(found(tmp_path / "c.csv", layout())) == 0
 
 
 def test_of_names_in_small_and_large_letters_the_one_written_so_counts(tmp_path: Path) -> None:
