@@ -29,6 +29,7 @@ NO_TEXTS = {
     b"\x89HDF": "netCDF", b"PK\x03\x04": "zip",
 }  # fmt: skip
 """How files of other formats begin."""
+SEPARATOR_LINE = re.compile(r'"?sep=.?"?\s*', re.IGNORECASE)
 DECIMAL_COMMA = r"^\s*([+-]?\d+),(\d+(?:[eE][+-]?\d+)?)\s*$"
 
 
@@ -37,8 +38,9 @@ def read_text(path: Path, layout: Layout) -> Read:
 
     A last line without its end is torn, and left out. Malformed are lines with another number of fields than
     their header, with NUL bytes, or with a quote that does not end. A header may stand anywhere, also with
-    columns in another order: what follows is read by it. Empty lines and those that begin with # are none.
-    Where the separator is no comma, a comma within a number is the decimal sign.
+    columns in another order: what follows is read by it. Empty lines and those that begin with # are none
+    (but for a first header that is one), and neither is the `sep=;` of spreadsheets. Where the separator is
+    no comma, a comma within a number is the decimal sign.
     """
     content = _unpacked(path) if path.suffix.lower() == ".gz" else path.read_bytes()
     other = next((name for begin, name in NO_TEXTS.items() if content.startswith(begin)), None)
@@ -57,7 +59,7 @@ def read_text(path: Path, layout: Layout) -> Read:
     end = content.rfind(b"\n") + 1
     torn = int(bool(content[end:].strip(b"\0 \t\r")))
     lines = _decoded(content[:end]).replace("\r\n", "\n").replace("\r", " ").split("\n")
-    found = _records(lines)
+    found = _records(_headed(lines, layout))
     if not found.lines:
         raise DataError(f"'{path.name}' holds no line", "deliver a table with a header")
     tables, malformed = [], found.malformed
@@ -72,6 +74,23 @@ def read_text(path: Path, layout: Layout) -> Read:
             whole[name] = whole[name].str.replace(DECIMAL_COMMA, r"\1.\2", regex=True)
     lost = {"malformed": malformed, "torn": torn}
     return _with_units(whole, layout), {name: count for name, count in lost.items() if count}
+
+
+def _headed(lines: Sequence[str], layout: Layout) -> Sequence[str]:
+    """Return lines from the header on; one behind # is the last before the records where these have none."""
+    begin = int(bool(SEPARATOR_LINE.fullmatch(lines[0])))
+    first = next((at for at, line in enumerate(lines) if at >= begin and _is_content(line)), begin)
+    said = (
+        next((line for line in reversed(lines[begin:first]) if line.startswith("#")), "").lstrip("#").strip()
+    )
+    if _has_time(said, layout) and not _has_time(lines[first], layout):
+        return [said, *lines[first:]]
+    return lines[begin:]
+
+
+def _has_time(header: str, layout: Layout) -> bool:
+    names = [name.strip(' "') for name in re.split(f"[{SEPARATORS}]", header)]
+    return len(names) > 1 and layout.column("time", names) is not None
 
 
 def _with_units(table: pd.DataFrame, layout: Layout) -> pd.DataFrame:

@@ -262,6 +262,20 @@ def test_of_names_in_small_and_large_letters_the_one_written_so_counts(tmp_path:
         assert found(tmp_path / "a.parquet", upper)["value"].tolist() == [1]
 
 
+@pytest.mark.parametrize(
+    "above",
+    [
+        "# time; lat;lon;t\n",
+        "#a remark\n\n# time; lat;lon;t\n",
+        "sep=;\ntime;lat;lon;t\n",
+        "# old;time\ntime;lat;lon;t\n",
+    ],
+)
+def test_a_header_may_be_a_remark_and_below_a_line_of_the_separator(tmp_path: Path, above: str) -> None:
+    (tmp_path / "a.csv").write_text(f"{above}2020-01-01T05:30;1;2;280,5\n# 2020-01-01T05:30;1;2;3\n")
+    assert found(tmp_path / "a.csv", layout())["value"].tolist() == [280.5]
+
+
 @pytest.mark.parametrize("form", ["gzip", "Parquet", "netCDF", "zip", "tar"])
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
 def test_a_file_of_another_format_is_named_as_what_it_is(tmp_path: Path, form: str, name: str) -> None:
