@@ -1,7 +1,9 @@
 """Windows of a cycle: when each begins and ends, which are due, and which one a time belongs to."""
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
 from typing import Literal
 
 import numpy as np
@@ -13,6 +15,8 @@ from koopcast.times import Duration, parse_date
 
 NOWHERE = -1
 """Number of no window."""
+YEARS = range(1678, 2262)
+"""Whose times fit into nanoseconds."""
 LABEL = "%Y%m%dT%H%M%SZ"
 
 
@@ -49,10 +53,17 @@ class Clock:
 
     def due(self, first: int, now: pd.Timestamp) -> range:
         """Return the windows from `first` on that may be analysed by `now`."""
-        last = first
-        while self.due_at(last) <= now and not self.is_over(last):
+        if not self._is_due(first, now):
+            return range(first, first)
+        ended = reduce(later, map(negative, (self.cutoff, self.length, self.begin)), now)
+        last = max(first, self._about(ended) + 1)
+        while self._is_due(last, now):  # months are cut to the days that they have
             last += 1
-        return range(first, last)
+        known = range(first, last)
+        return known[: bisect_left(known, True, key=lambda number: not self._is_due(number, now))]
+
+    def _is_due(self, number: int, now: pd.Timestamp) -> bool:
+        return self.due_at(number) <= now and not self.is_over(number)
 
     def is_over(self, number: int) -> bool:
         """Return whether window `number` lies after the end of the cycle."""
@@ -91,25 +102,38 @@ class Clock:
         known = ~np.isnat(times)
         if not known.any():
             return result
-        count = max(1, self._about(pd.Timestamp(times[known].max())) + 3)
-        edges = self._edges(count, Duration(0, 0.0) if by_label else self.begin)
+        begin = Duration(0, 0.0) if by_label else self.begin
+        near = self._near(times[known], begin)
+        edges = self._edges(near, begin)
         is_left = by_label or self.closed == "left"
         place = np.searchsorted(edges, times[known], side="right" if is_left else "left") - 1
-        found = np.where(place >= 0, place, NOWHERE)
+        found = np.where(place >= 0, near[place], NOWHERE)
         if not by_label:
-            ends = self._edges(count, self.begin, self.length)
+            ends = self._edges(near, self.begin, self.length)
             inside = times[known] < ends[place] if is_left else times[known] <= ends[place]
             found = np.where(inside, found, NOWHERE)
         result[known] = found
         return result
 
-    def _edges(self, count: int, *shifts: Duration) -> np.ndarray:
-        """Return the labels of the first windows, each shifted by some durations."""
+    def _near(self, times: np.ndarray, begin: Duration) -> Int[np.ndarray, " window"]:
+        """Return windows, in order, among which are those that begin last before some times.
+
+        A time in the far future does not bring all windows up to there.
+        """
+        if self.step.months or begin.months:
+            return np.arange(max(1, self._about(pd.Timestamp(times.max())) + 3))
+        since = times.astype(np.float64) - np.datetime64(self.start, "ns").astype(np.float64)
+        about = np.unique(np.floor((since * 1e-9 - begin.seconds) / self.step.seconds).astype(np.int64))
+        near = np.unique(np.concatenate([[0], about - 1, about, about + 1]))
+        return near[near >= 0]
+
+    def _edges(self, windows: Int[np.ndarray, " window"], *shifts: Duration) -> np.ndarray:
+        """Return the labels of some windows, each shifted by some durations."""
         if not any(duration.months for duration in (self.step, *shifts)):
             first = np.datetime64(self.start, "ns")
-            seconds = np.arange(count) * self.step.seconds + sum(duration.seconds for duration in shifts)
+            seconds = windows * self.step.seconds + sum(duration.seconds for duration in shifts)
             return np.asarray(first + np.rint(seconds * 1e9).astype("timedelta64[ns]"))
-        moments = [self.label(number) for number in range(count)]
+        moments = [self.label(number) for number in windows.tolist()]
         for shift in shifts:
             moments = [later(moment, shift) for moment in moments]
         return np.array(moments, dtype="datetime64[ns]")
@@ -138,7 +162,10 @@ def parse_moment(text: str) -> pd.Timestamp:
     given = parse_date(text)
     year, month, day, hour, minute, second = (*given, *(1, 1, 1, 0, 0, 0)[len(given) :])
     try:
-        return pd.Timestamp(datetime(year, month, day, hour, minute, second))
+        moment = datetime(year, month, day, hour, minute, second)
+        if year not in YEARS:
+            raise ValueError(f"its year is not in {YEARS[0]}..{YEARS[-1]}")
+        return pd.Timestamp(moment)
     except ValueError as error:
         raise InvalidInput(f"'{text[:40]}' is not a date ({error})", "write 2009-03-16T12:00") from error
 
