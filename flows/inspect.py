@@ -222,9 +222,7 @@ def _summary(store: Store, name: str) -> RunResult:
     try:
         return RunResult.model_validate_json(text)
     except ValueError as error:
-        raise StoreDamaged(
-            f"the summary of run '{run.name}' cannot be read", "run the pipeline again"
-        ) from error
+        raise StoreDamaged(f"the summary of '{run.name}' cannot be read", "run it again") from error
 
 
 def show_run(name: str, uri: str | None, *, as_json: bool) -> None:
