@@ -17,7 +17,7 @@ from flows.memory import Rates
 from flows.prepare import cached, make, store_root
 from flows.request import RunResult
 from flows.run import SUMMARY
-from koopcast.errors import InvalidInput, KoopcastError, StoreMissing
+from koopcast.errors import InvalidInput, KoopcastError, StoreDamaged, StoreMissing
 from koopcast.stores import Store
 from koopcast.stores import doctor as check_store
 from koopcast.stores import gc as collect_garbage
@@ -219,7 +219,10 @@ def _summary(store: Store, name: str) -> RunResult:
         raise StoreMissing(
             f"run '{run.name}' ended without a summary", "it was killed; run the pipeline again"
         )
-    return RunResult.model_validate_json(text)
+    try:
+        return RunResult.model_validate_json(text)
+    except ValueError as error:
+        raise StoreDamaged(f"the summary of '{run.name}' cannot be read", "run it again") from error
 
 
 def show_run(name: str, uri: str | None, *, as_json: bool) -> None:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import field_validator
 
+from koopcast.errors import printable
 from koopcast.spec import Spec
 from tasks.scores import Scores
 
@@ -23,11 +24,11 @@ class Request(Spec):
 
     @property
     def command(self) -> str:
-        """Return the command line that asks for the same."""
+        """Return the command line that asks for the same, as a page can show it."""
         options = [("--set", item) for item in self.overrides]
         options += [(flag, value) for flag, value in (("--from", self.from_), ("--only", self.only)) if value]
         words = ["koopcast", "run", self.pipeline, *(f"{flag} '{value}'" for flag, value in options)]
-        return " ".join(words)
+        return printable(" ".join(words))
 
 
 class StepResult(Spec):

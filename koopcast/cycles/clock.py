@@ -1,7 +1,9 @@
 """Windows of a cycle: when each begins and ends, which are due, and which one a time belongs to."""
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
 from typing import Literal
 
 import numpy as np
@@ -13,6 +15,8 @@ from koopcast.times import Duration, parse_date
 
 NOWHERE = -1
 """Number of no window."""
+YEARS = range(1678, 2262)
+"""Whose times fit into nanoseconds."""
 LABEL = "%Y%m%dT%H%M%SZ"
 
 
@@ -48,10 +52,17 @@ class Clock:
 
     def due(self, first: int, now: pd.Timestamp) -> range:
         """Return the windows from `first` on that may be analysed by `now`."""
-        last = first
-        while self.due_at(last) <= now and not self.is_over(last):
+        if not self._is_due(first, now):
+            return range(first, first)
+        ended = reduce(later, map(negative, (self.cutoff, self.length, self.begin)), now)
+        last = max(first, self._about(ended) + 1)
+        while self._is_due(last, now):  # months are cut to the days that they have
             last += 1
-        return range(first, last)
+        known = range(first, last)
+        return known[: bisect_left(known, True, key=lambda number: not self._is_due(number, now))]
+
+    def _is_due(self, number: int, now: pd.Timestamp) -> bool:
+        return self.due_at(number) <= now and not self.is_over(number)
 
     def is_over(self, number: int) -> bool:
         """Return whether window `number` lies after the end of the cycle."""
@@ -159,7 +170,10 @@ def parse_moment(text: str) -> pd.Timestamp:
     given = parse_date(text)
     year, month, day, hour, minute, second = (*given, *(1, 1, 1, 0, 0, 0)[len(given) :])
     try:
-        return pd.Timestamp(datetime(year, month, day, hour, minute, second))
+        moment = datetime(year, month, day, hour, minute, second)
+        if year not in YEARS:
+            raise ValueError(f"its year is not in {YEARS[0]}..{YEARS[-1]}")
+        return pd.Timestamp(moment)
     except ValueError as error:
         raise InvalidInput(f"'{text[:40]}' is not a date ({error})", "write 2009-03-16T12:00") from error
 

@@ -60,6 +60,12 @@ def test_run_prints_one_object_and_its_shape_is_the_promised_one(
     why = koopcast("why", "small.yaml", "model", "--set", "seed=6")
     assert "seed" in why.stdout
 
+    for damaged in ("", '{"run": NaN}', "[" * 100_000):
+        Path(summary["report"]).with_name("run.json").write_text(damaged)
+        shown = koopcast("show", "small")
+        assert shown.returncode == 1
+        assert shown.stderr == f"the summary of '{summary['run']}' cannot be read; run it again\n"
+
 
 def test_an_expectation_that_does_not_hold_is_exit_code_3(
     koopcast: Command, small: Path, tmp_path: Path

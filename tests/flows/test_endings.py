@@ -20,6 +20,9 @@ steps:
 """
 
 
+SHORT = LONG.replace("3000000", "20").replace("{train: ..5, test: 6..}", "{train: ..0.5, test: 0.55..}")
+
+
 def started(place: Path, *words: str, **settings: str) -> "subprocess.Popen[str]":
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "KOOPCAST_STORE": "runs", **settings}
     return subprocess.Popen(
@@ -99,3 +102,17 @@ def test_a_fault_of_the_program_shows_its_trace_without_secrets(
     assert done.returncode == 1
     assert done.stderr.startswith("Traceback")
     assert done.stderr.rstrip().endswith("ZeroDivisionError: REDACTED")
+
+
+def test_a_file_whose_name_is_no_text_runs(small: Path, tmp_path: Path) -> None:
+    """As of a name that another system wrote in Latin-1."""
+    name = b"d\xfcnn.yaml"
+    Path(os.fsdecode(bytes(tmp_path) + b"/" + name)).write_text(SHORT)
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", "run", os.fsdecode(name), "--engine", "inline"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), "KOOPCAST_STORE": "runs"},
+        capture_output=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    [page] = (tmp_path / "runs" / "runs").rglob("report.html")
+    assert r"koopcast run d\udcfcnn.yaml" in page.read_text()

@@ -64,6 +64,41 @@ def test_due_windows_come_from_the_moment_and_the_cutoff():
     assert list(cycle.due(2, pd.Timestamp("2030-01-01"))) == [2, 3]
 
 
+def test_a_clock_or_a_report_of_the_far_future_costs_nothing():
+    """A machine that believes in 2261, or one report that does, at a window a second."""
+    cycle = clock("2020-01-01", "PT1S")
+    far = pd.Timestamp("2261-01-01")
+    windows = int((far - pd.Timestamp("2020-01-01")).total_seconds())
+    assert cycle.due(0, far) == range(windows + 1)
+    assert cycle.due(windows - 1, far) == range(windows - 1, windows + 1)
+    times = moments("2019-12-31T23:00", "2020-01-01T00:00:02", "2261-01-01")
+    assert cycle.numbers(times).tolist() == [NOWHERE, 2, windows]
+    for text in ("9999-12-31", "0001-01-01"):
+        with pytest.raises(InvalidInput, match=r"its year is not in 1678\.\.2261"):
+            parse_moment(text)
+
+
+@pytest.mark.parametrize("closed", ["left", "right"])
+@pytest.mark.parametrize(
+    ("step", "begin", "length"), [("PT6H", "-PT9H", "PT4H"), ("PT0.3S", "PT0.1S", "PT0.2S")]
+)
+def test_the_window_of_a_time_is_the_one_whose_bounds_hold_it(closed, step, begin, length):
+    cycle = Clock(parse_moment("2020-01-01"), *map(parse_duration, (step, begin, length, "PT0S")), closed)
+    edges = np.array(
+        [bound for number in range(30) for bound in cycle.bounds(number)], dtype="datetime64[ns]"
+    )
+    times = np.concatenate([edges + np.timedelta64(shift, "ns") for shift in (-1, 0, 1)])
+    for time, found in zip(times, cycle.numbers(times).tolist(), strict=True):
+        moment = pd.Timestamp(time)
+        holding = [
+            number
+            for number in range(30)
+            for first, last in [cycle.bounds(number)]
+            if (first <= moment < last if closed == "left" else first < moment <= last)
+        ]
+        assert [found] == (holding or [NOWHERE])
+
+
 def test_labels_are_read_back():
     cycle = clock("2020-01-01T06", "PT6H")
     assert [cycle.number(cycle.name(k)) for k in (0, 1, 999)] == [0, 1, 999]
