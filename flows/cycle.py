@@ -18,7 +18,7 @@ from koopcast.cycles.clock import LABEL, parse_moment
 from koopcast.cycles.tick import Ticked, Work
 from koopcast.stores import Store
 from schemas.cycle import LoadedCycle, load_cycle
-from tasks.cycle import Prepared, archive_of, outcomes, prepare, tick
+from tasks.cycle import Prepared, archive_of, due, outcomes, prepare, tick
 from tasks.standing import EXIT_CODES, RECENT, Standing, standing
 from tasks.status import PAGE, SHOWN_GAPS, write_report
 
@@ -40,9 +40,7 @@ def run(
     prepared = make(file, overrides, store)
     moment = moment_of(until)
     if dry_run:
-        prepared.archive.pull()
-        prepared.inbox.scan()
-        work, remaining = prepared.ticker.work(moment, force)
+        work, remaining = due(prepared, moment, force)
         show_work(work, remaining, as_json=as_json)
         return 0
 

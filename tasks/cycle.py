@@ -3,8 +3,8 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from math import isnan
@@ -111,14 +111,32 @@ def tick(
     if force is not None:
         prepared.cycle.cycle.clock().number(force)  # a slip of the pen is no failed tick
     torch.set_num_threads(prepared.cycle.threads)
-    archive = prepared.archive
+    with _alone(prepared.archive, wait):
+        prepared.archive.open(prepared.identity, fork=fork or prepared.cycle.clock == "near_real_time")
+        return _ticked(prepared, moment, force, then)
+
+
+def due(prepared: Prepared, moment: pd.Timestamp, force: str | None) -> tuple[list[Work], int]:
+    """Return the windows that a tick would analyse, and how many are left for later ones.
+
+    Raises:
+        StoreLocked: Another process writes to the archive.
+    """
+    with _alone(prepared.archive, LOCK_SECONDS):
+        prepared.archive.pull()
+        prepared.inbox.scan()
+        return prepared.ticker.work(moment, force)
+
+
+@contextmanager
+def _alone(archive: Archive, wait: float) -> Iterator[None]:
+    """Hold the lock of an archive."""
     with writing(archive.root):
         archive.root.mkdir(parents=True, exist_ok=True)
         lock = archive.lock()
         lock.acquire(timeout=wait, on_wait=lambda holder, waited: None)
         try:
-            archive.open(prepared.identity, fork=fork or prepared.cycle.clock == "near_real_time")
-            return _ticked(prepared, moment, force, then)
+            yield
         finally:
             lock.release()
 

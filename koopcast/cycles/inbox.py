@@ -79,6 +79,7 @@ class Inbox:
         self._key = hashlib.sha256(f"{FORMAT} {spec.model_dump_json()}".encode()).hexdigest()[:16]
         self._head = {"format": FORMAT, "axes": list(self._layout.axes), "variables": dict(fields.variables)}
         self.deliveries = self._read_ledger()
+        """Path -> what is known of the file, as of the last scan."""
         self.waiting: list[str] = []
         """Files that are too young to be read."""
 
@@ -86,8 +87,10 @@ class Inbox:
         """Read the files that are new or have changed.
 
         What was read stays where its file is gone, or cannot be read any more, also what was read by other
-        options: tidying up an inbox changes no window.
+        options: tidying up an inbox changes no window. The caller holds the lock of the archive.
         """
+        # What another process read, while this one waited for the lock, may have left the inbox since.
+        self.deliveries = self._read_ledger()
         self._folder.mkdir(parents=True, exist_ok=True)
         found = {path: replace(known, fault="") for path, known in self.deliveries.items() if known.digest}
         self.waiting = []

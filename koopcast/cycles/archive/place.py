@@ -1,5 +1,7 @@
 """Where an archive lies: a folder, which may be the working copy of objects in a bucket."""
 
+import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -67,8 +69,16 @@ class Place:
                 self.mirror.remember()
 
     def names(self, folder: str) -> list[str]:
-        """Return what is published in a folder of manifests, in order."""
-        return sorted(path.name.removesuffix(".json") for path in (self.root / folder).glob("[!.]*.json"))
+        """Return what is published in a folder of manifests, in order.
+
+        Raises:
+            OSError: The folder may not be read; what is in it is not known then.
+        """
+        try:
+            found = os.listdir(self.root / folder)
+        except FileNotFoundError:
+            return []
+        return sorted(name.removesuffix(".json") for name in found if re.fullmatch(r"[^.].*\.json", name))
 
     def write(self, name: str, text: str) -> None:
         """Publish a file that nobody else wrote since the last look.

@@ -1,5 +1,6 @@
 """One writer at a time, killed at any moment, on one machine or several."""
 
+import errno
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from flows.cycle import make
-from koopcast.errors import StoreLocked
+from koopcast.errors import StoreLocked, StoreNotWritable
 from tasks.cycle import tick
 from tests.flows.conftest import Command, Ended
 from tests.flows.cycles.conftest import CYCLE, at, content, cycle, deliver, remove
@@ -50,6 +51,53 @@ def test_a_writer_that_is_told_to_wait_goes_on_when_the_first_is_done(place: Pat
     other.start()
     assert len(tick(ready, at(1), wait=60.0).done) == 2
     other.join()
+
+
+def test_reports_that_the_first_writer_read_are_not_lost_to_the_one_who_waited(place: Path) -> None:
+    """The file may be gone by then: what was read of it counts."""
+    deliver(place, range(3))
+    waited = cycle(place)
+    assert len(tick(cycle(place), at(1)).done) == 2
+    for path in (place / "inbox").iterdir():
+        path.unlink()
+    assert [manifest.source for manifest in tick(waited, at(2)).done] == ["analysis"]
+
+
+def test_a_question_what_is_due_waits_for_no_writer_and_reads_nothing_beside_one(
+    place: Path, koopcast: Command
+) -> None:
+    deliver(place, range(2))
+    ready = cycle(place)
+    words = ("cycle", str(place / "twin.yaml"), "--store", str(place / "store"), "--dry-run", "--until")
+    lock = ready.archive.lock()
+    assert lock.try_acquire()
+    refused = koopcast(*words, str(at(1)).replace(" ", "T"))
+    assert (refused.returncode, "is held by process" in refused.stderr) == (1, True)
+    assert not (ready.archive.inbox / "ledger.json").exists()
+    lock.release()
+    assert koopcast(*words, str(at(1)).replace(" ", "T")).returncode == 0
+    assert ready.archive.labels() == []
+
+
+def test_windows_that_may_not_be_read_are_no_reason_to_sweep_what_they_hold(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliver(place, range(2))
+    ready = cycle(place)
+    tick(ready, at(0))
+    before = content(ready.archive)
+    real = os.listdir
+
+    def guarded(path: Path) -> list[str]:
+        if Path(path).name == "windows":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.listdir", guarded)
+        with pytest.raises(StoreNotWritable, match="Permission denied"):
+            tick(cycle(place), at(1))
+    assert content(ready.archive) == before
 
 
 @pytest.mark.slow
