@@ -3,7 +3,6 @@
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeVar
 
-from annotated_types import Len
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from koopcast.errors import StoreDamaged
@@ -77,7 +76,9 @@ class RemovedRecord(_Record):
     windows: Count
     first: Label | Literal[""]
     previous: str
-    restarts: list[Annotated[list[Annotated[int, Field(ge=1, le=MOST_REPORTS)]], Len(2, 2)]]
+    restarts: list[
+        Annotated[list[Annotated[int, Field(ge=1, le=MOST_REPORTS)]], Field(min_length=2, max_length=2)]
+    ]
     cleared: Count
 
 
