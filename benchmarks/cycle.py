@@ -29,7 +29,8 @@ from koopcast.cycles.chain import Chain
 from koopcast.cycles.clock import Clock, negative
 from koopcast.cycles.feed import TableInboxSpec
 from koopcast.cycles.inbox import Inbox
-from koopcast.cycles.tick import Policy, Ticker
+from koopcast.cycles.tick import Ticker
+from koopcast.cycles.work import Policy
 from koopcast.dynamics import Dynamics
 from koopcast.fields import FieldData
 from koopcast.generation import Run, SystemDynamics, evolve

@@ -21,7 +21,7 @@ from koopcast.assimilation.inflation import MultiplicativeSpec
 from koopcast.assimilation.initial import ClimatologySpec
 from koopcast.cycles.archive import Archive, Keeping
 from koopcast.cycles.chain import Chain
-from koopcast.cycles.tick import Ticked
+from koopcast.cycles.work import Ticked
 from koopcast.generation import Run, SystemDynamics, evolve
 from koopcast.integrators.rk4 import RK4Spec
 from koopcast.systems.lorenz96 import Lorenz96Spec

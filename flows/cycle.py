@@ -15,7 +15,7 @@ from flows.endings import Terminal
 from flows.prepare import store_root
 from koopcast.cycles.archive import Archive, Manifest
 from koopcast.cycles.clock import LABEL, parse_moment
-from koopcast.cycles.tick import Ticked, Work
+from koopcast.cycles.work import Ticked, Work
 from koopcast.stores import Store
 from schemas.cycle import LoadedCycle, load_cycle
 from tasks.cycle import Prepared, archive_of, due, outcomes, prepare, tick

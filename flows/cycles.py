@@ -17,7 +17,7 @@ from prefect.states import Completed, Failed
 from flows import webhook
 from flows.cycle import line, make, moment_of
 from koopcast.cycles.archive import Manifest
-from koopcast.cycles.tick import Work
+from koopcast.cycles.work import Work
 from koopcast.errors import KoopcastError
 from koopcast.redaction import redact_logs, redacted
 from tasks.cycle import outcomes, tick

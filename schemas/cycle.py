@@ -12,7 +12,7 @@ from koopcast.assimilation.cycle import ModelNoise
 from koopcast.cycles.chain import FirstGuess
 from koopcast.cycles.clock import steps_in
 from koopcast.cycles.feed import AnyInbox
-from koopcast.cycles.tick import Late, Policy
+from koopcast.cycles.work import Late, Policy
 from koopcast.errors import KoopcastError
 from koopcast.grids import FieldsInfo
 from koopcast.spec import Path, Problem, Spec

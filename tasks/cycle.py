@@ -16,7 +16,8 @@ from koopcast.cycles.archive import Archive, Keeping, Manifest, Mirror
 from koopcast.cycles.chain import Chain, FirstGuess
 from koopcast.cycles.given import Given
 from koopcast.cycles.inbox import Inbox
-from koopcast.cycles.tick import Ticked, Ticker, Work
+from koopcast.cycles.tick import Ticker
+from koopcast.cycles.work import Ticked, Work
 from koopcast.dynamics import Dynamics
 from koopcast.errors import InvalidInput, StoreMissing
 from koopcast.fields import FieldData
@@ -124,7 +125,7 @@ def due(prepared: Prepared, moment: pd.Timestamp, force: str | None) -> tuple[li
     """
     with _alone(prepared.archive, LOCK_SECONDS):
         prepared.archive.pull()
-        prepared.inbox.scan()
+        prepared.ticker.scan()
         return prepared.ticker.work(moment, force)
 
 

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel
 from koopcast.cycles.archive import TICK, Archive, Manifest
 from koopcast.cycles.clock import LABEL
 from koopcast.cycles.reports import Reason
-from koopcast.cycles.tick import Ticked
+from koopcast.cycles.work import Ticked
 from koopcast.errors import StoreError, printable
 from koopcast.redaction import redacted
 from koopcast.stores.durable import write_whole

@@ -60,6 +60,7 @@ class Delivery:
 
 
 _DELIVERIES = TypeAdapter(list[Delivery])
+_WINDOW: TypeAdapter[int] = TypeAdapter(Count)
 
 
 class Inbox:
@@ -78,19 +79,26 @@ class Inbox:
         self._ledger = folder / "ledger.json"
         self._key = hashlib.sha256(f"{FORMAT} {spec.model_dump_json()}".encode()).hexdigest()[:16]
         self._head = {"format": FORMAT, "axes": list(self._layout.axes), "variables": dict(fields.variables)}
-        self.deliveries = self._read_ledger()
+        self.deliveries: dict[str, Delivery] = {}
         """Path -> what is known of the file, as of the last scan."""
+        self.since = 0
+        """Windows before this one were published when what had been read was lost: their reports may be known
+        no more."""
         self.waiting: list[str] = []
         """Files that are too young to be read."""
 
-    def scan(self) -> None:
-        """Read the files that are new or have changed.
+    def scan(self, published: int = 0) -> None:
+        """Read the files that are new or have changed; the caller holds the lock of the archive.
 
         What was read stays where its file is gone, or cannot be read any more, also what was read by other
-        options: tidying up an inbox changes no window. The caller holds the lock of the archive.
+        options: tidying up an inbox changes no window.
+
+        Args:
+            published: Windows that the archive holds, or held.
         """
         # What another process read, while this one waited for the lock, may have left the inbox since.
-        self.deliveries = self._read_ledger()
+        self.deliveries, since = self._read_ledger()
+        self.since = published if since is None else since
         self._folder.mkdir(parents=True, exist_ok=True)
         found = {path: replace(known, fault="") for path, known in self.deliveries.items() if known.digest}
         self.waiting = []
@@ -118,10 +126,11 @@ class Inbox:
             for path, delivery in found.items()
             if delivery.key == self._key or delivery.digest not in present
         }
-        if found != self.deliveries:
+        if found != self.deliveries or self.since != since:
             self.deliveries = found
             entries = [asdict(delivery) for delivery in found.values()]
-            write_whole(self._ledger, json.dumps({**self._head, "files": entries}, indent=1))
+            ledger = {**self._head, "since": self.since, "files": entries}
+            write_whole(self._ledger, json.dumps(ledger, indent=1))
 
     def reports(self, number: int) -> pd.DataFrame:
         """Return the reports of a window, sorted, each in a class; the same whatever the order of arrival."""
@@ -240,24 +249,26 @@ class Inbox:
             "reason": "int8",
         }
 
-    def _read_ledger(self) -> dict[str, Delivery]:
-        """Return what was read before, what was read by other options as what is to be read again.
+    def _read_ledger(self) -> tuple[dict[str, Delivery], int | None]:
+        """Return what was read before, what was read by other options as what is to be read again; and the
+        window since which nothing of it was lost, None where something is.
 
         A ledger that is damaged, or of a model with other axes or variables, is made again.
         """
         try:
             held = json.loads(self._ledger.read_text(encoding="utf-8"))
             if any(held.get(name, value) != value for name, value in self._head.items()):
-                return {}
+                return {}, None
+            since = _WINDOW.validate_python(held.get("since", 0), strict=True)
             # Earlier versions wrote one key for all files.
             found = _DELIVERIES.validate_python([{"key": held.get("key"), **item} for item in held["files"]])
         except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
-            return {}
-        return {
-            item.path: item if item.key == self._key else replace(item, bytes=NEVER_READ)
-            for item in found
-            if not item.digest or self._cache(item).exists()
+            return {}, None
+        there = [item for item in found if not item.digest or self._cache(item).exists()]
+        known = {
+            item.path: item if item.key == self._key else replace(item, bytes=NEVER_READ) for item in there
         }
+        return known, since if len(there) == len(found) else None
 
 
 def _state(path: Path) -> tuple[int, int]:

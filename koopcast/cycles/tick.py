@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -13,66 +12,14 @@ from koopcast.cycles.archive import RESTART, START, Archive, Manifest, Removed, 
 from koopcast.cycles.chain import Chain, digest
 from koopcast.cycles.inbox import Inbox
 from koopcast.cycles.reports import Reason
-from koopcast.errors import InvalidInput, StoreDamaged, printable
+from koopcast.cycles.work import Policy, Ticked, Work, late_reports
+from koopcast.errors import InvalidInput, StoreDamaged
 from koopcast.stores.durable import remove
 from koopcast.stores.files import read_table
 
-Late = Literal["ignore", "next", "rerun"]
 LOG = logging.getLogger("koopcast.cycles")
 SAME = ("variable", "time", "delivered", "station")
 """Columns by which a late report is known again."""
-
-
-@dataclass(frozen=True)
-class Policy:
-    """How a cycle deals with what does not come in order."""
-
-    late: Late = "rerun"
-    max_catchup: int = 24
-    """New windows in one tick, at most."""
-    max_rerun_windows: int = 3
-    """Published windows that late reports can change, the last ones."""
-    min_observations: int = 1
-    """Used reports below which a window is warned of."""
-    is_reanalysis: bool = False
-    """Whether windows end where reports end instead of where the clock stands."""
-
-
-@dataclass(frozen=True)
-class Work:
-    """One window that a tick analyses, and why."""
-
-    number: int
-    label: str
-    why: Literal["due", "late reports", "forced", "follows a changed window"]
-
-
-@dataclass(frozen=True)
-class Ticked:
-    """What a tick did."""
-
-    done: list[Manifest] = field(default_factory=list)
-    remaining: int = 0
-    """Windows that are due and wait for the next tick."""
-    waiting: list[str] = field(default_factory=list)
-    """Files that are too young to be read."""
-    faults: dict[str, str] = field(default_factory=dict)
-    """Files of which nothing could be read, and why."""
-    warnings: list[str] = field(default_factory=list)
-    outside: dict[str, int] = field(default_factory=dict)
-    """Records of all files that belong to no window, by class."""
-
-    @property
-    def notes(self) -> list[str]:
-        """Return what a person should know: windows with few reports, records of no window, files that could
-        not be read.
-        """
-        shown = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in self.outside.items())
-        return [
-            *self.warnings,
-            *([f"records of no window: {shown}"] if shown else []),
-            *(printable(f"not read: {path}: {fault}") for path, fault in self.faults.items()),
-        ]
 
 
 class Ticker:
@@ -88,6 +35,8 @@ class Ticker:
     def __init__(self, chain: Chain, inbox: Inbox, archive: Archive, policy: Policy) -> None:
         self._chain, self._inbox, self._archive, self._policy = chain, inbox, archive, policy
         self._clock, self._places = chain.clock, chain.places
+        self._unknown: list[str] = []
+        """Windows that stay as they are although their reports differ: some are known no more."""
 
     def now(self, moment: pd.Timestamp) -> pd.Timestamp:
         """Return the moment that counts: of a reanalysis, the end of the last window with reports."""
@@ -96,6 +45,11 @@ class Ticker:
         windows = self._inbox.windows()
         end = self._clock.due_at(windows[-1]) if windows else self._clock.start
         return min(moment, end)
+
+    def scan(self) -> None:
+        """Read what is new in the inbox."""
+        removed, manifests = self._published()
+        self._inbox.scan(removed.windows + len(manifests))
 
     def work(self, moment: pd.Timestamp, force: str | None = None) -> tuple[list[Work], int]:
         """Return the windows to analyse, oldest first, and how many due ones are left for later.
@@ -118,6 +72,7 @@ class Ticker:
         work = []
         if again is not None:
             begin, why = again
+            self._demand_known(begin, removed, manifests)
             follows: Literal["follows a changed window"] = "follows a changed window"
             work = [
                 Work(number, self._clock.name(number), why if number == begin else follows)
@@ -151,17 +106,48 @@ class Ticker:
         self, removed: Removed, manifests: list[Manifest]
     ) -> tuple[int, Literal["late reports", "forced", "follows a changed window"]] | None:
         """Return the first window that does not stand any more: its reports or its predecessor changed."""
-        before = removed.previous
+        before, self._unknown = removed.previous, []
         for number, manifest in enumerate(manifests, start=removed.windows):
             if manifest.previous != before:
                 return number, "follows a changed window"
             before = manifest.digest
         if self._policy.late != "rerun":
             return None
+        first = None
         for place in range(max(0, len(manifests) - self._policy.max_rerun_windows), len(manifests)):
-            if digest(self._reports(removed.windows + place)) != manifests[place].observations:
-                return removed.windows + place, "late reports"
-        return None
+            number, manifest = removed.windows + place, manifests[place]
+            if not self._knows(number, manifest):
+                first = None  # those before it cannot change without it
+                self._unknown.append(manifest.label)
+            elif first is None and digest(self._reports(number)) != manifest.observations:
+                first = number
+        return None if first is None else (first, "late reports")
+
+    def _knows(self, number: int, manifest: Manifest) -> bool:
+        """Return whether the reports that a window used are known, which they may not be where what was read
+        of files was lost: another machine has a new inbox.
+        """
+        if number >= self._inbox.since:
+            return True
+        reports = self._reports(number)
+        if digest(reports) == manifest.observations:
+            return True
+        feedback = read_table(self._archive.feedback(manifest))
+        return set(_keys(feedback[feedback["used"]])) <= set(_keys(reports))
+
+    def _demand_known(self, begin: int, removed: Removed, manifests: list[Manifest]) -> None:
+        """Refuse to analyse windows again from reports that are not all known.
+
+        Raises:
+            InvalidInput: Some are not.
+        """
+        for number, manifest in enumerate(manifests, start=removed.windows):
+            if number >= begin and not self._knows(number, manifest):
+                raise InvalidInput(
+                    f"window {self._clock.name(begin)} cannot be analysed again: reports that window "
+                    f"{manifest.label} used are known no more, since what was read of files was lost",
+                    "deliver them again",
+                )
 
     def run(
         self,
@@ -183,10 +169,14 @@ class Ticker:
         # Before anything is swept: data of a window whose manifest is missing would be.
         removed, manifests = self._published()
         self._archive.sweep()
-        self._inbox.scan()
+        self._inbox.scan(removed.windows + len(manifests))
         work, remaining = self.work(moment, force)
         done: list[Manifest] = []
-        warnings: list[str] = []
+        warnings = [
+            f"window {label} stays as it is: reports that it used are known no more, since what was read of "
+            "files was lost; deliver them again, and it takes late ones too"
+            for label in self._unknown
+        ]
         for manifest in self._done(work, then):
             done.append(manifest)
             used = int(manifest.values["observations"].get("used", 0))
@@ -196,23 +186,9 @@ class Ticker:
         outside = self._inbox.totals()
         del outside["in_windows"]
         held = {manifest.label: manifest for manifest in [*manifests, *done]}
-        if late := self._late(list(held.values()), removed.windows):
+        if late := late_reports(self._inbox.sizes(), list(held.values()), removed.windows):
             outside[Reason.LATE.name.lower()] = late
         return Ticked(done, remaining, self._inbox.waiting, self._inbox.faults(), warnings, outside)
-
-    def _late(self, manifests: list[Manifest], first: int) -> int:
-        """Return how many reports came after their window was analysed, and are in no window.
-
-        Args:
-            manifests: Of all windows.
-            first: Number of the first of them.
-        """
-        delivered = self._inbox.sizes()
-        missing = 0
-        for number, manifest in enumerate(manifests, start=first):
-            counted = {**manifest.values["observations"], "digest": 0}
-            missing += delivered.get(number, 0) - sum(counted.values())
-        return max(0, missing)
 
     def _done(self, work: list[Work], then: Callable[[Work, Manifest], None]) -> Iterator[Manifest]:
         state, previous = None, START

@@ -20,8 +20,8 @@ from flows.request import Request
 from flows.run import carry_out
 from koopcast.cycles.archive import FEEDBACK, TICK, Archive, Manifest
 from koopcast.cycles.statistics import statistics
-from koopcast.cycles.tick import Ticked
 from koopcast.cycles.verification import KEPT
+from koopcast.cycles.work import Ticked
 from koopcast.errors import Diverged, StoreDamaged
 from koopcast.report import Section
 from koopcast.stores.files import open_data, read_table

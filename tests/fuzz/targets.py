@@ -372,8 +372,8 @@ def ledger(content: bytes) -> None:
     (kept / "ledger.json").write_bytes(content.replace(b"KEY", key.encode()))
     inbox = Inbox(SPEC.model_copy(update={"path": "none/*"}), corpus.FIELDS, CLOCK, kept)
     inbox._key = key
-    inbox.deliveries = inbox._read_ledger()
-    inbox.windows(), inbox.totals(), inbox.faults(), inbox.scan()
+    inbox.scan(3)
+    inbox.windows(), inbox.totals(), inbox.faults()
 
 
 def artefact(content: bytes) -> None:

@@ -16,7 +16,7 @@ from flows.prepare import prepare as prepare_pipeline
 from flows.request import Request
 from flows.run import carry_out
 from koopcast.cycles.archive import Archive
-from koopcast.cycles.tick import Ticked
+from koopcast.cycles.work import Ticked
 from koopcast.stores.files import open_data
 from tasks.cycle import Prepared
 

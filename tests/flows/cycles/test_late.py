@@ -1,6 +1,7 @@
 """Reports that come late, and in any order."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from koopcast.cycles.archive import FEEDBACK
 from koopcast.cycles.reports import Reason
+from koopcast.errors import InvalidInput
 from koopcast.stores.files import read_table
 from tasks.cycle import tick
 from tests.flows.cycles.conftest import at, content, cycle, deliver, remove, reports
@@ -97,6 +99,48 @@ def test_files_that_are_moved_away_or_torn_later_change_no_window(place: Path) -
     assert corrected.faults == {}
 
 
+@pytest.mark.parametrize("loss", ["all that was read", "the ledger", "files of what was read"])
+def test_windows_whose_reports_are_known_no_more_stay_as_they_are(place: Path, loss: str) -> None:
+    for window in range(4):
+        deliver(place, range(window, window + 1), f"{window}.csv")
+    ready = cycle(place)
+    tick(ready, at(3))
+    before = content(ready.archive)
+    for path in (place / "inbox").iterdir():
+        path.rename(place / path.name)
+    kept = ready.archive.inbox
+    gone = {"the ledger": [kept / "ledger.json"], "files of what was read": sorted(kept.glob("*.parquet"))}
+    for path in gone.get(loss, []):
+        path.unlink()
+    if loss == "all that was read":
+        shutil.rmtree(kept)
+    deliver(place, range(4, 5), "4.csv")
+    for done in (1, 0):
+        ticked = tick(cycle(place), at(4))
+        assert [manifest.source for manifest in ticked.done] == ["analysis"] * done
+        after = content(ready.archive)
+        assert {name: after[name] for name in before} == before
+        told = [note for note in ticked.notes if "stays as it is" in note]
+        # Of those that late reports can change still, the last three; the new one is whole.
+        assert [note.split()[1] for note in told] == [
+            ready.archive.labels()[k] for k in ((1, 2, 3), (2, 3))[1 - done]
+        ]
+    with pytest.raises(
+        InvalidInput, match=f"reports that window {ready.archive.labels()[0]} used are known no"
+    ):
+        tick(cycle(place), at(4), force=ready.archive.labels()[0])
+    # Delivered once more, they take late reports again; those before one that is not known do not.
+    (place / "2.csv").rename(place / "inbox" / "again2.csv")
+    reports(place, range(2, 3), seed=9).to_csv(place / "inbox" / "late2.csv", index=False)
+    assert tick(cycle(place), at(4)).done == []
+    late = reports(place, range(3, 4), seed=9).assign(time="2020-01-01T23:10:00")
+    late.to_csv(place / "inbox" / "late.csv", index=False)
+    (place / "3.csv").rename(place / "inbox" / "again.csv")
+    corrected = tick(cycle(place), at(4)).done
+    assert [one.label for one in corrected] == ready.archive.labels()[3:]
+    assert corrected[0].values["observations"]["used"] == 24
+
+
 def test_files_that_were_moved_away_stay_in_use_when_options_change(place: Path) -> None:
     deliver(place, range(4))
     ready = cycle(place)
@@ -108,13 +152,13 @@ def test_files_that_were_moved_away_stay_in_use_when_options_change(place: Path)
     # Nor does a look with other options while a file is there that they read.
     deliver(place, range(4, 5), "next.csv")
     other = cycle(place, "twin", "observations.missing=[-1]")
-    other.inbox.scan()
+    other.ticker.scan()
     assert tick(cycle(place), at(3)).done == []
     assert content(ready.archive) == before
     # Files that are there are read again, by the options as they are.
     (place / "moved.csv").rename(place / "inbox" / "again.csv")
     narrow = cycle(place, "twin", "observations.variables.X.bounds=[-3, 3]")
-    narrow.inbox.scan()
+    narrow.ticker.scan()
     assert narrow.inbox.totals()["in_windows"] == 5 * 12
     assert (narrow.inbox.reports(1)["reason"] == Reason.OUT_OF_BOUNDS).any()
 

@@ -21,7 +21,8 @@ from koopcast.cycles.chain import Chain
 from koopcast.cycles.feed import TableInboxSpec
 from koopcast.cycles.inbox import Inbox
 from koopcast.cycles.reports import Reason
-from koopcast.cycles.tick import Policy, Ticker
+from koopcast.cycles.tick import Ticker
+from koopcast.cycles.work import Policy
 from koopcast.errors import StoreDamaged
 
 FIELDS = globe((12, 24))

@@ -80,7 +80,11 @@ def test_an_altered_identity_is_refused(tmp_path: Path, held: Any) -> None:
 @pytest.mark.parametrize("text", ["[" * 100_000, "{}", "[]", '{"key": 1, "files": 2}', "\udcff"])
 def test_a_damaged_ledger_is_made_again(tmp_path: Path, text: str) -> None:
     (tmp_path / "ledger.json").write_bytes(text.encode("utf-8", "surrogateescape"))
-    assert Inbox(TableInboxSpec(path="none/*"), FIELDS, CLOCK, tmp_path).deliveries == {}
+    inbox = Inbox(TableInboxSpec(path="none/*"), FIELDS, CLOCK, tmp_path)
+    inbox.scan(7)
+    assert (inbox.deliveries, inbox.since) == ({}, 7)
+    inbox.scan(9)
+    assert inbox.since == 7
 
 
 @pytest.mark.parametrize(
@@ -95,10 +99,11 @@ def test_a_ledger_that_was_altered_is_made_again(tmp_path: Path, change: dict[st
     entry = {**json.loads(corpus.ledgers()[0])["files"][0], "windows": {}}
     kept.mkdir()
     (kept / f"{key}-{entry['digest']}.parquet").touch()
-    (kept / "ledger.json").write_text(json.dumps({"key": key, "files": [entry]}))
-    assert len(Inbox(spec, FIELDS, CLOCK, kept).deliveries) == 1
-    (kept / "ledger.json").write_text(json.dumps({"key": key, "files": [{**entry, **change}]}))
-    assert Inbox(spec, FIELDS, CLOCK, kept).deliveries == {}
+    inbox = Inbox(spec, FIELDS, CLOCK, kept)
+    for given, files, since in ((entry, 1, 0), ({**entry, **change}, 0, 7)):
+        (kept / "ledger.json").write_text(json.dumps({"key": key, "files": [given]}))
+        inbox.scan(7)
+        assert (len(inbox.deliveries), inbox.since) == (files, since)
 
 
 @pytest.mark.parametrize("name", ["../../etc", "/etc", ".", "..", "a/b", "", "a\n"])
