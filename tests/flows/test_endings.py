@@ -28,6 +28,8 @@ def started(place: Path, *words: str, **settings: str) -> "subprocess.Popen[str]
     return subprocess.Popen(
         [sys.executable, "-m", "flows.cli", *words], cwd=place, env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        # The shell of a job in the background has it ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
     )  # fmt: skip
 
 
