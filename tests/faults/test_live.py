@@ -155,11 +155,7 @@ def test_a_gap_reaches_automation_and_webhook_and_no_secret_is_told(
     world.koopcast("deploy", str(twin.file), "--store", str(store))
     entry = world.call("deployments/name/cycle/gappy")
     assert entry["global_concurrency_limit"] is None
-    shown = entry["parameter_openapi_schema"]["properties"]
-    assert shown["cycle"]["type"] == "string"
-    assert (shown["overrides"]["type"], shown["overrides"]["items"]) == ("array", {"type": "string"})
-    assert [option["type"] for option in shown["until"]["anyOf"]] == ["string", "null"]
-    assert all(field["description"] for field in shown.values())
+    _demand_typed(entry["parameter_openapi_schema"]["properties"])
     trigger = {
         "type": "event",
         "posture": "Reactive",
@@ -209,6 +205,14 @@ def test_a_gap_reaches_automation_and_webhook_and_no_secret_is_told(
     coded = base64.b64encode(world.authorization.encode()).decode()
     secrets = [SECRET, world.authorization.split(":")[1], coded, world.database.secret or SECRET]
     assert [(place, word) for place, text in told.items() for word in secrets if word in text] == []
+
+
+def _demand_typed(shown: dict[str, Any]) -> None:
+    """See that the form of a run has a typed field with a description for each parameter."""
+    assert shown["cycle"]["type"] == "string"
+    assert (shown["overrides"]["type"], shown["overrides"]["items"]) == ("array", {"type": "string"})
+    assert [option["type"] for option in shown["until"]["anyOf"]] == ["string", "null"]
+    assert all(field["description"] for field in shown.values())
 
 
 def _text(path: Path) -> str:

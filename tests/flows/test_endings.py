@@ -2,11 +2,12 @@
 
 import io
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import pytest
 
@@ -14,21 +15,28 @@ from flows.endings import tolerant
 
 ROOT = Path(__file__).parents[2]
 WORD = "sw0rdfish-9"
-SHORT = """
-name: short
+PIPELINE = """
+name: timed
 steps:
   truth:
-    {task: generate, system: {kind: lorenz96}, steps: 20, split: {time: {train: ..0.5, test: 0.55..}}}
+    {task: generate, system: {kind: lorenz96}, steps: STEPS, split: {time: {train: ..0.5, test: 0.55..}}}
 """
+SHORT, LONG = PIPELINE.replace("STEPS", "20"), PIPELINE.replace("STEPS", "3000000")
+
+
+def started(place: Path, *words: str, stdout: int | IO[str] = subprocess.PIPE) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", *words], cwd=place, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "KOOPCAST_STORE": "runs"},
+        stdout=stdout, stderr=subprocess.PIPE,
+        # The shell of a job in the background has it ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
+    )  # fmt: skip
 
 
 def test_a_reader_that_goes_is_no_failure_of_what_was_asked(small: Path, tmp_path: Path) -> None:
     """`koopcast doctor | head -1`: exit code 1 would mean that the store is damaged."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", "validate", "small.yaml"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+    process = started(tmp_path, "validate", "small.yaml")
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.close()
@@ -37,26 +45,23 @@ def test_a_reader_that_goes_is_no_failure_of_what_was_asked(small: Path, tmp_pat
     assert process.wait(60) == 141
 
 
-def test_a_disk_that_is_full_is_told_in_one_line(
-    koopcast: Callable[..., Any], small: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with open("/dev/full", "wb", buffering=0) as full:
-        monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BufferedWriter(full), write_through=True))
-        done = koopcast("validate", "small.yaml")
-        monkeypatch.undo()
-    assert (done.returncode, done.stderr) == (1, "OSError: [Errno 28] No space left on device\n")
+def test_a_disk_that_is_full_is_told_in_one_line(small: Path, tmp_path: Path) -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        process = started(tmp_path, "validate", "small.yaml", stdout=full)
+        _, told = process.communicate(timeout=60)
+    assert (process.returncode, told) == (1, "OSError: [Errno 28] No space left on device\n")
 
 
-def test_an_interruption_is_told(
-    koopcast: Callable[..., Any], small: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupt(*_: object) -> NoReturn:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("flows.inspect.load", interrupt)
-    done = koopcast("validate", "small.yaml")
-    assert done.stderr == "interrupted; nothing is lost, the same command resumes\n"
-    assert done.returncode == 130
+def test_an_interruption_is_told(tmp_path: Path) -> None:
+    (tmp_path / "long.yaml").write_text(LONG)
+    process = started(tmp_path, "run", "long.yaml", "--engine", "inline")
+    assert process.stderr is not None
+    lines = iter(process.stderr.readline, "")
+    assert any("running" in line for line in lines)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert told.splitlines()[-1] == "interrupted; nothing is lost, the same command resumes"
+    assert process.returncode == 130
 
 
 def test_an_encoding_that_lacks_a_letter_ends_no_command(monkeypatch: pytest.MonkeyPatch) -> None:

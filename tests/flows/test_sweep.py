@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -90,10 +91,10 @@ def test_a_batch_that_was_stopped_goes_on_with_the_points_that_are_missing(
 ) -> None:
     publish, published = tasks.together.publish, []
 
-    def killed(*arguments: object) -> object:
+    def killed(*arguments: Any) -> object:
         if len(published) == 2:
             raise KeyboardInterrupt
-        published.append(publish(*arguments))  # type: ignore[arg-type]
+        published.append(publish(*arguments))
         return published[-1]
 
     monkeypatch.setattr(tasks.together, "publish", killed)

@@ -1,6 +1,7 @@
 """The page of a cycle: closed elements, a word and a colour for its state, few points for many windows."""
 
 from html.parser import HTMLParser
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -74,7 +75,9 @@ class Reader(HTMLParser):
 @pytest.mark.parametrize(
     ("state", "colour"), [("well", "good"), ("look", "warn"), ("behind", "warn"), ("damaged", "bad")]
 )
-def test_a_page_is_closed_refreshes_itself_and_escapes_what_others_wrote(state: str, colour: str) -> None:
+def test_a_page_is_closed_refreshes_itself_and_escapes_what_others_wrote(
+    state: Literal["well", "behind", "look", "damaged"], colour: str
+) -> None:
     edges = np.arange(-5, 5.25, 0.25)
     departures = pd.DataFrame({"left": edges[:-1], "right": edges[1:], "reports": 7})
     calibration = pd.DataFrame({"expected": [1.0, 2.0], "found": [1.1, 1.9], "reports": [30, 40]})
@@ -88,7 +91,7 @@ def test_a_page_is_closed_refreshes_itself_and_escapes_what_others_wrote(state: 
         title="sst",
         summary="<b>bold</b>",
         moment="now",
-        state=state,  # type: ignore[arg-type]
+        state=state,
         key_figures=[KeyFigure("Windows", "3", "last: now")],
         sections=[Section("Part", "part", pictures, [Table(["a", "b"], [["<script>", "1"]], "a note")])],
         alarms=["it <failed>"],
