@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 PIP := python -m pip --disable-pip-version-check
 STAMP := $(VENV)/.installed
 COUNT ?= 100000
+JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help install quickstart test check claims server-test fuzz audit lock clean
@@ -25,8 +26,8 @@ $(STAMP): pyproject.toml constraints.txt
 quickstart: install  ## run the example pipeline on real sea-surface temperatures
 	$(BIN)/koopcast run pipelines/quickstart.yaml
 
-test: install  ## run the default tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+test: install  ## run the default tests in JOBS processes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses $(JOBS) --dist loadfile
 
 check: install  ## format, lint, types, layers
 	$(BIN)/ruff format --check .
