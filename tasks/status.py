@@ -74,6 +74,7 @@ def write_report(archive: Archive, last: int | None = None) -> Path:
 
     Raises:
         StoreMissing: There is no window yet.
+        StoreDamaged: The reports of a window are altered.
     """
     now = standing(archive, deep=False)
     if now.last is None:

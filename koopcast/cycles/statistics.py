@@ -8,7 +8,6 @@ import pandas as pd
 import xarray as xr
 
 from koopcast.cycles.archive import SUFFIXES, Archive, Manifest
-from koopcast.stores.files import read_table
 
 AT_ONCE = 50
 """Windows whose sums are held before they are added up."""
@@ -46,7 +45,7 @@ def statistics(archive: Archive, manifests: Sequence[Manifest]) -> Statistics:
     histogram = np.zeros(len(EDGES) - 1, dtype=np.int64)
     increments = Increments()
     for manifest in manifests:
-        compared = _compared(read_table(archive.feedback(manifest)))
+        compared = _compared(archive.feedback(manifest))
         stations = _added(stations, _sums(compared, ["variable", "station"]))
         compared["class"] = np.floor(np.log10(compared["expected"]) * BINS_A_DECADE)
         classes = _added(classes, _class_sums(compared))

@@ -15,7 +15,6 @@ from koopcast.cycles.reports import Reason
 from koopcast.cycles.work import Policy, Ticked, Work, late_reports
 from koopcast.errors import InvalidInput, StoreDamaged
 from koopcast.stores.durable import remove
-from koopcast.stores.files import read_table
 
 LOG = logging.getLogger("koopcast.cycles")
 SAME = ("variable", "time", "delivered", "station")
@@ -132,7 +131,7 @@ class Ticker:
         reports = self._reports(number)
         if digest(reports) == manifest.observations:
             return True
-        feedback = read_table(self._archive.feedback(manifest))
+        feedback = self._archive.feedback(manifest)
         return set(_keys(feedback[feedback["used"]])) <= set(_keys(reports))
 
     def _demand_known(self, begin: int, removed: Removed, manifests: list[Manifest]) -> None:
@@ -285,7 +284,7 @@ class Ticker:
 
     def _feedback(self, number: int) -> pd.DataFrame:
         manifest = self._archive.manifest(self._clock.name(number))
-        return read_table(self._archive.feedback(manifest))
+        return self._archive.feedback(manifest)
 
 
 def _keys(reports: pd.DataFrame) -> list[tuple[object, ...]]:

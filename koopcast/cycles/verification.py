@@ -107,7 +107,7 @@ def _squares(
         yield "", "", "", float("nan")
         return
     analysis = archive.window(truth)
-    reports = read_table(archive.feedback(truth))
+    reports = archive.feedback(truth)
     variables = [str(name) for name in climatology.data_vars]
     for name in variables:
         subjects = {

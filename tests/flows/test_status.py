@@ -24,7 +24,7 @@ from koopcast.cycles.verification import KEPT
 from koopcast.cycles.work import Ticked
 from koopcast.errors import Diverged, StoreDamaged
 from koopcast.report import Section
-from koopcast.stores.files import open_data, read_table
+from koopcast.stores.files import open_data, read_table, write_table
 from tasks.cycle import Prepared, tick
 from tasks.standing import standing
 from tasks.status import PAGE, write_report
@@ -104,6 +104,12 @@ def archive(place: Path) -> Archive:
     return Archive(place / "store" / "cycles" / "twin")
 
 
+def scores(ours: Archive) -> pd.DataFrame:
+    """What was verified, in one order."""
+    held = read_table(ours.root / KEPT)
+    return held.sort_values(list(held.columns), ignore_index=True)
+
+
 def status(place: Path, *options: str) -> tuple[int, str]:
     command = ["status", "twin", "--store", str(place / "store"), *options]
     result = CliRunner().invoke(app, command)
@@ -170,6 +176,24 @@ def test_whatever_is_damaged_is_named_and_is_the_worst(place: Path) -> None:
     assert '<span class="state bad">damaged</span>' in page
     pd.testing.assert_frame_equal(read_table(ours.root / KEPT), verified)
     assert f"missing between others: 1, the last: {name(3)}" in status(place, *now)[1]
+
+
+def test_reports_that_were_altered_are_in_no_report_and_in_no_score(place: Path) -> None:
+    """A table with other numbers is a table: only its digest tells."""
+    ours = archive(place)
+    manifest = ours.manifest(name(2))
+    path = ours.folder(manifest) / FEEDBACK
+    whole, verified = path.read_bytes(), scores(ours)
+    write_table(path, ours.feedback(manifest).assign(value=0.0))
+    (ours.root / KEPT).unlink()
+    told = f"the table of reports that window {name(2)} left is altered"
+    with pytest.raises(StoreDamaged, match=told):
+        write_report(ours)
+    with pytest.raises(StoreDamaged, match=told):
+        tick(made(place), at(WINDOWS - 1))
+    path.write_bytes(whole)
+    tick(made(place), at(WINDOWS - 1))
+    pd.testing.assert_frame_equal(scores(ours), verified)
 
 
 def test_a_file_of_any_name_that_cannot_be_read_stops_no_tick_and_acts_on_no_terminal(place: Path) -> None:
@@ -345,17 +369,14 @@ def test_a_tick_verifies_each_pair_of_windows_once(place: Path, monkeypatch: pyt
     assert opened == []
     (ours.root / KEPT).write_bytes(b"torn")
     tick(made(place), at(WINDOWS))
-    pd.testing.assert_frame_equal(
-        read_table(ours.root / KEPT).sort_values(list(after.columns), ignore_index=True),
-        after.sort_values(list(after.columns), ignore_index=True),
-    )
+    pd.testing.assert_frame_equal(scores(ours), after.sort_values(list(after.columns), ignore_index=True))
 
 
 def test_the_statistics_of_all_windows_are_those_of_all_reports_at_once(home: Path) -> None:
     ours = archive(home)
     manifests = list(ours.manifests())
     found = statistics(ours, manifests)
-    whole = pd.concat([read_table(ours.folder(manifest) / FEEDBACK) for manifest in manifests])
+    whole = pd.concat([ours.feedback(manifest) for manifest in manifests])
     z = whole["ob"] / np.hypot(whole["background_spread"], whole["error"])
     own = found.stations.set_index("station")
     for station, rows in whole.groupby("station"):

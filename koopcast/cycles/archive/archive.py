@@ -42,7 +42,7 @@ from koopcast.cycles.clock import LABEL, later, negative
 from koopcast.errors import InvalidInput, StoreDamaged, StoreMissing
 from koopcast.stores.arrays import write_fields
 from koopcast.stores.durable import remove
-from koopcast.stores.files import read_json
+from koopcast.stores.files import read_json, read_table
 from koopcast.stores.lease import Lease
 from koopcast.stores.lock import Lock
 from koopcast.times import Duration
@@ -253,9 +253,14 @@ class Archive:
                 found.append(manifest.label)
         return found
 
-    def feedback(self, manifest: Manifest) -> Path:
-        """Return the table of the reports of a window."""
-        return self.folder(manifest, FEEDBACK) / FEEDBACK
+    def feedback(self, manifest: Manifest) -> pd.DataFrame:
+        """Return the reports of a window and what became of each.
+
+        Raises:
+            StoreMissing: Their file is gone.
+            StoreDamaged: It is not what the window left.
+        """
+        return read_table(self._unaltered(manifest, FEEDBACK, "table of reports"))
 
     def restart(self, manifest: Manifest) -> Path:
         """Return the folder of the state that a window left.
@@ -264,13 +269,15 @@ class Archive:
             StoreMissing: It is gone.
             StoreDamaged: It is not what the window left.
         """
-        folder = self.folder(manifest, RESTART)
-        path = folder / RESTART
-        if path.is_file() and digest_of(path) != manifest.files[RESTART]:
+        return self._unaltered(manifest, RESTART, "state").parent
+
+    def _unaltered(self, manifest: Manifest, name: str, what: str) -> Path:
+        path = self.folder(manifest, name) / name
+        if path.is_file() and digest_of(path) != manifest.files[name]:
             raise StoreDamaged(
-                f"the state that window {manifest.label} left is altered", "restore it from a backup"
+                f"the {what} that window {manifest.label} left is altered", "restore it from a backup"
             )
-        return folder
+        return path
 
     def scratch(self) -> Path:
         """Return a new empty folder for the files of a window that is not published yet."""

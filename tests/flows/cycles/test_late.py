@@ -8,10 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from koopcast.cycles.archive import FEEDBACK
 from koopcast.cycles.reports import Reason
 from koopcast.errors import InvalidInput
-from koopcast.stores.files import read_table
 from tasks.cycle import tick
 from tests.flows.cycles.conftest import at, content, cycle, deliver, remove, reports
 
@@ -52,7 +50,7 @@ def test_superobservations_do_not_come_late_again(place: Path) -> None:
         (done,) = tick(cycle(place, "twin", *options), at(window)).done
         seen = dict(done.values["observations"])
         assert (seen["used"], seen["thinned"]) == (12, 12)
-    feedback = read_table(cycle(place, "twin", *options).archive.folder(done) / FEEDBACK)
+    feedback = cycle(place, "twin", *options).archive.feedback(done)
     pairs = feedback.groupby("cell")["delivered"].mean()
     kept = feedback[feedback["used"]].set_index("cell")["value"]
     assert np.allclose(kept.sort_index(), pairs.sort_index())

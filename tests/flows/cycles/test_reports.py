@@ -8,9 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from koopcast.cycles.archive import FEEDBACK
 from koopcast.cycles.reports import Reason
-from koopcast.stores.files import read_table
 from schemas.faults import PipelineInvalid
 from tasks.cycle import tick
 from tests.flows.cycles.conftest import at, cycle, deliver, reports
@@ -66,7 +64,7 @@ def test_a_gross_error_is_refused_by_the_background_check_and_named(place: Path)
     whole.to_csv(place / "inbox/all.csv", index=False)
     ready = cycle(place, "twin", "observations.qc={background_check: 4}")
     done = tick(ready, at(19)).done
-    feedback = read_table(ready.archive.folder(done[-1]) / FEEDBACK)
+    feedback = ready.archive.feedback(done[-1])
     refused = feedback[~feedback["used"]]
     assert refused["state"].tolist() == [5.0]
     assert refused["reason"].tolist() == [Reason.BACKGROUND_CHECK]

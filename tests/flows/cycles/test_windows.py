@@ -8,11 +8,9 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from koopcast.cycles.archive import FEEDBACK
 from koopcast.cycles.verification import verified, verify
 from koopcast.errors import InvalidInput
 from koopcast.stores.arrays import open_fields
-from koopcast.stores.files import read_table
 from schemas.cycle_options import CycleOptions
 from schemas.faults import PipelineInvalid
 from tasks.cycle import tick
@@ -32,7 +30,7 @@ def test_windows_are_analysed_in_order_and_beat_the_climatology(place: Path) -> 
     analysis = ready.archive.fields("analysis")["X"].values.squeeze()
     error = np.sqrt(np.mean((analysis - truth) ** 2, axis=1))
     assert error[15:].mean() < 0.35
-    feedback = read_table(ready.archive.folder(done[-1]) / FEEDBACK)
+    feedback = ready.archive.feedback(done[-1])
     assert len(feedback) == 12
     assert np.allclose(feedback["ob"], feedback["value"] - feedback["background"])
     assert feedback["oa"].std() < feedback["ob"].std()
