@@ -3,17 +3,17 @@
 import hashlib
 import json
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, TypeAdapter
+from jaxtyping import Int
+from pydantic import TypeAdapter
 
-from koopcast.cycles.archive.records import SHA256, WINDOW_NUMBER, Count
+from koopcast.cycles.archive.records import Count
 from koopcast.cycles.clock import NOWHERE, Clock
+from koopcast.cycles.delivery import NEVER_READ, Delivery, content_of, state_of
 from koopcast.cycles.feed import TableInboxSpec
 from koopcast.cycles.readers import read_delivery
 from koopcast.cycles.reports import Reason, counts, deduplicate, reject
@@ -24,41 +24,6 @@ from koopcast.stores.durable import sync, temporary_sibling, write_whole
 
 FORMAT = 2
 """Of what is kept of files that were read."""
-NEVER_READ = -1
-"""Bytes of a file that was not read: no file, and no empty folder, has so many."""
-
-
-KEY = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """What is known of one file."""
-
-    path: str
-    bytes: int
-    modified: int
-    """Nanoseconds, as the file system says."""
-    digest: SHA256 | Literal[""]
-    """SHA-256 of the content whose reports are used; empty where there is none."""
-    key: KEY
-    """Of the options by which it was read."""
-    fault: str = ""
-    """Why nothing can be read of the file as it is."""
-    rows: int = 0
-    """Reports in it."""
-    rejected: Mapping[str, Count] = field(default_factory=dict)
-    """Class -> reports that belong to no window."""
-    windows: Mapping[WINDOW_NUMBER, Count] = field(default_factory=dict)
-    """Number of a window -> reports that belong there, whatever becomes of them."""
-
-    def after(self, known: "Delivery") -> "Delivery":
-        """Return what is known now: where nothing can be read, what was known before stays in use."""
-        if not self.fault:
-            return self
-        return replace(known, bytes=self.bytes, modified=self.modified, fault=self.fault)
-
-
 _DELIVERIES = TypeAdapter(list[Delivery])
 _WINDOW: TypeAdapter[int] = TypeAdapter(Count)
 
@@ -77,7 +42,9 @@ class Inbox:
         self._spec, self._clock, self._folder = spec, clock, folder
         self._layout, self._fields = spec.layout(fields), fields
         self._ledger = folder / "ledger.json"
-        self._key = hashlib.sha256(f"{FORMAT} {spec.model_dump_json()}".encode()).hexdigest()[:16]
+        self._windows = f"{clock.start} {clock.step} {clock.begin} {clock.length} {clock.closed}"
+        options = f"{FORMAT} {spec.model_dump_json()} {self._windows}"
+        self._key = hashlib.sha256(options.encode()).hexdigest()[:16]
         self._head = {"format": FORMAT, "axes": list(self._layout.axes), "variables": dict(fields.variables)}
         self.deliveries: dict[str, Delivery] = {}
         """Path -> what is known of the file, as of the last scan."""
@@ -105,7 +72,7 @@ class Inbox:
         for path in self._files():
             known = self.deliveries.get(str(path), Delivery(str(path), NEVER_READ, 0, "", self._key))
             try:
-                state = _state(path)
+                state = state_of(path)
             except OSError as error:
                 # What is gone is no fault, but for a link that leads nowhere.
                 if not isinstance(error, FileNotFoundError) or path.is_symlink():
@@ -129,7 +96,7 @@ class Inbox:
         if found != self.deliveries or self.since != since:
             self.deliveries = found
             entries = [asdict(delivery) for delivery in found.values()]
-            ledger = {**self._head, "since": self.since, "files": entries}
+            ledger = {**self._head, "windows": self._windows, "since": self.since, "files": entries}
             write_whole(self._ledger, json.dumps(ledger, indent=1))
 
     def reports(self, number: int) -> pd.DataFrame:
@@ -144,8 +111,10 @@ class Inbox:
 
     def _kept(self, delivery: Delivery, number: int) -> pd.DataFrame:
         path = self._cache(delivery)
+        begin, end = self._clock.bounds(number)
+        after, until = (">=", "<") if self._clock.closed == "left" else (">", "<=")
         try:
-            reports = pd.read_parquet(path, filters=[("window", "==", number)])
+            reports = pd.read_parquet(path, filters=[("time", after, begin), ("time", until, end)])
         except (OSError, ValueError) as error:
             raise StoreDamaged(
                 f"'{path}' cannot be read ({str(error)[:200]})",
@@ -196,9 +165,9 @@ class Inbox:
         """Return what a file brings; None for one that is gone, or changes while it is read."""
         blank = Delivery(path=str(path), bytes=state[0], modified=state[1], digest="", key=self._key)
         try:
-            digest = _digest(path)
+            digest = content_of(path)
             delivery = self._delivery(path, replace(blank, digest=digest))
-            return delivery if _state(path) == state else None
+            return delivery if state_of(path) == state else None
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -219,13 +188,23 @@ class Inbox:
         reports["window"] = window
         inside = reports[window != NOWHERE]
         self._keep(inside, self._cache(blank))
-        numbers, sizes = np.unique(inside["window"].to_numpy(), return_counts=True)
         return replace(
             blank,
             rows=len(reports) + sum(lost.values()),
             rejected=counts(reports["reason"].to_numpy()[window == NOWHERE]) | lost,
-            windows={str(number): int(size) for number, size in zip(numbers, sizes, strict=True)},
+            windows=_sizes(window),
         )
+
+    def _counted(self, delivery: Delivery) -> Delivery:
+        """Return what is known of a file that was read for other windows: its reports by those of now."""
+        if not delivery.digest:
+            return delivery
+        times = pd.read_parquet(self._cache(delivery), columns=["time"])["time"].to_numpy()
+        windows = _sizes(self._clock.numbers(times.astype("datetime64[ns]")))
+        nowhere = Reason.NO_WINDOW.name.lower()
+        others = {name: count for name, count in delivery.rejected.items() if name != nowhere}
+        rest = delivery.rows - sum(windows.values()) - sum(others.values())
+        return replace(delivery, windows=windows, rejected={**others, nowhere: rest} if rest else others)
 
     def _keep(self, reports: pd.DataFrame, path: Path) -> None:
         if path.exists():
@@ -262,34 +241,22 @@ class Inbox:
             since = _WINDOW.validate_python(held.get("since", 0), strict=True)
             # Earlier versions wrote one key for all files.
             found = _DELIVERIES.validate_python([{"key": held.get("key"), **item} for item in held["files"]])
+            there = [item for item in found if not item.digest or self._cache(item).exists()]
+            if held.get("windows", self._windows) != self._windows:
+                there = [self._counted(item) for item in there]
         except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
             return {}, None
-        there = [item for item in found if not item.digest or self._cache(item).exists()]
         known = {
             item.path: item if item.key == self._key else replace(item, bytes=NEVER_READ) for item in there
         }
         return known, since if len(there) == len(found) else None
 
 
-def _state(path: Path) -> tuple[int, int]:
-    """Return bytes and time of change of a file, or of all files of a folder."""
-    if not path.is_dir():
-        status = path.stat()
-        return status.st_size, status.st_mtime_ns
-    parts = [item.stat() for item in sorted(path.rglob("*")) if item.is_file()]
-    return sum(part.st_size for part in parts), max((part.st_mtime_ns for part in parts), default=0)
+def _sizes(window: Int[np.ndarray, " report"]) -> dict[str, int]:
+    """Return window -> reports, of those that are of one."""
+    numbers, sizes = np.unique(window[window != NOWHERE], return_counts=True)
+    return {str(number): int(size) for number, size in zip(numbers, sizes, strict=True)}
 
 
 def _told(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"[:300]
-
-
-def _digest(path: Path) -> str:
-    whole = hashlib.sha256()
-    for item in [path] if path.is_file() else sorted(item for item in path.rglob("*") if item.is_file()):
-        if path.is_dir():
-            whole.update(str(item.relative_to(path)).encode())
-        with item.open("rb") as file:
-            while block := file.read(2**20):
-                whole.update(block)
-    return whole.hexdigest()

@@ -161,6 +161,28 @@ def test_files_that_were_moved_away_stay_in_use_when_options_change(place: Path)
     assert (narrow.inbox.reports(1)["reason"] == Reason.OUT_OF_BOUNDS).any()
 
 
+@pytest.mark.parametrize("is_moved", [False, True])
+def test_reports_follow_their_times_where_windows_change(place: Path, is_moved: bool) -> None:
+    """A look by other windows, such as a start that is mended after it, decides nothing."""
+    deliver(place, range(8))
+    cycle(place).ticker.scan()
+    if is_moved:
+        (place / "inbox" / "all.csv").rename(place / "moved.csv")
+    changed = cycle(
+        place, "twin", "cycle.start=2020-01-02T06:00", "cycle.window={begin: -PT3H, length: PT6H}"
+    )
+    assert [one.values["observations"]["used"] for one in tick(changed, at(7)).done] == [12, 12, 12]
+    for manifest in changed.archive.manifests():
+        times = changed.archive.feedback(manifest)["time"]
+        begin, end = (pd.Timestamp(manifest.values[name]) for name in ("begin", "end"))
+        assert ((times > begin) & (times <= end)).all()
+    assert changed.inbox.sizes() == dict.fromkeys(range(4), 12)
+    assert changed.inbox.totals() == {"in_windows": 48, "no_window": 48}
+    back = cycle(place)
+    back.inbox.scan()
+    assert back.inbox.sizes() == dict.fromkeys(range(8), 12)
+
+
 def test_what_was_read_before_the_key_of_each_file_was_noted_stays_in_use(place: Path) -> None:
     deliver(place, range(4))
     ready = cycle(place)
