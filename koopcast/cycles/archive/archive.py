@@ -22,7 +22,7 @@ from typing import Any, Literal
 import pandas as pd
 import xarray as xr
 
-from koopcast.cycles.archive.content import TIME, content_digest, quantity_of, timed
+from koopcast.cycles.archive.content import TIME, content_digest, filled, quantity_of, timed
 from koopcast.cycles.archive.manifest import (
     FEEDBACK,
     FIELDS,
@@ -427,6 +427,8 @@ class Archive:
     def fields(self, quantity: str, version: str | None = None) -> xr.Dataset:
         """Return the fields of all windows along `time`, the label, lazily.
 
+        Windows without such fields are left out; a lead or a member that others lack is NaN there.
+
         Args:
             quantity: `analysis`, `background` (means), `spread`, `background_spread`; with the dim `lead`, in
                 windows, `forecast` and `forecast_spread`; with the dim `member`, `members` (analysed).
@@ -445,10 +447,10 @@ class Archive:
             )
         else:
             parts = list(self._parts())
-        parts = [quantity_of(part, quantity) for part in parts]
-        if not parts or not parts[0].data_vars:
+        parts = [part for part in (quantity_of(part, quantity) for part in parts) if part.data_vars]
+        if not parts:
             raise StoreMissing(f"the archive '{self.uri}' has no {quantity} yet", "run the cycle")
-        return xr.concat(parts, TIME, join="exact", data_vars="minimal")
+        return xr.concat(filled(parts), TIME, join="exact", data_vars="minimal")
 
     def _parts(self) -> Iterator[xr.Dataset]:
         """Yield the fields in the order of time: a month at once where all of it lies together."""

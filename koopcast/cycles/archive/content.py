@@ -86,3 +86,14 @@ def quantity_of(fields: xr.Dataset, quantity: str) -> xr.Dataset:
         if str(name).endswith(suffix) and not str(name).endswith(longer)
     ]  # fmt: skip
     return fields[chosen].rename({name: name.removesuffix(suffix) for name in chosen})
+
+
+def filled(parts: list[xr.Dataset]) -> list[xr.Dataset]:
+    """Return parts along time with the leads and the members that any of them has; NaN where one lacks it."""
+    for dim in ("lead", "member"):
+        known = sorted({value for part in parts if dim in part.coords for value in part[dim].values.tolist()})
+        parts = [
+            part.reindex({dim: known}) if dim in part.coords and part.sizes[dim] < len(known) else part
+            for part in parts
+        ]
+    return parts

@@ -87,6 +87,9 @@ class Months:
     def bring_together(self, settled: Sequence[Manifest]) -> None:
         """Bring the fields of whole months together; the caller holds the lock.
 
+        A month whose windows hold other fields than one another, since options changed within it, stays
+        apart.
+
         Args:
             settled: Windows of complete months that no late report can change, in the order of time.
         """
@@ -97,11 +100,15 @@ class Months:
             if len(named) > 1 and (month is None or month.windows != named):
                 month = self._publish(name, manifests, month)
             if month is not None:
-                self._clear(month, manifests)
+                self._clear(month, [one for one in manifests if month.holds(one)])
 
-    def _publish(self, name: str, manifests: list[Manifest], former: Month | None) -> Month:
+    def _publish(self, name: str, manifests: list[Manifest], former: Month | None) -> Month | None:
+        """Bring a month together and return it; the former one where windows are not alike."""
+        first = self.window(manifests[0], former)
+        if any(_form(one, first) != _form(manifests[0], first) for one in manifests):
+            return former
         folder = self._place.scratch()
-        write_fields(folder / FIELDS, self._together(manifests, former))
+        write_fields(folder / FIELDS, self._together(first, manifests, former))
         digests = digests_below(folder)
         data = data_name(name, digests)
         self._place.bring_in(data, folder, digests)
@@ -123,9 +130,8 @@ class Months:
         if not month.is_cleared:
             self._write(month, is_cleared=True)
 
-    def _together(self, manifests: list[Manifest], former: Month | None) -> xr.Dataset:
+    def _together(self, first: xr.Dataset, manifests: list[Manifest], former: Month | None) -> xr.Dataset:
         """Return the fields along `time`; each window is read when its values are stored."""
-        first = self.window(manifests[0], former)
         times = pd.to_datetime([one.label for one in manifests], format=LABEL).to_numpy("datetime64[ns]")
         read = [delayed(partial(self._checked, one, former), traverse=False)() for one in manifests]
         whole = {}
@@ -154,3 +160,19 @@ class Months:
                 f"the fields of window {manifest.label} are altered", "restore them from a backup"
             )
         return arrays
+
+
+def _form(manifest: Manifest, first: xr.Dataset) -> dict[str, str]:
+    """Return what two windows whose fields lie in one store have in common: the digests of all that is said
+    of arrays, and of the coordinates.
+
+    Args:
+        manifest: Of a window.
+        first: Fields of one of the windows.
+    """
+    places = {name: name.split("/") for name in manifest.files if name.startswith(f"{FIELDS}/")}
+    return {
+        name: manifest.files[name]
+        for name, (_, array, *rest) in places.items()
+        if rest and array != TIME and (rest == ["zarr.json"] or array not in first.data_vars)
+    }

@@ -42,14 +42,14 @@ class Twin:
     folder: Path
     members: bool = False
     """Whether the archive keeps them."""
+    leads: tuple[int, ...] = (1,)
 
     def chain(self) -> Chain:
         method = ETKFSpec(members=8, inflation=MultiplicativeSpec(factor=1.05), rotation=True)
         clock = Clock(START, STEP, negative(STEP), STEP, parse_duration("PT0S"))
         dynamics = SystemDynamics(self.setup)
-        return Chain(
-            dynamics, method, ClimatologySpec(), self.truth, clock, 1, 0, leads=(1,), members=self.members
-        )
+        kept = {"leads": self.leads, "members": self.members}
+        return Chain(dynamics, method, ClimatologySpec(), self.truth, clock, 1, 0, **kept)
 
     def label(self, number: int) -> str:
         return self.chain().clock.name(number)

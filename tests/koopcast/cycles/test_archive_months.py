@@ -162,3 +162,43 @@ def test_members_are_kept_where_they_are_asked_for(twin, form):
     assert np.allclose(members.mean("member"), archive.fields("analysis")["X"], atol=1e-5)
     assert np.allclose(members.std("member", ddof=1), archive.fields("spread")["X"], atol=1e-5)
     assert archive.faults() == []
+
+
+def test_a_month_whose_windows_hold_other_fields_stays_apart_and_loses_none(twin):
+    twin.deliver(range(LAST + 1))
+    more = replace(twin, members=True, leads=(1, 3))
+    archive = twin.local()
+    twin.tick(archive, 1)
+    for _ in range(2):
+        more.tick(archive, LAST)
+        assert own_fields(archive) == [True] * (LAST + 1)
+        assert list(archive.root.glob("months/*.json")) == []
+    assert archive.fields("analysis").sizes["time"] == LAST + 1
+    assert archive.fields("members").sizes["time"] == LAST - 1
+    forecast = archive.fields("forecast")["X"]
+    assert forecast["lead"].values.tolist() == [1, 3]
+    assert forecast.sel(lead=1).notnull().all()
+    assert forecast.sel(lead=3).notnull().all("state").values.tolist() == [False] * 2 + [True] * (LAST - 1)
+    assert archive.faults() == []
+    more.tick(archive, LAST, force=twin.label(0))
+    assert own_fields(archive) == [False] * JANUARY + [True] * (LAST + 1 - JANUARY)
+    assert archive.fields("members").sizes["time"] == LAST + 1
+
+
+def test_a_window_that_is_analysed_again_with_other_fields_keeps_its_own(twin, full):
+    archive = twin.copy(full)
+    twin.tick(archive, LAST)
+    replace(twin, members=True).tick(archive, LAST, force=twin.label(2))
+    assert own_fields(archive) == [False] * 2 + [True] * (LAST - 1)
+    assert archive.fields("analysis").sizes["time"] == LAST + 1
+    assert archive.fields("members").sizes["time"] == LAST - 1
+    assert archive.faults() == []
+
+
+def test_leads_of_other_values_are_other_fields(twin):
+    twin.deliver(range(LAST + 1))
+    archive = twin.local()
+    twin.tick(archive, 1)
+    replace(twin, leads=(2,)).tick(archive, LAST)
+    assert own_fields(archive) == [True] * (LAST + 1)
+    assert archive.fields("forecast")["lead"].values.tolist() == [1, 2]
