@@ -130,6 +130,8 @@ class Archive:
             demand_library()
         self._place.make()
         self.pull()
+        if form == "icechunk":
+            self._repository.begin()
         held = self._identity()
         if held is None:
             self._place.write_json(

@@ -9,7 +9,7 @@ between.
 
 import importlib.util
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -46,19 +46,31 @@ class Repository:
         self._place = place
         self._seen: tuple[str, xr.Dataset] | None = None
         """The snapshot that was opened last, and its fields."""
+        self._tip: str | None = None
+        """The snapshot from which a writer goes on; None: whatever is there."""
+
+    def begin(self) -> None:
+        """Note from which snapshot a writer goes on; who commits meanwhile took over from it."""
+        with self._using(), writing(self._place.root):
+            self._tip = self._made.lookup_branch(BRANCH)
 
     def write(self, label: str, fields: xr.Dataset) -> None:
         """Commit the fields of a window: at the end, or in place of what was there.
 
         Raises:
             StoreLocked: Another writer committed meanwhile.
+            InvalidInput: The windows before hold other fields.
         """
         with self._using(), writing(self._place.root):
             repository = self._made
             session = repository.writable_session(BRANCH)
+            if self._tip not in (None, session.snapshot_id):
+                raise self._taken_over()
             held = self._labels(session.store)
             number = held.index(label) if label in held else len(held)
             arrays = arrays_of(timed(fields))
+            if held:
+                self._demand_alike(session.store, label, arrays)
             if number < len(held):
                 if arrays_digest(_slice(session.store, number)) == arrays_digest(arrays):
                     return
@@ -67,7 +79,28 @@ class Repository:
                 _put(session.store, number, label, arrays)
             else:
                 _begin(session.store, timed(fields))
-            session.commit(f"window {label}", {"window": label})
+            self._tip = session.commit(f"window {label}", {"window": label})
+
+    def _demand_alike(self, store: Any, label: str, arrays: Arrays) -> None:
+        held = _forms(store)
+        own = {
+            name: _form(dims, values, values if dims == (name,) else None)
+            for name, (dims, values) in arrays.items()
+        }
+        other = sorted(name for name in held.keys() | own.keys() if held.get(name) != own.get(name))
+        if other:
+            raise InvalidInput(
+                f"window {label}: `{'`, `'.join(other)}` would be other fields than those of the windows "
+                f"before, and '{self._place.uri}/{REPOSITORY}' holds one form",
+                "go on with the `forecast`, the `archive.members`, the members and the grid of before, or "
+                "choose another name for the cycle",
+            )
+
+    def _taken_over(self) -> StoreLocked:
+        return StoreLocked(
+            f"'{self._place.uri}/{REPOSITORY}' was written by another",
+            "see who else writes there, and try again",
+        )
 
     def _mark(self, repository: "icechunk.Repository", label: str) -> None:
         """Tag what was known before a window, and those that follow from it, are analysed again."""
@@ -162,10 +195,7 @@ class Repository:
         try:
             yield
         except ConflictError as error:
-            raise StoreLocked(
-                f"'{self._place.uri}/{REPOSITORY}' was written by another",
-                "see who else writes there, and try again",
-            ) from error
+            raise self._taken_over() from error
 
 
 def demand_library() -> None:
@@ -219,6 +249,22 @@ def _slice(store: Any, number: int) -> Arrays:
             picked = array[number : number + 1] if TIME in dims else array[...]
             found[name] = untimed(dims, np.asarray(picked))
     return found
+
+
+def _form(dims: Iterable[str], array: Any, values: np.ndarray | None) -> tuple[object, ...]:
+    """Return dims and shape without the time, the type, and the values of a coordinate."""
+    shape = [(dim, size) for dim, size in zip(dims, array.shape, strict=True) if dim != TIME]
+    kind = array.dtype.str if array.dtype.kind in "biufc" else "text"
+    return shape, kind, None if values is None else [str(value) for value in values.tolist()]
+
+
+def _forms(store: Any) -> dict[str, tuple[object, ...]]:
+    """Return the form of each array of a repository but the time."""
+    arrays = [item for item in zarr.open_group(store, mode="r").arrays() if item[0] != TIME]
+    return {
+        name: _form(_dims(array), array, np.asarray(array[...]) if _dims(array) == (name,) else None)
+        for name, array in arrays
+    }
 
 
 def _dims(array: "zarr.Array[Any]") -> tuple[Any, ...]:

@@ -1,12 +1,15 @@
 """All windows in one repository with its history: the same values and manifests, whatever was killed."""
 
 import sys
+import time
+from dataclasses import replace
 
 import pytest
 
 from koopcast.cycles.archive import Archive, repository
 from koopcast.cycles.archive.repository import REPOSITORY
 from koopcast.errors import InvalidInput, StoreLocked, StoreMissing
+from koopcast.stores import lease
 
 ICE = {"form": "icechunk"}
 pytest.importorskip("icechunk")
@@ -108,6 +111,41 @@ def test_a_writer_whose_repository_went_on_without_it_is_refused(twin, monkeypat
     with pytest.raises(StoreLocked, match="was written by another"):
         archive._repository.write(twin.label(0), fields)
     assert (twin.local(**ICE).fields("analysis")["X"].values[1] == fields["X"].values[0] + 1).all()
+
+
+@pytest.mark.parametrize("change", [{"members": True}, {"leads": (2,)}, {"leads": (1, 3)}, {"leads": ()}])
+def test_windows_of_another_form_are_refused_before_anything_is_lost(twin, change):
+    twin.deliver(range(3))
+    archive = twin.local(**ICE)
+    twin.tick(archive, 1)
+    with pytest.raises(InvalidInput, match=f"window {twin.label(2)}: `.* would be other fields"):
+        replace(twin, **change).tick(archive, 2)
+    assert archive.faults() == []
+    assert twin.tick(archive, 2) == [twin.label(2)]
+    assert archive.faults() == []
+
+
+def test_who_was_suspended_and_wakes_after_a_takeover_alters_no_field(twin, bucket_uri, monkeypatch):
+    twin.deliver(range(3))
+    slow, quick = (twin.mirrored(bucket_uri, machine, **ICE) for machine in "ab")
+    monkeypatch.setattr(lease, "HEARTBEAT", 3600.0)
+    monkeypatch.setattr(lease, "LEASE", 1.0)
+    lock = slow.lock()
+    assert lock.try_acquire()
+    slow.open({})
+    other = twin.deliver(range(1), "only-a.csv", minutes=20)
+    ticker = twin.ticker(slow)
+    ticker.scan()
+    other.unlink()
+    time.sleep(2.1)
+    assert len(twin.tick(quick, 2)) == 3
+    with pytest.raises(StoreLocked, match="was written by another"):
+        ticker.run(twin.at(0))
+    lock.release()
+    fresh = twin.mirrored(bucket_uri, "c", **ICE)
+    fresh.pull()
+    assert fresh.faults() == []
+    assert fresh.versions() == []
 
 
 def test_a_repository_on_an_object_store_is_opened_at_once_from_elsewhere(twin, bucket_uri):
