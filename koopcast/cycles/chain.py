@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +28,7 @@ from koopcast.cycles.places import Places, Position
 from koopcast.cycles.reports import Reason, counts
 from koopcast.cycles.thinning import thinned
 from koopcast.dynamics import Dynamics
-from koopcast.errors import Diverged
+from koopcast.errors import Diverged, InvalidInput
 from koopcast.fields import FieldData, to_dataset
 from koopcast.numerics.geometry import domain_of
 from koopcast.observations.base import ObservationSet, ObservationType
@@ -108,6 +109,7 @@ class Chain:
 
         Raises:
             Diverged: The ensemble is not finite; the message names the window.
+            InvalidInput: The state is of another number of members, or of another grid.
         """
         started, source = self._started(number, state)
         begun = replace(started, cycle=0, record=0)
@@ -146,7 +148,20 @@ class Chain:
             drawn = self.first(number)
             anomalies = drawn.ensemble - drawn.ensemble.mean(dim=1, keepdim=True)
             return replace(drawn, ensemble=centre + anomalies), "dataset"
+        self._demand_own(number, state)
         return state, "previous_analysis"
+
+    def _demand_own(self, number: int, state: CycleState) -> None:
+        """Refuse to go on from a state of other options or of another model."""
+        _, members, size = state.ensemble.shape
+        info, wanted = self.training.info, self.method.num_members()
+        own = prod(info.shape) * info.num_channels if self.dynamics.is_physical else size
+        if (members, size) != (wanted, own):
+            raise InvalidInput(
+                f"window {self.clock.name(number)} goes on from {members} members of {size} values, and the "
+                f"options ask for {wanted} of {own}",
+                "go on with the `members` and the grid of before, or choose another name for the cycle",
+            )
 
     def _analysed(
         self, number: int, state: CycleState, observations: ObservationSet

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from koopcast.cycles.verification import verified, verify
-from koopcast.errors import InvalidInput
+from koopcast.errors import InvalidInput, StoreDamaged
 from koopcast.stores.arrays import open_fields
 from schemas.cycle_options import CycleOptions
 from schemas.faults import PipelineInvalid
@@ -113,6 +113,16 @@ def test_a_reanalysis_refuses_other_options_unless_it_forks(place: Path) -> None
     assert len(tick(same, pd.Timestamp("2030-01-01")).done) == 1
     identity = json.loads((changed.archive.root / "cycle.json").read_text())
     assert identity["forks"] == []
+
+
+def test_a_window_does_not_go_on_from_a_state_of_other_members(place: Path) -> None:
+    deliver(place, range(3))
+    tick(cycle(place), at(1))
+    with pytest.raises(
+        InvalidInput, match="goes on from 16 members of 12 values, and the options ask for 20"
+    ):
+        tick(cycle(place, "twin", "method.members=20"), at(2))
+    assert len(tick(cycle(place, "twin", "method.members=20", "first_guess=climatology"), at(2)).done) == 1
 
 
 def test_a_smoother_analyses_the_window_of_the_cycle(place: Path) -> None:
