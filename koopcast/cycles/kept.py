@@ -82,7 +82,7 @@ def moments(
     """
     if weights is not None:
         center, anomalies = weighted_split(cells, weights)
-        return center[0], anomalies[0].square().sum(dim=0).sqrt()
+        return center[0, 0], anomalies[0].square().sum(dim=0).sqrt()
     mean = cells[0].mean(dim=0)
     spread = cells[0].std(dim=0) if cells.shape[1] > 1 else torch.zeros_like(mean)
     return mean, spread

@@ -125,6 +125,16 @@ def test_a_window_does_not_go_on_from_a_state_of_other_members(place: Path) -> N
     assert len(tick(cycle(place, "twin", "method.members=20", "first_guess=climatology"), at(2)).done) == 1
 
 
+def test_a_particle_filter_carries_a_cycle(place: Path) -> None:
+    """Its members have weights."""
+    deliver(place, range(2))
+    ready = cycle(place, "twin", "method={kind: particle, members: 8}")
+    tick(ready, at(1))
+    for name in ("analysis", "background_spread"):
+        assert np.isfinite(ready.archive.fields(name)["X"].values).all()
+    assert ready.archive.fields("spread").sizes == {"time": 2, "state": 12}
+
+
 def test_a_smoother_analyses_the_window_of_the_cycle(place: Path) -> None:
     deliver(place, range(12))
     smoother = (
