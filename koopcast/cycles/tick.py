@@ -97,7 +97,8 @@ class Ticker:
             if manifest.label != self._clock.name(number):
                 raise StoreDamaged(
                     f"the archive has window {manifest.label} where {self._clock.name(number)} should be",
-                    "restore the missing window from a backup, or remove those after it",
+                    "restore the missing window from a backup, or remove those after it; where `start` or "
+                    "`step` were changed, write them as they were, or choose another name for the cycle",
                 )
         return removed, manifests
 

@@ -125,6 +125,20 @@ def test_a_window_does_not_go_on_from_a_state_of_other_members(place: Path) -> N
     assert len(tick(cycle(place, "twin", "method.members=20", "first_guess=climatology"), at(2)).done) == 1
 
 
+def test_windows_whose_start_or_step_was_changed_are_not_said_to_be_lost(place: Path) -> None:
+    deliver(place, range(3))
+    ready = cycle(place)
+    tick(ready, at(2))
+    before = content(ready.archive)
+    for change in ("start=2020-01-01T12:00", "step=PT12H"):
+        with pytest.raises(
+            StoreDamaged, match="where `start` or `step` were changed, write them as they were"
+        ):
+            tick(cycle(place, "twin", f"cycle.{change}"), at(2))
+    assert tick(cycle(place), at(2)).done == []
+    assert content(ready.archive) == before
+
+
 def test_a_particle_filter_carries_a_cycle(place: Path) -> None:
     """Its members have weights."""
     deliver(place, range(2))
