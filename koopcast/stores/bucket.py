@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore, RetryConfig
 
 SCHEME = re.compile(r"(s3|gs|az)://[A-Za-z0-9][A-Za-z0-9._-]*(/.*)?")
+ODD = re.compile(r"[?#]|/(\.{0,2}/|\.{1,2}$)")
+"""What an address of a web page would not take as part of its path."""
 AT_ONCE = 8
 """Files that are moved at the same time."""
 BLOCK = 8 * 2**20
@@ -74,6 +76,11 @@ class Bucket:
         if not is_bucket(uri):
             raise InvalidInput(f"'{uri}' is no address of an object store", "write s3://bucket/prefix")
         self.uri = uri.rstrip("/")
+        if ODD.search(self.uri.partition("://")[2]):
+            raise InvalidInput(
+                f"'{uri}': its prefix has `?` or `#`, or a part that is empty, `.` or `..`",
+                "choose a prefix without",
+            )
         self._store = _connect(self.uri, patience)
         # Google tells versions of an object apart by their count, the others by their tag.
         self._is_counted = self.uri.startswith("gs://")

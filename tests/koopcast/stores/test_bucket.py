@@ -101,6 +101,13 @@ def lease(bucket: Bucket, folder: Path) -> Lease:
     return Lease(Lock(folder / "locks" / "writer.lock"), bucket, "locks/writer.lock")
 
 
+@pytest.mark.parametrize("uri", ["s3://b/a?x", "s3://b/a#1", "s3://b//a", "s3://b/a/../c", "s3://b/."])
+def test_an_address_that_would_lead_elsewhere_is_refused(uri):
+    """The part behind `?` or `#` would be cut off, and two stores be one."""
+    with pytest.raises(InvalidInput, match="choose a prefix without"):
+        Bucket(uri)
+
+
 def test_a_lease_excludes_who_shares_the_bucket_and_nothing_else(bucket: Bucket, tmp_path: Path) -> None:
     first, second = lease(bucket, tmp_path / "here"), lease(bucket, tmp_path / "there")
     assert first.try_acquire()
