@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -170,8 +171,15 @@ class Mirror:
         return f"{self._prefix}/{name}"
 
     def _listed(self, folder: str) -> dict[str, str]:
-        tags = self._bucket.tags(self._object(folder))
-        return {name.removeprefix(f"{self._prefix}/"): tag for name, tag in tags.items()}
+        """Return the tags of the manifests in a folder; marks of folders and other objects are none."""
+        start = self._object(folder)
+        manifest = re.compile(rf"{re.escape(start)}/[^./][^/]*\.json")
+        tags = self._bucket.tags(start)
+        return {
+            name.removeprefix(f"{self._prefix}/"): tag
+            for name, tag in tags.items()
+            if manifest.fullmatch(name)
+        }
 
     def _copies(self, folder: str) -> dict[str, Path]:
         return {f"{folder}/{path.name}": path for path in (self._root / folder).glob("[!.]*.json")}

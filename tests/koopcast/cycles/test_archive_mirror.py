@@ -1,11 +1,13 @@
 """An archive on an object store: equal to a local one, and one writer at a time, from whatever machine."""
 
+import os
 import time
 from datetime import timedelta
 
+import boto3
 import pytest
 
-from koopcast.cycles.archive import RESTART, mirror
+from koopcast.cycles.archive import FEEDBACK, FIELDS, RESTART, mirror
 from koopcast.errors import StoreDamaged, StoreLocked
 from koopcast.stores import lease
 from koopcast.stores.bucket import Bucket
@@ -168,6 +170,19 @@ def test_a_working_copy_that_was_altered_is_made_good(twin, bucket_uri):
     assert {path.name: path.read_bytes() for path in archive.root.glob("windows/*.json")} == kept
     (archive.root / "tags.json").write_text("[")
     assert twin.tick(archive, 2) == [twin.label(2)]
+
+
+@pytest.mark.parametrize("name", ["windows/", "months/", "windows/old/20200131T060000Z.json", "data/"])
+def test_marks_of_folders_and_copies_beside_the_manifests_stop_no_tick(twin, bucket_uri, name):
+    """Browsers of object stores leave an empty object for a folder."""
+    twin.deliver(range(2))
+    twin.tick(twin.mirrored(bucket_uri, "a"), 0)
+    host, _, folder = bucket_uri.removeprefix("s3://").partition("/")
+    client = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+    client.put_object(Bucket=host, Key=f"{folder}/cycles/twin/{name}", Body=b"")
+    client.close()
+    assert twin.tick(twin.mirrored(bucket_uri, "a"), 1) == [twin.label(1)]
+    assert twin.tick(twin.mirrored(bucket_uri, "b"), 1) == []
 
 
 def test_a_tick_asks_the_object_store_as_often_whatever_the_length_of_the_archive(
