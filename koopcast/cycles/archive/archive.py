@@ -275,7 +275,8 @@ class Archive:
 
     def _unaltered(self, manifest: Manifest, name: str, what: str) -> Path:
         path = self.folder(manifest, name) / name
-        if path.is_file() and digest_of(path) != manifest.files[name]:
+        is_altered = path.is_file() and digest_of(path) != manifest.files[name]
+        if is_altered and not self._place.renewed(manifest.data, manifest.files, name):
             raise StoreDamaged(
                 f"the {what} that window {manifest.label} left is altered", "restore it from a backup"
             )

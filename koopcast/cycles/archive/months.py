@@ -73,8 +73,12 @@ class Months:
         return self._read(name) if (self._place.root / MONTHS / f"{name}.json").is_file() else None
 
     def _read(self, name: str) -> Month:
-        path = self._place.root / MONTHS / f"{name}.json"
-        held = demand(MonthRecord, read_json(path), path)
+        path, remedy = self._place.root / MONTHS / f"{name}.json", "restore it from a backup"
+        try:
+            values = read_json(path)
+        except StoreDamaged as error:
+            raise StoreDamaged(error.message, remedy) from error
+        held = demand(MonthRecord, values, path, remedy)
         return Month(name, held.windows, held.data, held.files, held.is_cleared)
 
     def open(self, month: Month) -> xr.Dataset:
@@ -154,12 +158,22 @@ class Months:
         if former is not None and former.holds(manifest):
             arrays = arrays_of(self.window(manifest, former))
         else:
-            arrays = read_arrays(self._place.data(manifest.data, manifest.files, [FIELDS]) / FIELDS)
+            arrays = self._own(manifest)
         if arrays_digest(arrays) != manifest.values["fields"]:
-            raise StoreDamaged(
-                f"the fields of window {manifest.label} are altered", "restore them from a backup"
-            )
+            raise _altered(manifest)
         return arrays
+
+    def _own(self, manifest: Manifest) -> Arrays:
+        """Return the arrays that lie with a window; a working copy that is altered is fetched again."""
+        data, files = manifest.data, manifest.files
+        path = self._place.data(data, files, [FIELDS]) / FIELDS
+        if not self._place.is_whole(data, files, FIELDS) and not self._place.renewed(data, files, FIELDS):
+            raise _altered(manifest)
+        return read_arrays(path)
+
+
+def _altered(manifest: Manifest) -> StoreDamaged:
+    return StoreDamaged(f"the fields of window {manifest.label} are altered", "restore them from a backup")
 
 
 def _form(manifest: Manifest, first: xr.Dataset) -> dict[str, str]:

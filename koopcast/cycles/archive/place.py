@@ -129,6 +129,23 @@ class Place:
             raise StoreMissing(f"'{self.uri}/{DATA}/{data}' is gone", "restore it from a backup")
         return path
 
+    def renewed(self, data: str, files: Mapping[str, str], part: str) -> bool:
+        """Fetch a part of a folder of data again, since the working copy of it is altered.
+
+        Returns:
+            Whether there is a place to fetch it from.
+
+        Raises:
+            StoreMissing: The bucket does not hold it.
+            StoreDamaged: The bucket holds another content.
+        """
+        if self.mirror is None:
+            return False
+        with writing(self.root):
+            remove(self.root / DATA / data / part)
+        self.data(data, files, [part])
+        return True
+
     def bring_in(self, data: str, folder: Path, digests: Mapping[str, str]) -> None:
         """Move the files of a scratch folder to where a manifest will look for them, and send them.
 
@@ -173,6 +190,11 @@ class Place:
             self.mirror.delete([name])
         with writing(self.root):
             (self.root / name).unlink(missing_ok=True)
+
+    def is_whole(self, data: str, files: Mapping[str, str], part: str) -> bool:
+        """Return whether a part of a folder of data is on this machine as it was published."""
+        path = self.root / DATA / data
+        return all(_is_whole(path / name, files[name]) for name in files if name.split("/")[0] == part)
 
     def altered(self, data: str, files: Mapping[str, str], *, deep: bool) -> list[str]:
         """Return which files of a folder of data are missing or have another digest than the one given;

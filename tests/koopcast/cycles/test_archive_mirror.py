@@ -185,6 +185,21 @@ def test_marks_of_folders_and_copies_beside_the_manifests_stop_no_tick(twin, buc
     assert twin.tick(twin.mirrored(bucket_uri, "b"), 1) == []
 
 
+def test_data_of_a_working_copy_that_were_torn_are_fetched_again(twin, bucket_uri, content):
+    twin.deliver(range(6))
+    archive = twin.mirrored(bucket_uri, "a")
+    twin.tick(archive, 3)
+    for name in (RESTART, FEEDBACK, f"{FIELDS}/X/c/0/0"):
+        for path in archive.root.glob(f"data/*/{name}"):
+            path.write_bytes(path.read_bytes()[:7])
+    assert [len(archive.feedback(one)) for one in archive.manifests()] == [6] * 4
+    twin.tick(archive, 5)
+    assert len(list(archive.root.glob("months/*.json"))) == 1
+    whole = twin.local()
+    twin.tick(whole, 5)
+    assert content(twin.mirrored(bucket_uri, "b")) == content(whole)
+
+
 def test_a_tick_asks_the_object_store_as_often_whatever_the_length_of_the_archive(
     twin, bucket_uri, monkeypatch
 ):
