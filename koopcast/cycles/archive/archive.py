@@ -39,7 +39,7 @@ from koopcast.cycles.archive.records import IdentityRecord, demand
 from koopcast.cycles.archive.removed import REMOVED, Removed, read_removed
 from koopcast.cycles.archive.repository import Repository, demand_library
 from koopcast.cycles.clock import LABEL, later, negative
-from koopcast.errors import InvalidInput, StoreDamaged, StoreMissing
+from koopcast.errors import InvalidInput, StoreDamaged, StoreError, StoreMissing
 from koopcast.stores.arrays import write_fields
 from koopcast.stores.durable import remove
 from koopcast.stores.files import read_json, read_table
@@ -396,8 +396,12 @@ class Archive:
         """
         removed, found = self.removed(), list[str]()
         months = self._months.read()
-        is_repository = deep and self.form == "icechunk" and bool(self.labels())
-        slices = self._repository.digests() if is_repository else None
+        slices: dict[str, str] | None = None
+        if deep and self.form == "icechunk" and self.labels():
+            try:
+                slices = self._repository.digests()
+            except StoreError as error:
+                found.append(error.message)
         for number, label in enumerate(self.labels(), start=removed.windows):
             try:
                 manifest = self.manifest(label)

@@ -23,7 +23,8 @@ import zarr
 from koopcast.cycles.archive.content import TIME, Arrays, arrays_digest, arrays_of, timed, untimed
 from koopcast.cycles.archive.place import Place
 from koopcast.cycles.clock import LABEL
-from koopcast.errors import InvalidInput, StoreLocked, StoreMissing
+from koopcast.errors import InvalidInput, StoreError, StoreLocked, StoreMissing
+from koopcast.redaction import redacted
 from koopcast.stores.arrays import chunk_shape
 from koopcast.stores.durable import writing
 
@@ -190,12 +191,19 @@ class Repository:
     @contextmanager
     def _using(self) -> Iterator[None]:
         demand_library()
-        from icechunk import ConflictError
+        from icechunk import ConflictError, IcechunkError
 
         try:
             yield
         except ConflictError as error:
             raise self._taken_over() from error
+        except IcechunkError as error:
+            lines = str(error).split("\n")
+            told = redacted(" ".join(f"{lines[0]} {lines[-1]}".split())[:300])
+            raise StoreError(
+                f"'{self._place.uri}/{REPOSITORY}' cannot be used ({told})",
+                "check the place, its keys and the network; `koopcast status` says what is damaged",
+            ) from error
 
 
 def demand_library() -> None:

@@ -1,5 +1,6 @@
 """All windows in one repository with its history: the same values and manifests, whatever was killed."""
 
+import shutil
 import sys
 import time
 from dataclasses import replace
@@ -8,7 +9,7 @@ import pytest
 
 from koopcast.cycles.archive import Archive, repository
 from koopcast.cycles.archive.repository import REPOSITORY
-from koopcast.errors import InvalidInput, StoreLocked, StoreMissing
+from koopcast.errors import InvalidInput, StoreError, StoreLocked, StoreMissing
 from koopcast.stores import lease
 
 ICE = {"form": "icechunk"}
@@ -160,6 +161,20 @@ def test_a_repository_on_an_object_store_is_opened_at_once_from_elsewhere(twin, 
     assert fresh.fields("analysis").equals(local.fields("analysis"))
     assert fresh.faults() == []
     assert not (fresh.root / REPOSITORY).exists()
+
+
+def test_a_repository_that_cannot_be_read_is_told_and_not_gone_on_from(twin):
+    twin.deliver(range(2))
+    archive = twin.local(**ICE)
+    twin.tick(archive, 0)
+    shutil.rmtree(archive.root / REPOSITORY / "snapshots")
+    again = twin.local(**ICE)
+    with pytest.raises(StoreError, match=r"fields.icechunk' cannot be used .*check the place"):
+        twin.tick(again, 1)
+    assert again.labels() == [twin.label(0)]
+    assert again.faults() == [f"window {twin.label(0)}: its fields are missing or altered"]
+    shutil.rmtree(archive.root / REPOSITORY)
+    assert twin.local(**ICE).faults() == [f"the archive '{archive.root}' has no fields yet"]
 
 
 def test_without_the_package_the_message_says_what_to_do(twin, monkeypatch):
