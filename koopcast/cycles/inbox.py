@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -197,35 +198,40 @@ class Inbox:
         blank = Delivery(path=str(path), bytes=state[0], modified=state[1], digest="", key=self._key)
         try:
             digest = _digest(path)
-            delivery = self._delivery(path, replace(blank, digest=digest))
-            return delivery if _state(path) == state else None
+            delivery, reports = self._delivery(path, replace(blank, digest=digest))
+            if _state(path) != state:
+                return None
+            if not delivery.fault:
+                self._keep(reports, self._cache(delivery))
+            return delivery
         except FileNotFoundError:
             return None
         except OSError as error:
             return replace(blank, bytes=0, modified=0, fault=_told(error))
 
-    def _delivery(self, path: Path, blank: Delivery) -> Delivery:
+    def _delivery(self, path: Path, blank: Delivery) -> tuple[Delivery, pd.DataFrame]:
+        """Return what a file brings, and its reports of some window."""
         try:
             table, lost = read_delivery(demand_inside(path), self._layout)
             reports = self._layout.reports(table)
         except KoopcastError as error:
-            return replace(blank, fault=str(error))
+            return replace(blank, fault=str(error)), pd.DataFrame()
         except Exception as error:
             # A reader of a foreign format may raise anything; one bad file must not stop the cycle.
-            return replace(blank, fault=_told(error))
+            return replace(blank, fault=_told(error)), pd.DataFrame()
         self._spec.judge(reports)
         window = self._clock.numbers(reports["time"].to_numpy().astype("datetime64[ns]"))
         reject(reports, Reason.NO_WINDOW, window == NOWHERE)
         reports["window"] = window
         inside = reports[window != NOWHERE]
-        self._keep(inside, self._cache(blank))
         numbers, sizes = np.unique(inside["window"].to_numpy(), return_counts=True)
-        return replace(
+        delivery = replace(
             blank,
             rows=len(reports) + sum(lost.values()),
             rejected=counts(reports["reason"].to_numpy()[window == NOWHERE]) | lost,
             windows={str(number): int(size) for number, size in zip(numbers, sizes, strict=True)},
         )
+        return delivery, inside
 
     def _keep(self, reports: pd.DataFrame, path: Path) -> None:
         if path.exists():
@@ -288,7 +294,7 @@ def _digest(path: Path) -> str:
     whole = hashlib.sha256()
     for item in [path] if path.is_file() else sorted(item for item in path.rglob("*") if item.is_file()):
         if path.is_dir():
-            whole.update(str(item.relative_to(path)).encode())
+            whole.update(os.fsencode(item.relative_to(path)))
         with item.open("rb") as file:
             while block := file.read(2**20):
                 whole.update(block)
