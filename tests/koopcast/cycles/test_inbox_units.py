@@ -170,6 +170,28 @@ def test_what_was_never_written_is_no_value(tmp_path: Path, kind: str, how: dict
     assert np.isclose(reports["value"][0], 252.8 if how else 280)
 
 
+@pytest.mark.parametrize("kind", ["f4", "f8", "text"])
+@pytest.mark.parametrize("form", ["nc", "zarr", "parquet"])
+def test_a_number_for_missing_ones_is_known_in_any_precision(tmp_path: Path, kind: str, form: str) -> None:
+    numbers = {"t": [-99.9, 280.0, -99.8], "error": [0.5, -99.9, 0.5], "lat": [1.0, 2.0, -99.9]}
+    columns = {
+        name: np.char.mod("%.1f", values).astype(object) if kind == "text" else np.array(values, kind)
+        for name, values in numbers.items()
+    }
+    path = tmp_path / f"a.{form}"
+    if form == "parquet":
+        pd.DataFrame({**columns, "lon": 4.0, "time": TIME}).to_parquet(path)
+    else:
+        points(path, **columns)
+    reports = found(path, layout(missing=(-99.9,)))
+    assert reports["reason"].tolist() == [Reason.NO_VALUE, Reason.USED, Reason.NO_POSITION]
+    assert reports["error"].isna().tolist() == [False, True, False]
+    packed = {"t": (np.array([-9990, 28000], "i2"), {"scale_factor": 0.01, "units": "K"})}
+    rest = {"lat": [1.0, 2.0], "lon": [1.0, 2.0], "time": ([5.5] * 2, HOURS)}
+    reports = found(points(tmp_path / "b.nc", **rest, **packed), layout(missing=(-99.9,)))
+    assert reports["reason"].tolist() == [Reason.NO_VALUE, Reason.USED]
+
+
 def test_what_is_not_valid_has_no_place_time_or_error_either(tmp_path: Path) -> None:
     path = points(
         tmp_path / "a.nc",
