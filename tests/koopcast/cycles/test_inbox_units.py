@@ -249,6 +249,25 @@ def test_numbers_may_count_millionths_and_billionths_of_seconds() -> None:
         assert numbered(pd.Series([count]), f"{units} since 1970-01-01")[0] == TIME
 
 
+def test_units_of_times_are_of_numbers_alone(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(
+        "time,lat,lon,t,received_at\n438293.5,1,2,280,2020-01-01T06:00Z\n2020-01-01T05:30Z,1,3,280,438294\n"
+        "soon,1,4,280,\n"
+    )
+    reports = found(tmp_path / "a.csv", layout(time_units="hours since 1970-01-01"))
+    assert reports["time"].tolist()[:2] == [TIME, TIME]
+    assert reports["received_at"].tolist()[:2] == [pd.Timestamp("2020-01-01T06:00")] * 2
+    assert reports["reason"].tolist() == [Reason.USED, Reason.USED, Reason.NO_TIME]
+
+
+def test_units_of_times_are_known_in_any_letters() -> None:
+    for units in ("Hours Since 2020-1-1 0:0:0.0", " HOURS  since  2020-01-01T00:00:00Z "):
+        assert numbered(pd.Series([5.5]), units)[0] == TIME
+    for units in ("hours", "hours since", "since 2020-01-01", ""):
+        with pytest.raises(DataError, match="are no seconds, minutes, hours or days since a date"):
+            numbered(pd.Series([5.5]), units)
+
+
 def test_a_column_of_units_holds_for_wide_tables_too(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(
         "time,lat,lon,t,units\n2020-01-01T05:30,1,2,7,degC\n2020-01-01T05:30,1,3,280,\n2020-01-01T05:30,1,4,7,hPa\n"
