@@ -298,9 +298,11 @@ def test_of_names_in_small_and_large_letters_the_one_written_so_counts(tmp_path:
     for order in (("T", "t"), ("t", "T")):
         values = {name: [{"t": 280.0, "T": 1.0}[name]] for name in order}
         pd.DataFrame({**rows, **values}).to_parquet(tmp_path / "a.parquet")
-        assert found(tmp_path / "a.parquet", layout())["value"].tolist() == [280]
+        pd.DataFrame({**rows, **values}).to_csv(tmp_path / "a.csv", index=False)
         upper = layout(columns={"value": "T"})
-        assert found(tmp_path / "a.parquet", upper)["value"].tolist() == [1]
+        for form in ("parquet", "csv"):
+            assert found(tmp_path / f"a.{form}", layout())["value"].tolist() == [280]
+            assert found(tmp_path / f"a.{form}", upper)["value"].tolist() == [1]
 
 
 @pytest.mark.parametrize(
