@@ -1,6 +1,7 @@
 """One file of an inbox: what is known of it, and whether it changed."""
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -57,7 +58,7 @@ def content_of(path: Path) -> str:
     whole = hashlib.sha256()
     for item in [path] if path.is_file() else sorted(item for item in path.rglob("*") if item.is_file()):
         if path.is_dir():
-            whole.update(str(item.relative_to(path)).encode())
+            whole.update(os.fsencode(item.relative_to(path)))
         with item.open("rb") as file:
             while block := file.read(2**20):
                 whole.update(block)

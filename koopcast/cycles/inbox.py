@@ -166,34 +166,39 @@ class Inbox:
         blank = Delivery(path=str(path), bytes=state[0], modified=state[1], digest="", key=self._key)
         try:
             digest = content_of(path)
-            delivery = self._delivery(path, replace(blank, digest=digest))
-            return delivery if state_of(path) == state else None
+            delivery, reports = self._delivery(path, replace(blank, digest=digest))
+            if state_of(path) != state:
+                return None
+            if not delivery.fault:
+                self._keep(reports, self._cache(delivery))
+            return delivery
         except FileNotFoundError:
             return None
         except OSError as error:
             return replace(blank, bytes=0, modified=0, fault=_told(error))
 
-    def _delivery(self, path: Path, blank: Delivery) -> Delivery:
+    def _delivery(self, path: Path, blank: Delivery) -> tuple[Delivery, pd.DataFrame]:
+        """Return what a file brings, and its reports of some window."""
         try:
             table, lost = read_delivery(demand_inside(path), self._layout)
             reports = self._layout.reports(table)
         except KoopcastError as error:
-            return replace(blank, fault=str(error))
+            return replace(blank, fault=str(error)), pd.DataFrame()
         except Exception as error:
             # A reader of a foreign format may raise anything; one bad file must not stop the cycle.
-            return replace(blank, fault=_told(error))
+            return replace(blank, fault=_told(error)), pd.DataFrame()
         self._spec.judge(reports)
         window = self._clock.numbers(reports["time"].to_numpy().astype("datetime64[ns]"))
         reject(reports, Reason.NO_WINDOW, window == NOWHERE)
         reports["window"] = window
         inside = reports[window != NOWHERE]
-        self._keep(inside, self._cache(blank))
-        return replace(
+        delivery = replace(
             blank,
             rows=len(reports) + sum(lost.values()),
             rejected=counts(reports["reason"].to_numpy()[window == NOWHERE]) | lost,
             windows=_sizes(window),
         )
+        return delivery, inside
 
     def _counted(self, delivery: Delivery) -> Delivery:
         """Return what is known of a file that was read for other windows: its reports by those of now."""

@@ -201,7 +201,7 @@ class Layout:
         if column.dtype.kind in "mM":
             return pd.Series(np.nan, column.index)
         numbers = pd.to_numeric(column, errors="coerce").astype(np.float64)
-        return numbers.mask(numbers.isin(self.missing))
+        return numbers.mask(_stands_for_none(column, self.missing))
 
     def _in_grid_units(self, reports: pd.DataFrame, of_errors: str) -> Bool[np.ndarray, " report"]:
         """Convert values and errors on the spot; return which cannot be.
@@ -293,4 +293,17 @@ def _codes(column: pd.Series) -> pd.Series:
 
 def _is_given(column: pd.Series, missing: Sequence[float]) -> pd.Series:
     """Return where something stands that is not the sign of a missing number."""
-    return column.notna() & ~pd.to_numeric(column, errors="coerce").isin(missing)
+    return column.notna() & ~_stands_for_none(column, missing)
+
+
+def _stands_for_none(column: pd.Series, missing: Sequence[float]) -> pd.Series:
+    """Return where a number is the sign of a missing one, as exactly as the column can hold it: -99.9 of
+    single precision is not that of double precision.
+    """
+    exact = column.dtype.type if column.dtype.kind == "f" else np.float64
+    numbers = pd.to_numeric(column, errors="coerce").astype(np.float64)
+    slack = 4 * float(np.finfo(exact).eps)
+    found = pd.Series(False, column.index)
+    for number in missing:
+        found |= (numbers - number).abs() <= slack * abs(number)
+    return found

@@ -1,5 +1,7 @@
 """Times as tables write them: texts with a zone or without, and numbers since a date."""
 
+import re
+
 import cftime
 import numpy as np
 import pandas as pd
@@ -23,15 +25,19 @@ def moments(column: pd.Series, units: str | None = None) -> pd.Series:
 
     Args:
         column: Dates; ISO 8601 where they are texts, of which those without a zone are in UTC.
-        units: Of numbers, such as `hours since 1970-01-01`; default: a number is no time.
+        units: Of numbers, also of those that are texts, such as `hours since 1970-01-01`; default: a number
+            is no time.
 
     Raises:
         DataError: The units cannot be read.
     """
     if column.dtype.kind == "M":
         parsed = pd.to_datetime(column, utc=True)
-    elif units is not None or pd.api.types.is_numeric_dtype(column):
-        return numbered(pd.to_numeric(column, errors="coerce"), units)
+    elif pd.api.types.is_numeric_dtype(column):
+        return numbered(column, units)
+    elif units is not None:
+        numbers = pd.to_numeric(column, errors="coerce")
+        return numbered(numbers, units).fillna(moments(column.where(numbers.isna())))
     else:
         texts = column.astype("string").str.strip()
         texts = texts.where(texts.str.match(DATED, na=False))
@@ -54,20 +60,20 @@ def numbered(numbers: pd.Series, units: str | None, calendar: str = "standard") 
     """
     if units is None:
         return pd.Series(pd.NaT, numbers.index, dtype="datetime64[ns]")
-    unit, _, epoch = units.partition(" since ")
-    name = unit.strip().lower()
+    unit, *rest = re.split(r"\s+since\s+", units.strip(), maxsplit=1, flags=re.IGNORECASE)
+    name, epoch = unit.lower(), "".join(rest)
     length = SECONDS.get(name) or SECONDS.get(name.removesuffix("s"))
     remedy = "state others, such as `time: {units: hours since 1970-01-01}`"
-    if length is None or not epoch.strip():
+    if length is None or not epoch:
         raise DataError(
             f"the time units '{units[:60]}' are no seconds, minutes, hours or days since a date", remedy
         )
     if calendar not in ("standard", "gregorian", "proleptic_gregorian"):
         raise DataError(f"the calendar '{calendar[:40]}' has other days than clocks", "convert the file")
-    if epoch.strip().startswith("0000"):
+    if epoch.startswith("0000"):
         calendar = "proleptic_gregorian"
     try:
-        first = cftime.num2date(0, f"seconds since {epoch.strip()}", calendar, has_year_zero=True)
+        first = cftime.num2date(0, f"seconds since {epoch}", calendar, has_year_zero=True)
         start = cftime.date2num(first, "seconds since 1970-01-01", calendar, has_year_zero=True)
     except (ValueError, OverflowError) as error:
         raise DataError(f"the time units '{units[:60]}' cannot be read ({error})", remedy) from error

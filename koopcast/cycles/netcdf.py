@@ -3,7 +3,7 @@ of some damaged ones.
 """
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,8 @@ def read(path: str, table: str, layout: Mapping[str, Any]) -> dict[str, str]:
 
 
 def flat(dataset: xr.Dataset, layout: Layout) -> pd.DataFrame:
-    """Return a row for each value: of points, series, trajectories and profiles, or of a grid.
+    """Return a row for each value: of points, series, trajectories and profiles, or of a grid; variables of
+    other dimensions have rows of their own.
 
     Ragged arrays, contiguous or indexed, are those of CF 1.8, section 9.3.
     """
@@ -62,11 +63,25 @@ def flat(dataset: xr.Dataset, layout: Layout) -> pd.DataFrame:
             f"there is no variable of values (variables: {', '.join(names[:12])})",
             "name it: `columns: {value: ...}`",
         )
-    dims = list(dict.fromkeys(dim for name in values for dim in dataset[name].dims))
-    rows = int(np.prod([dataset.sizes[dim] for dim in dims], dtype=np.float64))
-    demand_size(rows, len(names), Path(dataset.encoding.get("source", "")))
+    groups: dict[frozenset[Hashable], list[str]] = {}
+    for name in values:
+        groups.setdefault(frozenset(dataset[name].dims), []).append(name)
+    rows = sum(np.prod([dataset.sizes[dim] for dim in dims], dtype=np.float64) for dims in groups)
+    demand_size(int(rows), len(names), Path(dataset.encoding.get("source", "")))
+    tables = [
+        _rows(dataset.drop_vars([other for other in values if other not in own]), own[0], layout)
+        for own in groups.values()
+    ]
+    result = tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
+    result.attrs["units"] = {name: text for table in tables for name, text in table.attrs["units"].items()}
+    return result
+
+
+def _rows(dataset: xr.Dataset, value: str, layout: Layout) -> pd.DataFrame:
+    """Return a row for each number of a variable, with all that is said of it or has its dimensions."""
+    dims = list(dataset[value].dims)
     table, units = {}, {}
-    for name in names:
+    for name in map(str, dataset.variables):
         variable = dataset[name]
         if set(variable.dims) <= set(dims) and not _is_above_ground(name, variable, layout):
             units[name] = str(variable.attrs.get("units", ""))
@@ -75,7 +90,7 @@ def flat(dataset: xr.Dataset, layout: Layout) -> pd.DataFrame:
             is_code = any(layout.column(role, [name]) == name for role in ("station", "variable", "qc"))
             numbers = whole.values if is_code else _believed(whole.values, variable)
             table[name] = _column(name, numbers.ravel(), variable.attrs, layout)
-    result = pd.DataFrame(table, index=range(rows))
+    result = pd.DataFrame(table, index=range(dataset[value].size))
     result.attrs["units"] = units
     return result
 

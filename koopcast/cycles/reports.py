@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from enum import IntEnum
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -100,7 +101,8 @@ def deduplicate(reports: pd.DataFrame, axes: Sequence[str], policy: str) -> pd.D
     ordered = keyed.sort_values([*key, "received_at", *axes, *rest], kind="stable", ignore_index=True)
     live = ordered["reason"].to_numpy() == Reason.USED
     chosen = ordered[live]
-    reject(ordered, Reason.DUPLICATE, _marked(ordered, chosen.duplicated([*key, "value"])))
+    keep: Literal["first", "last"] = "last" if policy == "last" else "first"
+    reject(ordered, Reason.DUPLICATE, _marked(ordered, chosen.duplicated([*key, "value"], keep=keep)))
     chosen = ordered[ordered["reason"].to_numpy() == Reason.USED]
     repeated = chosen.duplicated(key, keep=False)
     if not repeated.any():
@@ -108,8 +110,8 @@ def deduplicate(reports: pd.DataFrame, axes: Sequence[str], policy: str) -> pd.D
     if policy == "mean":
         means = chosen[repeated].groupby(key, dropna=False)["value"].transform("mean")
         ordered.loc[means.index, "value"] = means
-    keep = {"first": "first", "last": "last", "mean": "first", "none": False}[policy]
-    reject(ordered, Reason.CONFLICT, _marked(ordered, chosen.duplicated(key, keep=keep)))
+    chosen_one = False if policy == "none" else keep
+    reject(ordered, Reason.CONFLICT, _marked(ordered, chosen.duplicated(key, keep=chosen_one)))
     return ordered.drop(columns=places)
 
 

@@ -219,14 +219,18 @@ def _fields(line: str, separator: str) -> list[str]:
 
 
 def _section(header: list[str], rows: list[str], separator: str) -> tuple[pd.DataFrame, int]:
-    """Return the table below a header, its names in lower case, and how many lines do not fit."""
+    """Return the table below a header, and how many lines do not fit. Its names are in lower case, unless
+    two of them differ in that alone.
+    """
     width = len(header) - 1
     sound = [
         row[:-1] if row.count(separator) == width + 1 and row.endswith(separator) else row
         for row in rows
         if row.count(separator) == width or (row.count(separator) == width + 1 and row.endswith(separator))
     ]
-    text = io.StringIO("\n".join([separator.join(name.lower() for name in header), *sound]) + "\n")
+    lower = [name.lower() for name in header]
+    names = lower if len(set(lower)) == len(set(header)) else header
+    text = io.StringIO("\n".join([separator.join(names), *sound]) + "\n")
     # Texts alone: what a column is read as must not depend on the other records of a file.
     table = pd.read_csv(
         text, sep=separator, dtype="str", quoting=csv.QUOTE_NONE, index_col=False, skipinitialspace=True,

@@ -63,9 +63,12 @@ def _along(
     """Return the two neighbours along an axis, their weights, and whether x lies between them."""
     ordered, order = held.sort()
     slack = TOLERANCE * (float(ordered.diff().max()) if axis.size > 1 else 1.0)
+    length = closed_length(axis, held)
     if (turn := period(axis)) is not None:
-        x = ordered[0] + (x - ordered[0] + slack).remainder(turn) - slack
-    if (length := closed_length(axis, held)) is not None:
+        # Of an axis that does not close, what is west of it is not taken for far east of it.
+        first = (ordered[0] + ordered[-1] - turn) / 2 if length is None else ordered[0] - slack
+        x = first + (x - first).remainder(turn)
+    if length is not None:
         ordered = torch.cat((ordered, ordered[:1] + length))
         order = torch.cat((order, order[:1]))
     inside = (x >= ordered[0] - slack) & (x <= ordered[-1] + slack)

@@ -40,6 +40,18 @@ def test_repeats_are_known_by_their_station_or_their_place():
             assert used["value"].value_counts().to_dict() == kept
 
 
+def test_the_last_value_is_the_last_received_also_where_it_was_there_before() -> None:
+    reports = table(
+        variable="t", time=pd.Timestamp(2020, 1, 1), station="a", latitude=1.0, value=[5.0, 6.0, 5.0],
+        qc="", received_at=pd.to_datetime(["2020-01-01", "2020-01-02", "2020-01-03"]),
+    )  # fmt: skip
+    for policy, number in (("first", 0), ("last", 2)):
+        judged = deduplicate(reports, ["latitude"], policy)
+        used = judged[judged["reason"] == Reason.USED]
+        assert used["received_at"].tolist() == [reports["received_at"][number]]
+        assert sorted(judged["reason"]) == [Reason.USED, Reason.DUPLICATE, Reason.CONFLICT]
+
+
 def test_a_station_has_one_place_on_the_map_and_several_depths() -> None:
     reports = table(
         variable="t", time=pd.Timestamp(2020, 1, 1), station="a", latitude=[1.0, 1.5, 1.0],

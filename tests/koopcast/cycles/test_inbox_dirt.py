@@ -2,12 +2,14 @@
 
 import gzip
 import hashlib
+import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -197,6 +199,27 @@ def test_a_file_that_changes_while_it_is_read_is_not_used_half(
     assert classes(inbox) == ({} if change == "removed" else expected(records))
 
 
+def test_what_was_read_of_a_file_that_changed_does_not_stand_for_what_it_was(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = feed(200, END, seed=62)
+    path = deliver(records, place / "inbox" / "feed.csv", "plain")
+    whole = path.read_bytes()
+    real = module.read_delivery
+
+    def cut(read: Path, layout: object) -> object:
+        path.write_bytes(whole[: len(whole) // 2])
+        return real(read, layout)
+
+    inbox = opened(place)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "read_delivery", cut)
+        inbox.scan()
+    path.write_bytes(whole)
+    inbox.scan()
+    assert classes(inbox) == expected(records)
+
+
 def test_a_longer_file_replaces_a_shorter_and_a_second_name_adds_duplicates(place: Path) -> None:
     records = feed(200, END, seed=54)
     records = records[records["expected"] == "used"].reset_index(drop=True)
@@ -291,6 +314,18 @@ def test_an_empty_folder_and_a_link_that_leads_nowhere_are_named(place: Path) ->
     (place / "inbox/gone.csv").unlink()
     inbox.scan()
     assert [Path(path).name for path in inbox.faults()] == ["empty.csv"]
+
+
+def test_a_name_that_is_no_text_stops_nothing(place: Path) -> None:
+    records = feed(100, END, seed=61)
+    for name in (b"a\xff.csv", b"a\n.csv"):
+        deliver(records, place / "inbox" / os.fsdecode(name), "plain")
+    store = place / "inbox" / "a.zarr"
+    xr.Dataset({"time": ("obs", [1.0])}).to_zarr(store, consolidated=False)
+    (store / os.fsdecode(b"\xff")).write_bytes(b"left")
+    inbox = scanned(place)
+    assert list(inbox.faults()) == [str(store)]
+    assert classes(inbox)["used"] == expected(records)["used"]
 
 
 def test_the_longest_column_of_times_counts_beside_one_of_dates(place: Path) -> None:

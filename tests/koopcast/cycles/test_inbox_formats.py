@@ -243,6 +243,35 @@ def test_series_of_stations_and_ragged_trajectories_keep_their_places(tmp_path: 
         reports(tmp_path / "broken.nc", layout())
 
 
+@pytest.mark.parametrize("form", ["nc", "zarr"])
+def test_variables_of_other_dimensions_are_not_repeated_along_them(tmp_path: Path, form: str) -> None:
+    hours = {"units": "hours since 2020-01-01"}
+    dataset = xr.Dataset(
+        {
+            "t": (("time", "station"), [[280.0, 281.0], [282.0, np.nan]], {"units": "K"}),
+            "soil": (("time", "station", "depth"), np.arange(12.0).reshape(2, 2, 3), {"units": "degC"}),
+            "wind": ("slow", [7.0, 8.0]),
+            "lat": ("station", [10.0, 20.0]),
+            "lon": ("station", [30.0, 40.0]),
+            "time": ("time", [5.0, 6.0], hours),
+            "slow": ("slow", [1.0, 2.0], hours),
+            "qc": (("time", "station"), [[0, 1], [2, 3]]),
+        }
+    )
+    path = tmp_path / f"a.{form}"
+    dataset.to_netcdf(path) if form == "nc" else dataset.to_zarr(path, consolidated=False)
+    found, _ = reports(path, Layout(AXES, {"t": "K", "soil": "K", "wind": "m s-1"}))
+    of = dict(list(found.groupby("variable")))
+    assert {name: len(rows) for name, rows in of.items()} == {"t": 3, "soil": 12, "wind": 2}
+    assert of["t"]["value"].tolist() == [280, 281, 282]
+    assert of["t"]["time"].dt.hour.tolist() == [5, 5, 6]
+    assert of["t"]["latitude"].tolist() == [10, 20, 10]
+    assert of["t"]["qc"].tolist() == of["soil"]["qc"].tolist()[:7:3] == ["0", "1", "2"]
+    assert np.allclose(of["soil"]["value"], 273.15 + np.arange(12))
+    # Times of another axis are not its own.
+    assert (of["wind"]["reason"] == Reason.NO_TIME).all()
+
+
 def test_a_grid_becomes_reports_and_its_nan_none(tmp_path: Path) -> None:
     values = np.arange(24.0).reshape(2, 3, 4)
     values[0, 1] = np.nan

@@ -170,6 +170,28 @@ def test_what_was_never_written_is_no_value(tmp_path: Path, kind: str, how: dict
     assert np.isclose(reports["value"][0], 252.8 if how else 280)
 
 
+@pytest.mark.parametrize("kind", ["f4", "f8", "text"])
+@pytest.mark.parametrize("form", ["nc", "zarr", "parquet"])
+def test_a_number_for_missing_ones_is_known_in_any_precision(tmp_path: Path, kind: str, form: str) -> None:
+    numbers = {"t": [-99.9, 280.0, -99.8], "error": [0.5, -99.9, 0.5], "lat": [1.0, 2.0, -99.9]}
+    columns = {
+        name: np.char.mod("%.1f", values).astype(object) if kind == "text" else np.array(values, kind)
+        for name, values in numbers.items()
+    }
+    path = tmp_path / f"a.{form}"
+    if form == "parquet":
+        pd.DataFrame({**columns, "lon": 4.0, "time": TIME}).to_parquet(path)
+    else:
+        points(path, **columns)
+    reports = found(path, layout(missing=(-99.9,)))
+    assert reports["reason"].tolist() == [Reason.NO_VALUE, Reason.USED, Reason.NO_POSITION]
+    assert reports["error"].isna().tolist() == [False, True, False]
+    packed = {"t": (np.array([-9990, 28000], "i2"), {"scale_factor": 0.01, "units": "K"})}
+    rest = {"lat": [1.0, 2.0], "lon": [1.0, 2.0], "time": ([5.5] * 2, HOURS)}
+    reports = found(points(tmp_path / "b.nc", **rest, **packed), layout(missing=(-99.9,)))
+    assert reports["reason"].tolist() == [Reason.NO_VALUE, Reason.USED]
+
+
 def test_what_is_not_valid_has_no_place_time_or_error_either(tmp_path: Path) -> None:
     path = points(
         tmp_path / "a.nc",
@@ -227,6 +249,25 @@ def test_numbers_may_count_millionths_and_billionths_of_seconds() -> None:
         assert numbered(pd.Series([count]), f"{units} since 1970-01-01")[0] == TIME
 
 
+def test_units_of_times_are_of_numbers_alone(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(
+        "time,lat,lon,t,received_at\n438293.5,1,2,280,2020-01-01T06:00Z\n2020-01-01T05:30Z,1,3,280,438294\n"
+        "soon,1,4,280,\n"
+    )
+    reports = found(tmp_path / "a.csv", layout(time_units="hours since 1970-01-01"))
+    assert reports["time"].tolist()[:2] == [TIME, TIME]
+    assert reports["received_at"].tolist()[:2] == [pd.Timestamp("2020-01-01T06:00")] * 2
+    assert reports["reason"].tolist() == [Reason.USED, Reason.USED, Reason.NO_TIME]
+
+
+def test_units_of_times_are_known_in_any_letters() -> None:
+    for units in ("Hours Since 2020-1-1 0:0:0.0", " HOURS  since  2020-01-01T00:00:00Z "):
+        assert numbered(pd.Series([5.5]), units)[0] == TIME
+    for units in ("hours", "hours since", "since 2020-01-01", ""):
+        with pytest.raises(DataError, match="are no seconds, minutes, hours or days since a date"):
+            numbered(pd.Series([5.5]), units)
+
+
 def test_a_column_of_units_holds_for_wide_tables_too(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(
         "time,lat,lon,t,units\n2020-01-01T05:30,1,2,7,degC\n2020-01-01T05:30,1,3,280,\n2020-01-01T05:30,1,4,7,hPa\n"
@@ -257,9 +298,11 @@ def test_of_names_in_small_and_large_letters_the_one_written_so_counts(tmp_path:
     for order in (("T", "t"), ("t", "T")):
         values = {name: [{"t": 280.0, "T": 1.0}[name]] for name in order}
         pd.DataFrame({**rows, **values}).to_parquet(tmp_path / "a.parquet")
-        assert found(tmp_path / "a.parquet", layout())["value"].tolist() == [280]
+        pd.DataFrame({**rows, **values}).to_csv(tmp_path / "a.csv", index=False)
         upper = layout(columns={"value": "T"})
-        assert found(tmp_path / "a.parquet", upper)["value"].tolist() == [1]
+        for form in ("parquet", "csv"):
+            assert found(tmp_path / f"a.{form}", layout())["value"].tolist() == [280]
+            assert found(tmp_path / f"a.{form}", upper)["value"].tolist() == [1]
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,23 @@ def test_a_field_that_is_linear_along_each_axis_is_seen_exactly_between_points()
     assert np.allclose(seen(places, beyond[:1], field), (2 + 3 * 60) * 1.2, rtol=1e-6)
 
 
+@pytest.mark.parametrize("east", [[0.0, 2.0, 4.0, 6.0], [176.0, 178.0, 180.0, 182.0], [6.0, 4.0, 2.0, 0.0]])
+def test_beside_a_part_of_the_globe_reports_are_seen_at_its_nearer_edge(east: list[float]) -> None:
+    axes = (Axis("latitude", 2, "latitude"), Axis("longitude", 4, "longitude"))
+    part = Domain(axes, (torch.tensor([0.0, 2.0]).double(), torch.tensor(east).double()))
+    west, far = min(east), max(east)
+    lie = np.array([west - 0.9, west, west + 0.5, far, far + 0.9])
+    seen_at = [west, west, west + 0.5, far, far]
+    field = torch.tensor([east, east]).double().flatten()
+    places = Places(part, torch.ones(2, 4, dtype=torch.bool), ["u"], "bilinear")
+    for turn in (-360.0, 0.0, 360.0):
+        reports = places.place(table([1.0] * 5, (lie + turn).tolist()))
+        assert (reports["reason"] == Reason.USED).all()
+        index, weights = places.around(reports)
+        assert np.allclose((field[index] * weights).sum(dim=1), seen_at, rtol=1e-9)
+    assert (places.place(table([1.0], [west - 1.1]))["reason"] == Reason.OUTSIDE_GRID).all()
+
+
 def test_at_grid_points_both_positions_are_the_cell_itself() -> None:
     field = np.random.default_rng(0).standard_normal(DOMAIN.shape)
     reports = table([-60.0, 0.0, 60.0], [0.0, 360.0, -30.0])
