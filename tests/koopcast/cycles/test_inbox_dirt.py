@@ -164,7 +164,7 @@ def test_a_file_that_could_not_be_read_is_tried_again_as_it_is(
 
     inbox = opened(place)
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_digest", refused)
+        patch.setattr(module, "content_of", refused)
         inbox.scan()
         assert "Permission denied" in inbox.faults()[str(path)]
         assert inbox.windows() == []
