@@ -184,6 +184,11 @@ def test_all_faults_of_a_file_are_told_at_once(place: Path) -> None:
     )
 
 
+def test_a_step_that_does_not_fit_is_told_beside_the_record_that_was_given(place: Path) -> None:
+    with pytest.raises(PipelineInvalid, match=r"'PT6H' is no whole number of .* which are PT4H apart"):
+        cycle(place, "twin", "cycle.record=PT4H")
+
+
 def test_restart_files_are_kept_for_as_long_as_late_reports_need_them(place: Path) -> None:
     bound = "archive={restart: {every: 4, last: 4}}"
     with pytest.raises(PipelineInvalid, match=r"archive.restart.last: 4 is below max_rerun_windows \+ 2, 5"):
