@@ -37,12 +37,14 @@ class Ticker:
         """Windows that stay as they are although their reports differ: some are known no more."""
 
     def now(self, moment: pd.Timestamp) -> pd.Timestamp:
-        """Return the moment that counts: of a reanalysis, the end of the last window with reports."""
+        """Return the moment that counts: of a reanalysis, the end of the last window with reports; without
+        any, one at which nothing is due.
+        """
         if not self._policy.is_reanalysis:
             return moment
         windows = self._inbox.windows()
-        end = self._clock.due_at(windows[-1]) if windows else self._clock.start
-        return min(moment, end)
+        end = self._clock.due_at(windows[-1] if windows else 0)
+        return min(moment, end if windows else end - pd.Timedelta(1, "ns"))
 
     def scan(self) -> None:
         """Read what is new in the inbox."""

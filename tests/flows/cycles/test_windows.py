@@ -165,6 +165,13 @@ def test_a_fork_from_which_nothing_followed_is_undone_by_the_options_of_before(p
     assert len(json.loads((back.archive.root / "cycle.json").read_text())["forks"]) == 1
 
 
+def test_a_reanalysis_without_reports_analyses_nothing(place: Path) -> None:
+    ready = cycle(place, "twin", "clock=reanalysis")
+    assert tick(ready, at(5)).done == []
+    deliver(place, range(2))
+    assert [manifest.source for manifest in tick(ready, at(5)).done] == ["analysis"] * 2
+
+
 def test_a_smoother_analyses_the_window_of_the_cycle(place: Path) -> None:
     deliver(place, range(12))
     smoother = (
