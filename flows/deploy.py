@@ -1,5 +1,6 @@
 """`koopcast deploy`: a pipeline or a cycle as a deployment of the server, with its schedule."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from flows import environment
 from flows.earlier import lookup
 from flows.prepare import store_root
 from flows.server import find_server
-from koopcast.errors import EngineError
+from koopcast.errors import EngineError, InvalidInput
 from koopcast.stores.bucket import is_bucket
 from schemas.cycle import load_cycle
 from schemas.load import is_cycle
@@ -33,6 +34,7 @@ def deploy(file: Path, store: str | None) -> str:
 
     Raises:
         PipelineInvalid: With every fault of the file.
+        InvalidInput: Its schedule has no time that comes.
         EngineError: There is no server, or it refuses.
     """
     entry = deployment(file, _address(store_root(store)))
@@ -103,9 +105,23 @@ def _schedules(schedule: Schedule | None, anchor: pd.Timestamp) -> list[dict[str
     if schedule is None:
         return []
     when: dict[str, Any] = {"cron": schedule.cron, "timezone": schedule.timezone}
+    if schedule.cron is not None:
+        _demand_times(schedule.cron, schedule.timezone)
     if schedule.every is not None:
         when = {"interval": schedule.every.total_seconds(), "anchor_date": f"{anchor.isoformat()}+00:00"}
     return [{"slug": "schedule", **when, "active": True}]
+
+
+def _demand_times(cron: str, timezone: str) -> None:
+    """Refuse a cron line that Prefect cannot read, or that names no day of any year: it would never run."""
+    from prefect.server.schemas.schedules import CronSchedule
+
+    try:
+        asyncio.run(CronSchedule(cron=cron, timezone=timezone).get_dates(1))
+    except ValueError as error:
+        raise InvalidInput(
+            f"schedule.cron: '{cron}' names no time that comes", "write for example '0 6 * * *'"
+        ) from error
 
 
 def _told(schedule: dict[str, Any]) -> str:

@@ -171,11 +171,11 @@ class Cycle(Spec):
         ):
             yield from (problem.below(part) for problem in problems)
         if self.records(contract.fields.time.step) is None:
+            apart = self.cycle.record or contract.fields.time.step
             yield Problem(
                 ("cycle", "step"),
-                f"'{self.cycle.step}' is no whole number of records of the model, which are "
-                f"{contract.fields.time.step} apart; choose a multiple, or say with `record` how long one of "
-                "model time is",
+                f"'{self.cycle.step}' is no whole number of records of the model, which are {apart} apart; "
+                "choose a multiple, or say with `record` how long one of model time is",
             )
 
     def guess_rules(self, found: Contract, fields: FieldsInfo) -> Iterator[Problem]:

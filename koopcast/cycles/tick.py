@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,7 @@ from koopcast.cycles.archive import RESTART, START, Archive, Manifest, Removed, 
 from koopcast.cycles.chain import Chain, digest
 from koopcast.cycles.inbox import Inbox
 from koopcast.cycles.reports import Reason
-from koopcast.cycles.work import Policy, Ticked, Work, late_reports
+from koopcast.cycles.work import Policy, Ticked, Why, Work, late_reports
 from koopcast.errors import InvalidInput, StoreDamaged
 from koopcast.stores.durable import remove
 
@@ -38,12 +37,14 @@ class Ticker:
         """Windows that stay as they are although their reports differ: some are known no more."""
 
     def now(self, moment: pd.Timestamp) -> pd.Timestamp:
-        """Return the moment that counts: of a reanalysis, the end of the last window with reports."""
+        """Return the moment that counts: of a reanalysis, the end of the last window with reports; without
+        any, one at which nothing is due.
+        """
         if not self._policy.is_reanalysis:
             return moment
         windows = self._inbox.windows()
-        end = self._clock.due_at(windows[-1]) if windows else self._clock.start
-        return min(moment, end)
+        end = self._clock.due_at(windows[-1] if windows else 0)
+        return min(moment, end if windows else end - pd.Timedelta(1, "ns"))
 
     def scan(self) -> None:
         """Read what is new in the inbox."""
@@ -60,6 +61,7 @@ class Ticker:
         removed, manifests = self._published()
         first, published = removed.windows, removed.windows + len(manifests)
         again = self._changed(removed, manifests)
+        reasons = {} if again is None else {again[0]: again[1]}
         if force is not None:
             number = self._clock.number(force)
             if number < first:
@@ -67,14 +69,13 @@ class Ticker:
                     f"window {self._clock.name(number)} is no longer kept", "force one that the archive holds"
                 )
             if number < published and (again is None or number < again[0]):
-                again = number, "forced"
+                reasons[number] = "forced"
         work = []
-        if again is not None:
-            begin, why = again
+        if reasons:
+            begin = min(reasons)
             self._demand_known(begin, removed, manifests)
-            follows: Literal["follows a changed window"] = "follows a changed window"
             work = [
-                Work(number, self._clock.name(number), why if number == begin else follows)
+                Work(number, self._clock.name(number), reasons.get(number, "follows a changed window"))
                 for number in range(begin, published)
             ]
         due = self._clock.due(published, self.now(moment))
@@ -102,15 +103,20 @@ class Ticker:
                 )
         return removed, manifests
 
-    def _changed(
-        self, removed: Removed, manifests: list[Manifest]
-    ) -> tuple[int, Literal["late reports", "forced", "follows a changed window"]] | None:
+    def _changed(self, removed: Removed, manifests: list[Manifest]) -> tuple[int, Why] | None:
         """Return the first window that does not stand any more: its reports or its predecessor changed."""
-        before, self._unknown = removed.previous, []
+        late, before = self._late(removed, manifests), removed.previous
         for number, manifest in enumerate(manifests, start=removed.windows):
+            if number == late:
+                return number, "late reports"
             if manifest.previous != before:
                 return number, "follows a changed window"
             before = manifest.digest
+        return None
+
+    def _late(self, removed: Removed, manifests: list[Manifest]) -> int | None:
+        """Return the first window whose reports changed, of those that late ones can still change."""
+        self._unknown = []
         if self._policy.late != "rerun":
             return None
         first = None
@@ -121,7 +127,7 @@ class Ticker:
                 self._unknown.append(manifest.label)
             elif first is None and digest(self._reports(number)) != manifest.observations:
                 first = number
-        return None if first is None else (first, "late reports")
+        return first
 
     def _knows(self, number: int, manifest: Manifest) -> bool:
         """Return whether the reports that a window used are known, which they may not be where what was read

@@ -8,6 +8,7 @@ from koopcast.cycles.archive import Manifest
 from koopcast.errors import printable
 
 Late = Literal["ignore", "next", "rerun"]
+Why = Literal["due", "late reports", "forced", "follows a changed window"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Work:
 
     number: int
     label: str
-    why: Literal["due", "late reports", "forced", "follows a changed window"]
+    why: Why
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ ODD = re.compile(r"[?#]|/(\.{0,2}/|\.{1,2}$)")
 AT_ONCE = 8
 """Files that are moved at the same time."""
 BLOCK = 8 * 2**20
+FORBIDDEN = "403 Forbidden"
+"""What the text of an error says that is of no class of its own, such as that of a listing."""
 METADATA = "169.254.169.254"
 """Where keys are asked for on a cloud machine when the environment holds none."""
 SECRETS = (
@@ -281,12 +283,12 @@ class Bucket:
             )
         try:
             yield
-        except (PermissionDeniedError, UnauthenticatedError) as error:
-            raise StoreNotWritable(
-                f"'{self.uri}/{name}' is refused ({_first_line(error)})",
-                "check the keys in the environment and the policy of the bucket",
-            ) from error
         except (BaseError, FileNotFoundError) as error:
+            if isinstance(error, PermissionDeniedError | UnauthenticatedError) or FORBIDDEN in str(error):
+                raise StoreNotWritable(
+                    f"'{self.uri}/{name}' is refused ({_first_line(error)})",
+                    "check the keys in the environment and the policy of the bucket",
+                ) from error
             raise StoreError(
                 f"'{self.uri}' cannot be reached ({_first_line(error)})", _way_to(error)
             ) from error

@@ -15,6 +15,7 @@ from flows.pipeline import pipeline
 from flows.prepare import prepare
 from flows.request import Request
 from flows.run import carry_out
+from koopcast.errors import InvalidInput
 from schemas.faults import PipelineInvalid
 
 RING = """
@@ -91,6 +92,12 @@ def test_a_schedule_that_is_none_is_refused(home: Path, given: str, told: str) -
     with pytest.raises(PipelineInvalid) as caught:
         deployed(home, f"{CYCLE}schedule: {given}\n")
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize("cron", ["*/0 * * * *", "a b c d e", "0 6 0 * *", "0 0 30 2 *"])
+def test_a_schedule_that_would_never_come_is_refused(home: Path, cron: str) -> None:
+    with pytest.raises(InvalidInput, match="names no time that comes; write for example"):
+        deployed(home, f"{CYCLE}schedule: {{cron: '{cron}'}}\n")
 
 
 @pytest.mark.parametrize(

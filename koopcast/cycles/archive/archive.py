@@ -146,14 +146,19 @@ class Archive:
         changed = [name for name, digest in identity.items() if held["identity"].get(name) != digest]
         if not changed:
             return
+        last, forks = self.last(), held["forks"]
+        tip = None if last is None else last.digest
+        if forks and (forks[-1].get("tip", ""), forks[-1]["identity"]) == (tip, identity):
+            # Nothing was published since the fork: it is undone.
+            self._place.write_json(IDENTITY, {**held, "identity": dict(identity), "forks": forks[:-1]})
+            return
         if not fork:
             raise InvalidInput(
                 f"the archive '{self.uri}' was begun with another {' and '.join(changed)}",
                 "restore it, choose another name, or go on with the new one from here: --fork",
             )
-        last = self.last()
-        fork_at = {"after": None if last is None else last.label, "identity": held["identity"]}
-        forks = [*held["forks"], fork_at]
+        after = None if last is None else last.label
+        forks = [*forks, {"after": after, "tip": tip, "identity": held["identity"]}]
         self._place.write_json(IDENTITY, {**held, "identity": dict(identity), "forks": forks})
 
     def _identity(self) -> dict[str, Any] | None:

@@ -21,9 +21,9 @@ import xarray as xr
 import zarr
 
 from koopcast.cycles.archive.content import TIME, Arrays, arrays_digest, arrays_of, timed, untimed
-from koopcast.cycles.archive.place import Place
+from koopcast.cycles.archive.place import WINDOWS, Place
 from koopcast.cycles.clock import LABEL
-from koopcast.errors import InvalidInput, StoreError, StoreLocked, StoreMissing
+from koopcast.errors import InvalidInput, StoreDamaged, StoreError, StoreLocked, StoreMissing
 from koopcast.redaction import redacted
 from koopcast.stores.arrays import chunk_shape
 from koopcast.stores.durable import writing
@@ -61,6 +61,7 @@ class Repository:
         Raises:
             StoreLocked: Another writer committed meanwhile.
             InvalidInput: The windows before hold other fields.
+            StoreDamaged: Some of the windows before are not there.
         """
         with self._using(), writing(self._place.root):
             repository = self._made
@@ -68,7 +69,7 @@ class Repository:
             if self._tip not in (None, session.snapshot_id):
                 raise self._taken_over()
             held = self._labels(session.store)
-            number = held.index(label) if label in held else len(held)
+            number = self._place_of(label, held)
             arrays = arrays_of(timed(fields))
             if held:
                 self._demand_alike(session.store, label, arrays)
@@ -81,6 +82,19 @@ class Repository:
             else:
                 _begin(session.store, timed(fields))
             self._tip = session.commit(f"window {label}", {"window": label})
+
+    def _place_of(self, label: str, held: list[str]) -> int:
+        """Return the index of a window, which is behind all that were published before it."""
+        before = [name for name in self._place.names(WINDOWS) if name < label]
+        number = len(before)
+        if held[:number] != before or held[number : number + 1] not in ([], [label]):
+            odd = sorted({*before, *held[: number + 1]} - ({*before} & {*held}))
+            raise StoreDamaged(
+                f"'{self._place.uri}/{REPOSITORY}' does not hold the windows that were published before "
+                f"{label}; they differ from {odd[0]} on",
+                "restore it from the backup that the windows are of",
+            )
+        return number
 
     def _demand_alike(self, store: Any, label: str, arrays: Arrays) -> None:
         held = _forms(store)

@@ -64,6 +64,39 @@ def test_late_reports_beyond_the_bound_change_nothing(place: Path) -> None:
     assert (idle.done, idle.outside) == ([], {"late": 12})
 
 
+def test_late_reports_are_not_lost_where_a_rerun_was_killed_or_another_window_is_forced(place: Path) -> None:
+    """The tick that has other windows to do again also takes on new ones, and leaves the bound behind."""
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*_: object) -> None:
+        raise Killed
+
+    def late(window: int, minute: int) -> None:
+        time = str(at(window) - pd.Timedelta(minutes=minute))
+        table = reports(place, range(window, window + 1), seed=minute).assign(time=time)
+        table.to_csv(place / "inbox" / f"late{window}-{minute}.csv", index=False)
+
+    deliver(place, range(9))
+    ready = cycle(place)
+    tick(ready, at(5))
+    late(3, 5)
+    with pytest.raises(Killed):
+        tick(cycle(place), at(5), then=kill)
+    late(3, 7)
+    tick(cycle(place), at(6))
+    late(4, 5)
+    tick(cycle(place), at(7), force=ready.archive.labels()[1])
+    used = [manifest.values["observations"]["used"] for manifest in ready.archive.manifests()]
+    assert used == [12, 12, 12, 36, 24, 12, 12, 12]
+    assert ready.archive.faults() == []
+    whole = cycle(place, "whole")
+    tick(whole, at(7))
+    for one, other in zip(ready.archive.manifests(), whole.archive.manifests(), strict=True):
+        assert one.values["fields"] == other.values["fields"]
+
+
 def test_the_order_of_arrival_changes_nothing(place: Path) -> None:
     deliver(place, range(4))
     ready = cycle(place)

@@ -149,6 +149,29 @@ def test_a_particle_filter_carries_a_cycle(place: Path) -> None:
     assert ready.archive.fields("spread").sizes == {"time": 2, "state": 12}
 
 
+def test_a_fork_from_which_nothing_followed_is_undone_by_the_options_of_before(place: Path) -> None:
+    deliver(place, range(3))
+    tick(cycle(place, "twin", "clock=reanalysis"), at(1))
+    with pytest.raises(InvalidInput, match="the options ask for 20"):
+        tick(cycle(place, "twin", "clock=reanalysis", "method.members=20"), at(2), fork=True)
+    back = cycle(place, "twin", "clock=reanalysis")
+    assert len(tick(back, at(2)).done) == 1
+    assert json.loads((back.archive.root / "cycle.json").read_text())["forks"] == []
+    deliver(place, range(4))
+    options = ("clock=reanalysis", "method.inflation.factor=1.1")
+    assert len(tick(cycle(place, "twin", *options), at(3), fork=True).done) == 1
+    with pytest.raises(InvalidInput, match="--fork"):
+        tick(cycle(place, "twin", "clock=reanalysis"), at(3))
+    assert len(json.loads((back.archive.root / "cycle.json").read_text())["forks"]) == 1
+
+
+def test_a_reanalysis_without_reports_analyses_nothing(place: Path) -> None:
+    ready = cycle(place, "twin", "clock=reanalysis")
+    assert tick(ready, at(5)).done == []
+    deliver(place, range(2))
+    assert [manifest.source for manifest in tick(ready, at(5)).done] == ["analysis"] * 2
+
+
 def test_a_smoother_analyses_the_window_of_the_cycle(place: Path) -> None:
     deliver(place, range(12))
     smoother = (
@@ -182,6 +205,11 @@ def test_all_faults_of_a_file_are_told_at_once(place: Path) -> None:
     assert all(
         word in told for word in ("no whole number of records", "no variable 'T'", "unknown metric 'rmse'")
     )
+
+
+def test_a_step_that_does_not_fit_is_told_beside_the_record_that_was_given(place: Path) -> None:
+    with pytest.raises(PipelineInvalid, match=r"'PT6H' is no whole number of .* which are PT4H apart"):
+        cycle(place, "twin", "cycle.record=PT4H")
 
 
 def test_restart_files_are_kept_for_as_long_as_late_reports_need_them(place: Path) -> None:

@@ -2,11 +2,12 @@
 
 import threading
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
-from koopcast.errors import InvalidInput, StoreError, StoreLocked, StoreMissing
+from koopcast.errors import InvalidInput, StoreError, StoreLocked, StoreMissing, StoreNotWritable
 from koopcast.stores import lease as leases
 from koopcast.stores.bucket import Bucket, Held, cache_of, is_bucket
 from koopcast.stores.lease import Lease
@@ -106,6 +107,28 @@ def test_an_address_that_would_lead_elsewhere_is_refused(uri):
     """The part behind `?` or `#` would be cut off, and two stores be one."""
     with pytest.raises(InvalidInput, match="choose a prefix without"):
         Bucket(uri)
+
+
+class Forbidding(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_error(403)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_listing_that_is_forbidden_is_told_as_such(
+    bucket_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with HTTPServer(("127.0.0.1", 0), Forbidding) as server:
+        answering = threading.Thread(target=server.serve_forever)
+        answering.start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+        forbidden = Bucket(bucket_uri)
+        with pytest.raises(StoreNotWritable, match=r"'.*/windows' is refused .*; check the keys"):
+            forbidden.tags("windows")
+        server.shutdown()
+        answering.join()
 
 
 def test_a_lease_excludes_who_shares_the_bucket_and_nothing_else(bucket: Bucket, tmp_path: Path) -> None:
