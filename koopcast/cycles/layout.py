@@ -97,9 +97,13 @@ class Layout:
         wanted = self.columns.get(role, role)
         if wanted in names:
             return wanted
+        return next((found[name] for name in self.names_of(role) if name in found), None)
+
+    def names_of(self, role: str) -> Sequence[str]:
+        """Return the names, in small letters, of a column that has a meaning."""
         if role in self.columns:
-            return found.get(wanted.strip().lower())
-        return next((found[name] for name in NAMES.get(role, (role.lower(),)) if name in found), None)
+            return (self.columns[role].strip().lower(),)
+        return NAMES.get(role, (role.lower(),))
 
     def values(self, available: Iterable[str]) -> dict[str, str]:
         """Return variable -> its column, in a wide table."""

@@ -319,6 +319,29 @@ def test_a_header_may_be_a_remark_and_below_a_line_of_the_separator(tmp_path: Pa
     assert found(tmp_path / "a.csv", layout())["value"].tolist() == [280.5]
 
 
+@pytest.mark.parametrize("begin", ["", "\ufeff"])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("time,lat,lon,t\n{},1,2,280\n", "time,lon,lat,t\n{},4,3,281\n"),
+        (",time,lat,lon,t\n0,{},1,2,280\n", ",time,lon,lat,t\n0,{},4,3,281\n"),
+        ('"time","lat","lon","t"\n{},1,2,280\n', '"time","lon","lat","t"\n{},4,3,281\n'),
+        ("id,time,lat,lon,t\na,{},1,2,280\n", "station,time,lon,lat,t\nb,{},4,3,281\n"),
+        ("time,lat,lon,t\n{},1,2,280\n", "timestamp,longitude,latitude,t\n{},4,3,281\n"),
+        ("time,lat,lon,t\n{},1,2,280\n", "site,datetime,lng,latitude,t\nb,{},4,3,281\n"),
+    ],
+)
+def test_files_that_were_joined_are_read_by_the_header_of_each(
+    tmp_path: Path, begin: str, first: str, second: str
+) -> None:
+    for number, parts in enumerate([(first, second), (second, first)]):
+        text = "".join(begin + part.format("2020-01-01T05:30") for part in parts)
+        (tmp_path / f"{number}.csv").write_text(text)
+        reports = found(tmp_path / f"{number}.csv", layout()).sort_values("value")
+        assert (reports["reason"] == Reason.USED).all()
+        assert reports[["latitude", "longitude", "value"]].to_numpy().tolist() == [[1, 2, 280], [3, 4, 281]]
+
+
 @pytest.mark.parametrize("form", ["gzip", "Parquet", "netCDF", "zip", "tar"])
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
 def test_a_file_of_another_format_is_named_as_what_it_is(tmp_path: Path, form: str, name: str) -> None:
