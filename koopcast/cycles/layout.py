@@ -31,6 +31,8 @@ NAMES = {
     "received_at": ("received_at", "received", "arrival"),
 }  # fmt: skip
 """Meaning of a column -> lower-case names under which it is found without `columns`."""
+DATE = "date"
+"""Column of dates, beside one of times of the day."""
 GLOBE = {"latitude": (-90.0, 90.0), "longitude": (-180.0, 360.0)}
 """Where coordinates on the sphere may lie."""
 BLANKS = ("", "NA", "N/A", "n/a", "#N/A", "nan", "NaN", "null", "NULL", "None", "<NA>")
@@ -111,6 +113,13 @@ class Layout:
         found = {name: self.column(self.own_name(name), names) for name in self.variables}
         return {name: column for name, column in found.items() if column is not None}
 
+    def with_meaning(self, available: Iterable[str]) -> list[str]:
+        """Return the columns of a table that are looked at."""
+        names = list(available)
+        found = {self.column(role, names) for role in (*NAMES, *self.axes, DATE)}
+        found.update(self.values(names).values())
+        return [name for name in names if name in found]
+
     def own_name(self, variable: str) -> str:
         """Return what a variable of the grid is called in tables."""
         return next((name for name, other in self.names.items() if other == variable), variable)
@@ -167,11 +176,8 @@ class Layout:
     def _times(self, table: pd.DataFrame, time: str | None) -> pd.Series:
         """Return the times of a column, or of one of dates and one of hours."""
         if time is None:
-            shown = ", ".join(map(str, table.columns[:12]))
-            raise DataError(
-                f"there is no column of times (columns: {shown})", "name it: `columns: {time: ...}`"
-            )
-        date = next((name for name in table.columns if str(name).strip().lower() == "date"), None)
+            raise without_times(table.columns)
+        date = self.column(DATE, table.columns)
         if "time" in self.columns or date is None or time == date:
             return moments(table[time], self.time_units)
         joint = moments(_texts(table[date]) + "T" + _texts(table[time]))
@@ -254,6 +260,12 @@ class Layout:
         for reason, rows in faults.items():
             reject(reports, reason, np.asarray(rows, dtype=bool))
         return reports.drop(columns=["has_bad_error", "said", "own_units"])
+
+
+def without_times(columns: Iterable[str]) -> DataError:
+    """Return the error of a table with such columns."""
+    shown = ", ".join(list(map(str, columns))[:12])
+    return DataError(f"there is no column of times (columns: {shown})", "name it: `columns: {time: ...}`")
 
 
 def _scale(units: str, target: str, name: str) -> float | None:

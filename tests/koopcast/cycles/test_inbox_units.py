@@ -12,6 +12,7 @@ import xarray as xr
 
 from koopcast.cycles.layout import Layout
 from koopcast.cycles.moments import moments, numbered
+from koopcast.cycles.netcdf import read
 from koopcast.cycles.readers import read_delivery
 from koopcast.cycles.reports import Reason
 from koopcast.errors import DataError
@@ -204,6 +205,25 @@ def test_what_is_not_valid_has_no_place_time_or_error_either(tmp_path: Path) -> 
     assert reports["reason"].tolist() == [Reason.BAD_ERROR, Reason.NO_TIME, Reason.NO_POSITION]
     # A name is none of its numbers.
     assert reports["station"].tolist() == ["7", "8", "9"]
+
+
+@pytest.mark.parametrize("form", ["nc", "zarr"])
+def test_what_has_no_meaning_in_a_file_neither_stops_it_nor_counts(
+    tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = {f"spectrum_{number}": [1.0, 2.0, 3.0] for number in range(9)}
+    texts = {"date": np.array(["2020-01-01"] * 3, object), "time": np.array(["05:30"] * 3, object)}
+    points(tmp_path / f"a.{form}", **texts, **others)
+    scaled = np.array([1, 2, 3], "i2")
+    points(tmp_path / f"b.{form}", other=(scaled, {"scale_factor": "0.01"}))
+    monkeypatch.setattr("koopcast.cycles.reading.MOST_COLUMNS", 5)
+    monkeypatch.setattr("koopcast.cycles.netcdf.ask", lambda path, task, **given: read(str(path), **given))
+    for name in ("a", "b"):
+        reports = found(tmp_path / f"{name}.{form}", layout())
+        assert reports["value"].tolist() == [280, 281, 282]
+        assert (reports["time"] == TIME).all()
+    with pytest.raises(DataError, match=r"no column of times \(columns: .*t.*\); name it: `columns: {time"):
+        found(tmp_path / f"a.{form}", layout(columns={"time": "JULD"}))
 
 
 def test_an_index_beyond_the_stations_is_named(tmp_path: Path) -> None:
