@@ -47,7 +47,7 @@ _WORDS = {
     Reason.NO_TIME: f"no time, or none in the years {YEARS[0]} to {YEARS[1]}",
     Reason.NO_POSITION: "no position on the globe or the axes",
     Reason.NO_VALUE: "no number, or one that stands for a missing value",
-    Reason.BAD_ERROR: "an error that is not a positive number",
+    Reason.BAD_ERROR: "an error that is no positive number, or next to none",
     Reason.PROVIDER_FLAG: "flagged by its provider",
     Reason.NO_WINDOW: "before the first window or between two",
     Reason.OUTSIDE_GRID: "outside of the grid",
