@@ -31,8 +31,10 @@ NAMES = {
     "received_at": ("received_at", "received", "arrival"),
 }  # fmt: skip
 """Meaning of a column -> lower-case names under which it is found without `columns`."""
-DATE = "date"
-"""Column of dates, beside one of times of the day."""
+DATE, CLOCK = "date", ("hour", "minute")
+"""Column of dates, beside one of times of the day, or these."""
+DAY = r"\d{4}([-/. ]?)\d{1,2}\1\d{1,2}"
+"""A date without a time of the day."""
 GLOBE = {"latitude": (-90.0, 90.0), "longitude": (-180.0, 360.0)}
 """Where coordinates on the sphere may lie."""
 BLANKS = ("", "NA", "N/A", "n/a", "#N/A", "nan", "NaN", "null", "NULL", "None", "<NA>")
@@ -116,7 +118,7 @@ class Layout:
     def with_meaning(self, available: Iterable[str]) -> list[str]:
         """Return the columns of a table that are looked at."""
         names = list(available)
-        found = {self.column(role, names) for role in (*NAMES, *self.axes, DATE)}
+        found = {self.column(role, names) for role in (*NAMES, *self.axes, DATE, *CLOCK)}
         found.update(self.values(names).values())
         return [name for name in names if name in found]
 
@@ -174,14 +176,30 @@ class Layout:
         return metres.where(metres.between(*HEIGHTS))
 
     def _times(self, table: pd.DataFrame, time: str | None) -> pd.Series:
-        """Return the times of a column, or of one of dates and one of hours."""
+        """Return the times of a column, or of one of dates and others of the time of the day."""
         if time is None:
             raise without_times(table.columns)
         date = self.column(DATE, table.columns)
-        if "time" in self.columns or date is None or time == date:
+        if "time" in self.columns or date is None:
             return moments(table[time], self.time_units)
+        if time == date:
+            return moments(self._with_hours(table, date), self.time_units)
         joint = moments(_texts(table[date]) + "T" + _texts(table[time]))
         return joint.fillna(moments(table[time], self.time_units))
+
+    def _with_hours(self, table: pd.DataFrame, date: str) -> pd.Series:
+        """Return a column of dates, with the hours and minutes of others where it has none."""
+        names = [self.column(name, table.columns) for name in CLOCK]
+        if names[0] is None:
+            return table[date]
+        clock = [
+            _codes(table[name]).str.replace(r"^\d$", r"0\g<0>", regex=True)
+            for name in names
+            if name is not None
+        ]
+        dates = _texts(table[date])
+        texts = dates + "T" + (clock[0] if len(clock) == 1 else clock[0] + ":" + clock[1])
+        return texts.where(dates.str.fullmatch(DAY), dates)
 
     def _from_long(self, table: pd.DataFrame, base: pd.DataFrame, value: str) -> pd.DataFrame:
         names = self.column("variable", table.columns)

@@ -264,6 +264,23 @@ def test_an_hour_is_no_year_where_its_date_is_refused(tmp_path: Path) -> None:
     assert reports["time"][1] == pd.Timestamp("2020-02-01T20:20")
 
 
+def test_a_date_beside_an_hour_is_no_midnight(tmp_path: Path) -> None:
+    good = ["2020-01-01,5", "20200101,05", "2020/1/1,5.0", "2020-01-01T05:00Z,7"]
+    rows = good + [f"2020-01-01,{hour}" for hour in ("", "24", "5.5", "-9999", "x")]
+    (tmp_path / "a.csv").write_text("Date,Hour,lat,lon,t\n" + "".join(f"{row},1,2,280\n" for row in rows))
+    reports = found(tmp_path / "a.csv", layout())
+    assert reports["reason"].tolist() == [Reason.USED] * 4 + [Reason.NO_TIME] * 5
+    assert (reports["time"][:4] == pd.Timestamp("2020-01-01T05:00")).all()
+    days = {"date": [TIME.normalize()] * 3, "hour": [5, 5, 5], "minute": [30, 30, 60]}
+    path = tmp_path / "a.parquet"
+    pd.DataFrame({**days, "lat": 1.0, "lon": 2.0, "t": 280.0}).to_parquet(path)
+    assert found(path, layout())["reason"].tolist() == [Reason.USED, Reason.USED, Reason.NO_TIME]
+    assert (found(path, layout())["time"][:2] == TIME).all()
+    # Who names a column of times gets that one.
+    named = found(path, layout(columns={"time": "date"}))
+    assert (named["time"] == TIME.normalize()).all()
+
+
 def test_numbers_may_count_millionths_and_billionths_of_seconds() -> None:
     for units, count in (("microseconds", 1577856600 * 10**6), ("nanoseconds", 1577856600 * 10**9)):
         assert numbered(pd.Series([count]), f"{units} since 1970-01-01")[0] == TIME
