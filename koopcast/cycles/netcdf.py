@@ -82,8 +82,11 @@ def flat(dataset: xr.Dataset, layout: Layout) -> pd.DataFrame:
 
 
 def _about(dataset: xr.Dataset, value: str, layout: Layout) -> xr.Dataset:
-    """Return a variable with those of its dimensions, or of some of them, that have a meaning."""
+    """Return a variable with those of its dimensions, or of some of them, that have a meaning. What has a
+    dimension of size 1 beside, such as a time, is said of all of its values.
+    """
     dims = set(dataset[value].dims)
+    dataset = dataset.isel({dim: 0 for dim, size in dataset.sizes.items() if size == 1 and dim not in dims})
     there = [
         str(name)
         for name, variable in dataset.variables.items()
