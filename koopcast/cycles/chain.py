@@ -37,6 +37,9 @@ from koopcast.observations.quality import Flag, QualityControl
 from koopcast.rng import torch_generator
 from koopcast.stores.files import read_tensors, write_table, write_tensors
 
+LEAST_ERROR, SPREAD_RECORDS = 1e-6, 10
+"""Least error of a report that is believed, as a share of what its variable varies by; records, spread evenly
+over the training data, of which that is taken."""
 FirstGuess = Literal["previous_analysis", "climatology"]
 REFUSALS = {
     Flag.BACKGROUND_CHECK: Reason.BACKGROUND_CHECK,
@@ -82,7 +85,11 @@ class Chain:
         """What finds the cells of reports."""
         fields = self.training
         names = list(fields.info.variables)
-        return Places(domain_of(fields), fields.always_valid(), names, self.position, self.heights)
+        start, stop = fields.view.times
+        some = np.unique(np.linspace(start, stop - 1, SPREAD_RECORDS).astype(np.int64))
+        seen = fields.dataset[names].isel(time=some, missing_dims="ignore")
+        least = {name: LEAST_ERROR * float(seen[name].std()) for name in names}
+        return Places(domain_of(fields), fields.always_valid(), least, self.position, self.heights)
 
     def first(self, number: int = 0) -> CycleState:
         """Return a state one window before window `number` that knows no report."""

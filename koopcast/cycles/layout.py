@@ -31,6 +31,10 @@ NAMES = {
     "received_at": ("received_at", "received", "arrival"),
 }  # fmt: skip
 """Meaning of a column -> lower-case names under which it is found without `columns`."""
+DATE, CLOCK = "date", ("hour", "minute")
+"""Column of dates, beside one of times of the day, or these."""
+DAY = r"\d{4}([-/. ]?)\d{1,2}\1\d{1,2}"
+"""A date without a time of the day."""
 GLOBE = {"latitude": (-90.0, 90.0), "longitude": (-180.0, 360.0)}
 """Where coordinates on the sphere may lie."""
 BLANKS = ("", "NA", "N/A", "n/a", "#N/A", "nan", "NaN", "null", "NULL", "None", "<NA>")
@@ -97,15 +101,26 @@ class Layout:
         wanted = self.columns.get(role, role)
         if wanted in names:
             return wanted
+        return next((found[name] for name in self.names_of(role) if name in found), None)
+
+    def names_of(self, role: str) -> Sequence[str]:
+        """Return the names, in small letters, of a column that has a meaning."""
         if role in self.columns:
-            return found.get(wanted.strip().lower())
-        return next((found[name] for name in NAMES.get(role, (role.lower(),)) if name in found), None)
+            return (self.columns[role].strip().lower(),)
+        return NAMES.get(role, (role.lower(),))
 
     def values(self, available: Iterable[str]) -> dict[str, str]:
         """Return variable -> its column, in a wide table."""
         names = list(available)
         found = {name: self.column(self.own_name(name), names) for name in self.variables}
         return {name: column for name, column in found.items() if column is not None}
+
+    def with_meaning(self, available: Iterable[str]) -> list[str]:
+        """Return the columns of a table that are looked at."""
+        names = list(available)
+        found = {self.column(role, names) for role in (*NAMES, *self.axes, DATE, *CLOCK)}
+        found.update(self.values(names).values())
+        return [name for name in names if name in found]
 
     def own_name(self, variable: str) -> str:
         """Return what a variable of the grid is called in tables."""
@@ -161,17 +176,30 @@ class Layout:
         return metres.where(metres.between(*HEIGHTS))
 
     def _times(self, table: pd.DataFrame, time: str | None) -> pd.Series:
-        """Return the times of a column, or of one of dates and one of hours."""
+        """Return the times of a column, or of one of dates and others of the time of the day."""
         if time is None:
-            shown = ", ".join(map(str, table.columns[:12]))
-            raise DataError(
-                f"there is no column of times (columns: {shown})", "name it: `columns: {time: ...}`"
-            )
-        date = next((name for name in table.columns if str(name).strip().lower() == "date"), None)
-        if "time" in self.columns or date is None or time == date:
+            raise without_times(table.columns)
+        date = self.column(DATE, table.columns)
+        if "time" in self.columns or date is None:
             return moments(table[time], self.time_units)
+        if time == date:
+            return moments(self._with_hours(table, date), self.time_units)
         joint = moments(_texts(table[date]) + "T" + _texts(table[time]))
         return joint.fillna(moments(table[time], self.time_units))
+
+    def _with_hours(self, table: pd.DataFrame, date: str) -> pd.Series:
+        """Return a column of dates, with the hours and minutes of others where it has none."""
+        names = [self.column(name, table.columns) for name in CLOCK]
+        if names[0] is None:
+            return table[date]
+        clock = [
+            _codes(table[name]).str.replace(r"^\d$", r"0\g<0>", regex=True)
+            for name in names
+            if name is not None
+        ]
+        dates = _texts(table[date])
+        texts = dates + "T" + (clock[0] if len(clock) == 1 else clock[0] + ":" + clock[1])
+        return texts.where(dates.str.fullmatch(DAY), dates)
 
     def _from_long(self, table: pd.DataFrame, base: pd.DataFrame, value: str) -> pd.DataFrame:
         names = self.column("variable", table.columns)
@@ -250,6 +278,12 @@ class Layout:
         for reason, rows in faults.items():
             reject(reports, reason, np.asarray(rows, dtype=bool))
         return reports.drop(columns=["has_bad_error", "said", "own_units"])
+
+
+def without_times(columns: Iterable[str]) -> DataError:
+    """Return the error of a table with such columns."""
+    shown = ", ".join(list(map(str, columns))[:12])
+    return DataError(f"there is no column of times (columns: {shown})", "name it: `columns: {time: ...}`")
 
 
 def _scale(units: str, target: str, name: str) -> float | None:

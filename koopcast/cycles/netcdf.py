@@ -13,7 +13,7 @@ import pandas as pd
 import xarray as xr
 
 from koopcast.cycles.apart import Died, ask
-from koopcast.cycles.layout import Layout
+from koopcast.cycles.layout import Layout, without_times
 from koopcast.cycles.moments import numbered
 from koopcast.cycles.reading import demand_size
 from koopcast.errors import DataError
@@ -63,34 +63,51 @@ def flat(dataset: xr.Dataset, layout: Layout) -> pd.DataFrame:
             f"there is no variable of values (variables: {', '.join(names[:12])})",
             "name it: `columns: {value: ...}`",
         )
+    if layout.column("time", names) is None:
+        raise without_times(names)
     groups: dict[frozenset[Hashable], list[str]] = {}
     for name in values:
         groups.setdefault(frozenset(dataset[name].dims), []).append(name)
-    rows = sum(np.prod([dataset.sizes[dim] for dim in dims], dtype=np.float64) for dims in groups)
-    demand_size(int(rows), len(names), Path(dataset.encoding.get("source", "")))
-    tables = [
-        _rows(dataset.drop_vars([other for other in values if other not in own]), own[0], layout)
+    parts = [
+        _about(dataset.drop_vars([other for other in values if other not in own]), own[0], layout)
         for own in groups.values()
     ]
+    rows = sum(np.prod(list(part.sizes.values()), dtype=np.float64) for part in parts)
+    most = max(len(part.variables) for part in parts)
+    demand_size(int(rows), most, Path(dataset.encoding.get("source", "")))
+    tables = [_rows(part, layout) for part in parts]
     result = tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
     result.attrs["units"] = {name: text for table in tables for name, text in table.attrs["units"].items()}
     return result
 
 
-def _rows(dataset: xr.Dataset, value: str, layout: Layout) -> pd.DataFrame:
-    """Return a row for each number of a variable, with all that is said of it or has its dimensions."""
-    dims = list(dataset[value].dims)
-    table, units = {}, {}
+def _about(dataset: xr.Dataset, value: str, layout: Layout) -> xr.Dataset:
+    """Return a variable with those of its dimensions, or of some of them, that have a meaning. What has a
+    dimension of size 1 beside, such as a time, is said of all of its values.
+    """
+    dims = set(dataset[value].dims)
+    dataset = dataset.isel({dim: 0 for dim, size in dataset.sizes.items() if size == 1 and dim not in dims})
+    there = [
+        str(name)
+        for name, variable in dataset.variables.items()
+        if set(variable.dims) <= dims and not _is_above_ground(str(name), dataset[name], layout)
+    ]
+    wanted = layout.with_meaning(there)
+    return dataset.drop_vars([name for name in dataset.variables if name not in wanted])
+
+
+def _rows(dataset: xr.Dataset, layout: Layout) -> pd.DataFrame:
+    """Return a row for each place along all dimensions of a dataset."""
+    table, units, dims = {}, {}, list(dataset.sizes)
     for name in map(str, dataset.variables):
         variable = dataset[name]
-        if set(variable.dims) <= set(dims) and not _is_above_ground(name, variable, layout):
-            units[name] = str(variable.attrs.get("units", ""))
-            others = {dim: dataset.sizes[dim] for dim in dims if dim not in variable.dims}
-            whole = variable.reset_coords(drop=True).expand_dims(others).transpose(*dims)
-            is_code = any(layout.column(role, [name]) == name for role in ("station", "variable", "qc"))
-            numbers = whole.values if is_code else _believed(whole.values, variable)
-            table[name] = _column(name, numbers.ravel(), variable.attrs, layout)
-    result = pd.DataFrame(table, index=range(dataset[value].size))
+        units[name] = str(variable.attrs.get("units", ""))
+        others = {dim: dataset.sizes[dim] for dim in dims if dim not in variable.dims}
+        whole = variable.reset_coords(drop=True).expand_dims(others).transpose(*dims)
+        is_code = any(layout.column(role, [name]) == name for role in ("station", "variable", "qc"))
+        numbers = whole.values if is_code else _believed(whole.values, variable)
+        table[name] = _column(name, numbers.ravel(), variable.attrs, layout)
+    result = pd.DataFrame(table, index=range(int(np.prod(list(dataset.sizes.values())))))
     result.attrs["units"] = units
     return result
 

@@ -1,5 +1,6 @@
 """Where reports stand on a grid: the cells of each, and the ground below it."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -25,7 +26,8 @@ class Places:
     Args:
         domain: The grid.
         valid: Which of its points hold data.
-        variables: Its variables, in order.
+        errors: Its variables, in order, with the least error of a report that is believed: beside one of next
+            to none, an analysis cannot weigh the others.
         position: Whether a report is of its nearest cell, or of those around it, weighted linearly along each
             axis; masked ones have no weight then.
         heights: The ground of the model, where reports are moved to it.
@@ -35,18 +37,21 @@ class Places:
         self,
         domain: Domain,
         valid: Tensor,
-        variables: list[str],
+        errors: Mapping[str, float],
         position: Position = "nearest",
         heights: Heights | None = None,
     ) -> None:
-        self._domain, self._valid, self._variables = domain, valid.numpy().ravel(), variables
+        self._domain, self._valid, self._variables = domain, valid.numpy().ravel(), list(errors)
+        self._errors = errors
         self._position, self._heights = position, heights
 
     def place(self, reports: pd.DataFrame) -> pd.DataFrame:
         """Return the reports with `cell`, the nearest (channel fastest, -1 for those that stand nowhere), and
         `delivered`, the value before it is moved to the ground of the model, rejecting the ones outside of
-        the grid and those whose nearest cell holds no data.
+        the grid, those whose nearest cell holds no data, and those of an error that is too small.
         """
+        least = reports["variable"].map(self._errors).to_numpy(dtype=np.float64)
+        reject(reports, Reason.BAD_ERROR, (reports["error"] < least).to_numpy())
         point = np.zeros(len(reports), dtype=np.int64)
         inside = np.ones(len(reports), dtype=bool)
         for axis, held in zip(self._domain.axes, self._domain.coordinates, strict=True):

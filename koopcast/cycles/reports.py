@@ -47,7 +47,7 @@ _WORDS = {
     Reason.NO_TIME: f"no time, or none in the years {YEARS[0]} to {YEARS[1]}",
     Reason.NO_POSITION: "no position on the globe or the axes",
     Reason.NO_VALUE: "no number, or one that stands for a missing value",
-    Reason.BAD_ERROR: "an error that is not a positive number",
+    Reason.BAD_ERROR: "an error that is no positive number, or next to none",
     Reason.PROVIDER_FLAG: "flagged by its provider",
     Reason.NO_WINDOW: "before the first window or between two",
     Reason.OUTSIDE_GRID: "outside of the grid",
@@ -86,7 +86,8 @@ def deduplicate(reports: pd.DataFrame, axes: Sequence[str], policy: str) -> pd.D
 
     Reports of one variable, time and place (station, where it is named, and its depth) are one: the same
     value twice is a duplicate; of other values one is kept by `policy` (`first` or `last` received, `mean`),
-    or none (`none`).
+    or none (`none`). Values, latitudes and longitudes are the same where they are so in single precision,
+    in which some files hold what others write as texts.
     """
     places = [f"place of {axis}" for axis in axes]
     has_station = (reports["station"] != "").to_numpy()
@@ -100,9 +101,9 @@ def deduplicate(reports: pd.DataFrame, axes: Sequence[str], policy: str) -> pd.D
     rest = [name for name in ("value", "error", "height", "qc", "reason") if name in reports]
     ordered = keyed.sort_values([*key, "received_at", *axes, *rest], kind="stable", ignore_index=True)
     live = ordered["reason"].to_numpy() == Reason.USED
-    chosen = ordered[live]
+    chosen = ordered[live].assign(same=lambda rows: _single(rows["value"]))
     keep: Literal["first", "last"] = "last" if policy == "last" else "first"
-    reject(ordered, Reason.DUPLICATE, _marked(ordered, chosen.duplicated([*key, "value"], keep=keep)))
+    reject(ordered, Reason.DUPLICATE, _marked(ordered, chosen.duplicated([*key, "same"], keep=keep)))
     chosen = ordered[ordered["reason"].to_numpy() == Reason.USED]
     repeated = chosen.duplicated(key, keep=False)
     if not repeated.any():
@@ -116,8 +117,15 @@ def deduplicate(reports: pd.DataFrame, axes: Sequence[str], policy: str) -> pd.D
 
 
 def _turned(axis: str, values: pd.Series) -> pd.Series:
-    """Return coordinates, longitudes in one turn: 190 and -170 are one place."""
-    return (values % 360).round(9) if axis == "longitude" else values
+    """Return coordinates as they are compared, longitudes in one turn: 190 and -170 are one place."""
+    if axis == "longitude":
+        return _single((values % 360).round(9) % 360)
+    return _single(values) if axis == "latitude" else values
+
+
+def _single(numbers: pd.Series) -> pd.Series:
+    with np.errstate(over="ignore"):
+        return numbers.astype(np.float32)
 
 
 def _marked(whole: pd.DataFrame, part: pd.Series) -> Bool[np.ndarray, " report"]:

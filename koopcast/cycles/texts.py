@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from koopcast.cycles.layout import Layout
+from koopcast.cycles.layout import NAMES, Layout
 from koopcast.cycles.reading import MOST_BYTES, Read, demand_size
 from koopcast.errors import DataError
 
@@ -38,9 +38,9 @@ def read_text(path: Path, layout: Layout) -> Read:
 
     A last line without its end is torn, and left out. Malformed are lines with another number of fields than
     their header, with NUL bytes, or with a quote that does not end. A header may stand anywhere, also with
-    columns in another order: what follows is read by it. Empty lines and those that begin with # are none
-    (but for a first header that is one), and neither is the `sep=;` of spreadsheets. Where the separator is
-    no comma, a comma within a number is the decimal sign.
+    columns in another order or under other names: what follows is read by it. Empty lines and those that
+    begin with # are none (but for a first header that is one), and neither is the `sep=;` of spreadsheets.
+    Where the separator is no comma, a comma within a number is the decimal sign.
     """
     content = _unpacked(path) if path.suffix.lower() == ".gz" else path.read_bytes()
     other = next((name for begin, name in NO_TEXTS.items() if content.startswith(begin)), None)
@@ -58,15 +58,18 @@ def read_text(path: Path, layout: Layout) -> Read:
         content = content.replace(b"\r", b"\n")
     end = content.rfind(b"\n") + 1
     torn = int(bool(content[end:].strip(b"\0 \t\r")))
-    lines = _decoded(content[:end]).replace("\r\n", "\n").replace("\r", " ").split("\n")
+    # Files that were joined have marks of their encoding further on.
+    text = _decoded(content[:end]).replace("\n\ufeff", "\n").replace("\r\n", "\n").replace("\r", " ")
+    lines = text.split("\n")
     found = _records(_headed(lines, layout))
     if not found.lines:
         raise DataError(f"'{path.name}' holds no line", "deliver a table with a header")
-    tables, malformed = [], found.malformed
-    for header, rows in _sections(found.lines, found.separator):
+    tables: list[pd.DataFrame] = []
+    malformed = found.malformed
+    for header, rows in _sections(found.lines, found.separator, layout):
         demand_size(len(rows), len(header), path)
         table, odd = _section(header, rows, found.separator)
-        tables.append(table)
+        tables.append(_alike(table, tables[0], layout) if tables else table)
         malformed += odd
     whole = tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
     if found.has_decimal_commas:
@@ -199,19 +202,32 @@ def _unquoted(lines: Sequence[str], at: int, separator: str, width: int) -> tupl
     return INNER.join(text.replace("\n", " ").replace(INNER, " ") for text in fields), count
 
 
-def _sections(records: list[str], separator: str) -> Iterator[tuple[list[str], list[str]]]:
-    """Yield each header, as names, with the lines below it."""
-    header = _fields(records[0], separator)
-    names = {name.lower() for name in header if name}
-    starts = tuple(names)
+def _sections(records: list[str], separator: str, layout: Layout) -> Iterator[tuple[list[str], list[str]]]:
+    """Yield each header, as names, with the lines below it: one that repeats half of the first one, or names
+    a time and each axis.
+    """
+    names = {name.lower() for name in _fields(records[0], separator) if name}
+    starts, least = tuple(names), max(min(2, len(names)), len(names) // 2)
+    roles = ("time", *layout.axes)
+    times = tuple(layout.names_of("time"))
     breaks = [0]
     for at in range(1, len(records)):
-        if records[at].lstrip().lower().startswith(starts):
-            same = names.intersection(name.lower() for name in _fields(records[at], separator))
-            if len(same) >= max(min(2, len(names)), len(names) // 2):
+        line = records[at].lstrip(f"{separator} \t").lower()
+        if line.startswith(starts) or any(time in line for time in times):
+            fields = _fields(line, separator)
+            if len(names.intersection(fields)) >= least or all(layout.column(it, fields) for it in roles):
                 breaks.append(at)
     for first, last in zip(breaks, [*breaks[1:], len(records)], strict=True):
         yield _fields(records[first], separator), records[first + 1 : last]
+
+
+def _alike(table: pd.DataFrame, first: pd.DataFrame, layout: Layout) -> pd.DataFrame:
+    """Return a table with its columns named as those that mean the same are in the first one."""
+    pairs = [
+        (layout.column(role, table.columns), layout.column(role, first.columns))
+        for role in (*NAMES, *layout.axes)
+    ]
+    return table.rename(columns={own: name for own, name in pairs if own and name not in (None, *table)})
 
 
 def _fields(line: str, separator: str) -> list[str]:

@@ -75,6 +75,19 @@ def test_a_gross_error_is_refused_by_the_background_check_and_named(place: Path)
     assert abs(analysis[5] - truth[5]) < 1
 
 
+@pytest.mark.parametrize("rotation", ["true", "false"])
+def test_an_error_of_next_to_none_stops_no_window(place: Path, rotation: str) -> None:
+    whole = reports(place, range(2)).assign(error=0.5)
+    whole.loc[:2, "error"] = [1e-5, 1e-8, 1e-25]
+    whole.to_csv(place / "inbox/all.csv", index=False)
+    ready = cycle(place, "twin", f"method.rotation={rotation}")
+    done = tick(ready, at(1)).done
+    assert [dict(manifest.values["observations"])["used"] for manifest in done] == [10, 12]
+    feedback = ready.archive.feedback(done[0]).sort_values("state")
+    assert feedback["reason"].tolist() == [Reason.USED, *[Reason.BAD_ERROR] * 2, *[Reason.USED] * 9]
+    assert np.isclose(feedback["oa"].iloc[0], 0, atol=1e-4)
+
+
 def test_reports_between_points_are_of_both(place: Path) -> None:
     truth = np.load(place / "truth.npy")
     g = np.random.default_rng(4)

@@ -1,5 +1,6 @@
 import numpy as np
 import pandas as pd
+import pytest
 
 from koopcast.cycles.reports import Reason, deduplicate
 from koopcast.cycles.thinning import thinned
@@ -50,6 +51,28 @@ def test_the_last_value_is_the_last_received_also_where_it_was_there_before() ->
         used = judged[judged["reason"] == Reason.USED]
         assert used["received_at"].tolist() == [reports["received_at"][number]]
         assert sorted(judged["reason"]) == [Reason.USED, Reason.DUPLICATE, Reason.CONFLICT]
+
+
+@pytest.mark.parametrize("policy", ["first", "last", "mean", "none"])
+def test_what_one_file_holds_in_single_precision_is_what_another_says(policy: str) -> None:
+    exact = {
+        "latitude": [50.1, -7.7, 0.0],
+        "longitude": [-169.9, 359.9, -1e-13],
+        "value": [280.15, 0.1, 101325.01],
+    }
+    parts = [
+        table(**{name: column(values) for name, values in exact.items()})
+        for column in (np.float64, lambda values: np.float32(values).astype(np.float64))
+    ]
+    parts.append(table(latitude=[1e300, 50.11], longitude=[0.0, -169.9], value=[280.15, 280.15]))
+    parts[-1].loc[0, "reason"] = np.int8(Reason.NO_POSITION)
+    whole = pd.concat(parts, ignore_index=True).assign(
+        variable="t", time=pd.Timestamp(2020, 1, 1), station="", qc="", received_at=pd.NaT
+    )
+    judged = deduplicate(whole, ["latitude", "longitude"], policy)
+    assert judged["reason"].value_counts().to_dict() == {
+        Reason.USED: 4, Reason.DUPLICATE: 3, Reason.NO_POSITION: 1,
+    }  # fmt: skip
 
 
 def test_a_station_has_one_place_on_the_map_and_several_depths() -> None:

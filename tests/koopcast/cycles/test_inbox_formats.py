@@ -243,6 +243,25 @@ def test_series_of_stations_and_ragged_trajectories_keep_their_places(tmp_path: 
         reports(tmp_path / "broken.nc", layout())
 
 
+@pytest.mark.parametrize("units", ["hours since 2020-01-01", ""])
+def test_one_time_beside_a_grid_is_that_of_all_its_values(tmp_path: Path, units: str) -> None:
+    time = ("time", [5.5], {"units": units}) if units else ("time", np.array(["2020-01-01T05:30Z"], object))
+    dataset = xr.Dataset(
+        {"t": (("lat", "lon"), [[280.0, 281.0], [282.0, np.nan]]), "qc": (("one", "lat"), [[1, 2]])},
+        {"lat": [1.0, 2.0], "lon": [3.0, 4.0], "time": time},
+    )
+    dataset.to_netcdf(tmp_path / "a.nc")
+    found, _ = reports(tmp_path / "a.nc", layout())
+    assert found["value"].tolist() == [280, 281, 282]
+    assert (found["time"] == TIME).all()
+    assert found["qc"].tolist() == ["1", "1", "2"]
+    # Two of them are of no value.
+    two = dataset.drop_vars("time").assign(time=("two", [5.5, 6.5], {"units": "hours since 2020-01-01"}))
+    two.to_netcdf(tmp_path / "b.nc")
+    with pytest.raises(DataError, match="no column of times"):
+        reports(tmp_path / "b.nc", layout())
+
+
 @pytest.mark.parametrize("form", ["nc", "zarr"])
 def test_variables_of_other_dimensions_are_not_repeated_along_them(tmp_path: Path, form: str) -> None:
     hours = {"units": "hours since 2020-01-01"}

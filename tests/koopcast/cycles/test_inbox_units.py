@@ -12,6 +12,7 @@ import xarray as xr
 
 from koopcast.cycles.layout import Layout
 from koopcast.cycles.moments import moments, numbered
+from koopcast.cycles.netcdf import read
 from koopcast.cycles.readers import read_delivery
 from koopcast.cycles.reports import Reason
 from koopcast.errors import DataError
@@ -206,6 +207,25 @@ def test_what_is_not_valid_has_no_place_time_or_error_either(tmp_path: Path) -> 
     assert reports["station"].tolist() == ["7", "8", "9"]
 
 
+@pytest.mark.parametrize("form", ["nc", "zarr"])
+def test_what_has_no_meaning_in_a_file_neither_stops_it_nor_counts(
+    tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = {f"spectrum_{number}": [1.0, 2.0, 3.0] for number in range(9)}
+    texts = {"date": np.array(["2020-01-01"] * 3, object), "time": np.array(["05:30"] * 3, object)}
+    points(tmp_path / f"a.{form}", **texts, **others)
+    scaled = np.array([1, 2, 3], "i2")
+    points(tmp_path / f"b.{form}", other=(scaled, {"scale_factor": "0.01"}))
+    monkeypatch.setattr("koopcast.cycles.reading.MOST_COLUMNS", 5)
+    monkeypatch.setattr("koopcast.cycles.netcdf.ask", lambda path, task, **given: read(str(path), **given))
+    for name in ("a", "b"):
+        reports = found(tmp_path / f"{name}.{form}", layout())
+        assert reports["value"].tolist() == [280, 281, 282]
+        assert (reports["time"] == TIME).all()
+    with pytest.raises(DataError, match=r"no column of times \(columns: .*t.*\); name it: `columns: {time"):
+        found(tmp_path / f"a.{form}", layout(columns={"time": "JULD"}))
+
+
 def test_an_index_beyond_the_stations_is_named(tmp_path: Path) -> None:
     dataset = xr.Dataset(
         {
@@ -242,6 +262,23 @@ def test_an_hour_is_no_year_where_its_date_is_refused(tmp_path: Path) -> None:
     reports = found(tmp_path / "a.csv", layout())
     assert reports["reason"].tolist() == [Reason.NO_TIME, Reason.USED]
     assert reports["time"][1] == pd.Timestamp("2020-02-01T20:20")
+
+
+def test_a_date_beside_an_hour_is_no_midnight(tmp_path: Path) -> None:
+    good = ["2020-01-01,5", "20200101,05", "2020/1/1,5.0", "2020-01-01T05:00Z,7"]
+    rows = good + [f"2020-01-01,{hour}" for hour in ("", "24", "5.5", "-9999", "x")]
+    (tmp_path / "a.csv").write_text("Date,Hour,lat,lon,t\n" + "".join(f"{row},1,2,280\n" for row in rows))
+    reports = found(tmp_path / "a.csv", layout())
+    assert reports["reason"].tolist() == [Reason.USED] * 4 + [Reason.NO_TIME] * 5
+    assert (reports["time"][:4] == pd.Timestamp("2020-01-01T05:00")).all()
+    days = {"date": [TIME.normalize()] * 3, "hour": [5, 5, 5], "minute": [30, 30, 60]}
+    path = tmp_path / "a.parquet"
+    pd.DataFrame({**days, "lat": 1.0, "lon": 2.0, "t": 280.0}).to_parquet(path)
+    assert found(path, layout())["reason"].tolist() == [Reason.USED, Reason.USED, Reason.NO_TIME]
+    assert (found(path, layout())["time"][:2] == TIME).all()
+    # Who names a column of times gets that one.
+    named = found(path, layout(columns={"time": "date"}))
+    assert (named["time"] == TIME.normalize()).all()
 
 
 def test_numbers_may_count_millionths_and_billionths_of_seconds() -> None:
@@ -317,6 +354,29 @@ def test_of_names_in_small_and_large_letters_the_one_written_so_counts(tmp_path:
 def test_a_header_may_be_a_remark_and_below_a_line_of_the_separator(tmp_path: Path, above: str) -> None:
     (tmp_path / "a.csv").write_text(f"{above}2020-01-01T05:30;1;2;280,5\n# 2020-01-01T05:30;1;2;3\n")
     assert found(tmp_path / "a.csv", layout())["value"].tolist() == [280.5]
+
+
+@pytest.mark.parametrize("begin", ["", "\ufeff"])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("time,lat,lon,t\n{},1,2,280\n", "time,lon,lat,t\n{},4,3,281\n"),
+        (",time,lat,lon,t\n0,{},1,2,280\n", ",time,lon,lat,t\n0,{},4,3,281\n"),
+        ('"time","lat","lon","t"\n{},1,2,280\n', '"time","lon","lat","t"\n{},4,3,281\n'),
+        ("id,time,lat,lon,t\na,{},1,2,280\n", "station,time,lon,lat,t\nb,{},4,3,281\n"),
+        ("time,lat,lon,t\n{},1,2,280\n", "timestamp,longitude,latitude,t\n{},4,3,281\n"),
+        ("time,lat,lon,t\n{},1,2,280\n", "site,datetime,lng,latitude,t\nb,{},4,3,281\n"),
+    ],
+)
+def test_files_that_were_joined_are_read_by_the_header_of_each(
+    tmp_path: Path, begin: str, first: str, second: str
+) -> None:
+    for number, parts in enumerate([(first, second), (second, first)]):
+        text = "".join(begin + part.format("2020-01-01T05:30") for part in parts)
+        (tmp_path / f"{number}.csv").write_text(text)
+        reports = found(tmp_path / f"{number}.csv", layout()).sort_values("value")
+        assert (reports["reason"] == Reason.USED).all()
+        assert reports[["latitude", "longitude", "value"]].to_numpy().tolist() == [[1, 2, 280], [3, 4, 281]]
 
 
 @pytest.mark.parametrize("form", ["gzip", "Parquet", "netCDF", "zip", "tar"])

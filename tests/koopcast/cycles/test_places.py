@@ -30,6 +30,7 @@ GRID = (
 )
 DOMAIN = Domain(GRID, (torch.from_numpy(LATITUDE), torch.from_numpy(LONGITUDE)))
 EVERYWHERE = torch.ones(DOMAIN.shape, dtype=torch.bool)
+NO_LEAST = {"t": 0.0, "u": 0.0}
 
 
 def table(latitude: list[float], longitude: list[float], **columns: object) -> pd.DataFrame:
@@ -49,7 +50,7 @@ def seen(places: Places, reports: pd.DataFrame, field: np.ndarray) -> np.ndarray
 
 
 def test_a_field_that_is_linear_along_each_axis_is_seen_exactly_between_points() -> None:
-    places = Places(DOMAIN, EVERYWHERE, ["t", "u"], "bilinear")
+    places = Places(DOMAIN, EVERYWHERE, NO_LEAST, "bilinear")
     # 2 + 3 north is linear everywhere; times 1 + east / 300 it is so within each cell but that of the seam.
     field = (2 + 3 * LATITUDE)[:, None] * (1 + LONGITUDE / 300)
     reports = places.place(table([7.0, -59.0, 40.0, 0.0], [100.0, 14.0, 329.0, -40.0]))
@@ -73,7 +74,7 @@ def test_beside_a_part_of_the_globe_reports_are_seen_at_its_nearer_edge(east: li
     lie = np.array([west - 0.9, west, west + 0.5, far, far + 0.9])
     seen_at = [west, west, west + 0.5, far, far]
     field = torch.tensor([east, east]).double().flatten()
-    places = Places(part, torch.ones(2, 4, dtype=torch.bool), ["u"], "bilinear")
+    places = Places(part, torch.ones(2, 4, dtype=torch.bool), {"u": 0.0}, "bilinear")
     for turn in (-360.0, 0.0, 360.0):
         reports = places.place(table([1.0] * 5, (lie + turn).tolist()))
         assert (reports["reason"] == Reason.USED).all()
@@ -88,7 +89,7 @@ def test_at_grid_points_both_positions_are_the_cell_itself() -> None:
     found = [
         seen(places, places.place(reports), field)
         for position in ("nearest", "bilinear")
-        for places in [Places(DOMAIN, EVERYWHERE, ["t", "u"], position)]
+        for places in [Places(DOMAIN, EVERYWHERE, NO_LEAST, position)]
     ]
     assert np.allclose(found[0], found[1], atol=1e-9)
     assert np.allclose(found[0], field[[0, 3, 6], [0, 0, 11]], rtol=1e-6)
@@ -97,7 +98,7 @@ def test_at_grid_points_both_positions_are_the_cell_itself() -> None:
 def test_masked_cells_have_no_weight_and_refuse_what_stands_on_them() -> None:
     valid = EVERYWHERE.clone()
     valid[3, 4] = False
-    places = Places(DOMAIN, valid, ["t", "u"], "bilinear")
+    places = Places(DOMAIN, valid, NO_LEAST, "bilinear")
     field = np.zeros(DOMAIN.shape)
     field[3, 3], field[4, 3], field[4, 4], field[3, 4] = 1.0, 2.0, 3.0, 1e6
     # Around (5, 102): (0, 90), (20, 90), (20, 120) by .45, .15, .1, and the masked (0, 120) by .3.
@@ -211,7 +212,7 @@ GROUND = torch.from_numpy(np.add.outer(10 * LATITUDE + 600, 0 * LONGITUDE)).flat
 
 def placed(position: str, reports: pd.DataFrame, **options: object) -> pd.DataFrame:
     heights = Heights(GROUND, {"u": HeightOptions(**options)})
-    return Places(DOMAIN, EVERYWHERE, ["t", "u"], position, heights).place(reports)
+    return Places(DOMAIN, EVERYWHERE, NO_LEAST, position, heights).place(reports)
 
 
 def test_temperatures_move_to_the_ground_of_the_model_by_the_lapse_rate() -> None:
