@@ -163,6 +163,8 @@ class Mirror:
         manifest = self._bucket.get(self._object(f"windows/{name}")) or self._bucket.get(
             self._object(f"months/{name}")
         )
+        if manifest is not None and folder.encode() in manifest.content:
+            return False  # of who took over from us, since we last looked
         if manifest is not None and manifest.modified > uploaded.modified:
             return True
         return self._bucket.now() - uploaded.modified > GRACE

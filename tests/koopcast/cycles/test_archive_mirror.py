@@ -88,6 +88,35 @@ def test_who_was_suspended_and_wakes_after_a_takeover_is_refused_at_the_manifest
     assert fresh.faults() == []
 
 
+def test_who_was_suspended_and_wakes_after_a_takeover_sweeps_nothing_that_is_published(
+    twin, bucket_uri, monkeypatch
+):
+    twin.deliver(range(3))
+    slow, quick = twin.mirrored(bucket_uri, "a"), twin.mirrored(bucket_uri, "b")
+    monkeypatch.setattr(lease, "HEARTBEAT", 3600.0)
+    monkeypatch.setattr(lease, "LEASE", 1.0)
+    lock = slow.lock()
+    assert lock.try_acquire()
+    slow.open({})
+    time.sleep(2.1)
+    write = quick._place.mirror.write
+
+    def later(name, text):
+        time.sleep(1.1)  # the object store tells times by seconds
+        write(name, text)
+
+    monkeypatch.setattr(quick._place.mirror, "write", later)
+    assert len(twin.tick(quick, 1)) == 2
+    slow.sweep()
+    with pytest.raises(StoreLocked, match="was written by another"):
+        slow.open({"model": "another"})
+    lock.release()
+    fresh = twin.mirrored(bucket_uri, "c")
+    fresh.pull()
+    assert fresh.faults() == []
+    assert fresh.fields("analysis").sizes["time"] == 2
+
+
 def test_a_writer_killed_before_its_manifest_is_made_up_for(twin, bucket_uri, content, monkeypatch):
     twin.deliver(range(3))
     one = twin.mirrored(bucket_uri, "a")
