@@ -164,27 +164,33 @@ def _column(name: str, numbers: np.ndarray, attributes: Mapping[str, Any], layou
 
 
 def _without_ragged(dataset: xr.Dataset) -> xr.Dataset:
-    """Return the dataset with what is said of whole series or trajectories said of each of their values."""
+    """Return the dataset with what is said of whole series or trajectories said of each of their values; of a
+    value whose owner was never written nothing is.
+    """
     for name in map(str, list(dataset.variables)):
         variable = dataset[name]
         counted = variable.attrs.get("sample_dimension")
         owner = variable.attrs.get("instance_dimension")
         if counted is not None:
-            sizes = np.nan_to_num(variable.values).astype(np.int64)
+            sizes = np.nan_to_num(variable.values).clip(0).astype(np.int64)
             place, sample = np.repeat(np.arange(len(sizes)), sizes), str(counted)
             instance = str(variable.dims[0])
         elif owner is not None:
-            place, sample = variable.values.astype(np.int64), str(variable.dims[0])
+            place, sample = np.nan_to_num(variable.values, nan=-1).astype(np.int64), str(variable.dims[0])
             instance = str(owner)
         else:
             continue
         last = dataset.sizes.get(instance, 0) - 1
-        if len(place) != dataset.sizes.get(sample, -1) or not (
-            0 <= place.min(initial=0) <= place.max(initial=0) <= max(0, last)
-        ):
+        if len(place) != dataset.sizes.get(sample, -1) or place.max(initial=0) > max(0, last):
             raise DataError(f"'{name}' does not fit the dimension '{sample}'", "repair the file")
         rest = dataset.drop_vars(name)
         about = [other for other in rest.variables if instance in rest[other].dims]
-        spread = rest[about].reset_coords().isel({instance: xr.DataArray(place, dims=sample)})
+        is_owned = xr.DataArray(place >= 0, dims=sample)
+        spread = rest[about].reset_coords().isel({instance: xr.DataArray(place.clip(0), dims=sample)})
+        if not is_owned.all():
+            for other in about:
+                whole = spread[other] if spread[other].dtype.kind in "iuf" else spread[other].astype(object)
+                spread[other] = whole.where(is_owned)
+                spread[other].encoding = rest[other].encoding
         dataset = rest.drop_vars(about).merge(spread)
     return dataset

@@ -226,6 +226,31 @@ def test_what_has_no_meaning_in_a_file_neither_stops_it_nor_counts(
         found(tmp_path / f"a.{form}", layout(columns={"time": "JULD"}))
 
 
+@pytest.mark.parametrize("form", ["nc", "zarr"])
+@pytest.mark.parametrize("said", [{}, {"_FillValue": np.int32(-2147483647)}])
+def test_a_value_whose_station_was_never_written_stands_nowhere(
+    tmp_path: Path, form: str, said: dict[str, object]
+) -> None:
+    owner = np.array([0, 1, -2147483647], "i4")
+    packed = {"scale_factor": 0.01, "valid_max": np.int16(9000)}
+    dataset = xr.Dataset(
+        {
+            "t": ("obs", [280.0, 281.0, 282.0]),
+            "time": ("obs", [5.5, 5.5, 5.5], HOURS),
+            "owner": ("obs", owner, {"instance_dimension": "station", **said}),
+            "lat": ("station", np.array([100, 9100], "i2"), packed),
+            "lon": ("station", [1.0, 2.0]),
+            "station_id": ("station", np.array(["a", "b"], object)),
+        }
+    )
+    path = tmp_path / f"a.{form}"
+    dataset.to_netcdf(path) if form == "nc" else dataset.to_zarr(path, consolidated=False)
+    reports = found(path, layout())
+    assert reports["reason"].tolist() == [Reason.USED, Reason.NO_POSITION, Reason.NO_POSITION]
+    assert reports["station"].tolist() == ["a", "b", ""]
+    assert reports["latitude"][0] == 1
+
+
 def test_an_index_beyond_the_stations_is_named(tmp_path: Path) -> None:
     dataset = xr.Dataset(
         {
