@@ -29,10 +29,10 @@ def read_delivery(path: Path, layout: Layout) -> Read:
         DataError: It is too large, damaged, or of no known format; or a package that reads it is missing.
     """
     reader = READERS.get(path.suffix.lower())
+    if path.is_dir() and reader is not _zarr:
+        raise DataError(f"'{path.name}' is a folder", f"name the files in it: `{path.name}/*`")
     if reader is None:
         raise DataError(f"'{path.name}' has no known format", f"use one of {', '.join(READERS)}")
-    if path.is_dir() and reader is not _zarr:
-        raise DataError(f"'{path.name}' is a folder", "deliver a file")
     if not path.is_dir() and not path.is_file():
         raise DataError(f"'{path.name}' is no file", "remove it")
     if path.is_file() and path.stat().st_size > MOST_BYTES:

@@ -316,6 +316,12 @@ def test_an_empty_folder_and_a_link_that_leads_nowhere_are_named(place: Path) ->
     assert [Path(path).name for path in inbox.faults()] == ["empty.csv"]
 
 
+def test_a_folder_is_named_as_one(place: Path) -> None:
+    deliver(feed(20, END, seed=63), place / "inbox" / "a.csv", "plain")
+    (fault,) = scanned(place, path=str(place / "inbox")).faults().values()
+    assert fault == "'inbox' is a folder; name the files in it: `inbox/*`"
+
+
 def test_a_name_that_is_no_text_stops_nothing(place: Path) -> None:
     records = feed(100, END, seed=61)
     for name in (b"a\xff.csv", b"a\n.csv"):
