@@ -169,13 +169,14 @@ class Inbox:
             delivery, reports = self._delivery(path, replace(blank, digest=digest))
             if state_of(path) != state:
                 return None
-            if not delivery.fault:
-                self._keep(reports, self._cache(delivery))
-            return delivery
         except FileNotFoundError:
             return None
         except OSError as error:
             return replace(blank, bytes=0, modified=0, fault=_told(error))
+        if not delivery.fault:
+            # A disk that is full is no fault of the file: without its reports no window may be analysed.
+            self._keep(reports, self._cache(delivery))
+        return delivery
 
     def _delivery(self, path: Path, blank: Delivery) -> tuple[Delivery, pd.DataFrame]:
         """Return what a file brings, and its reports of some window."""

@@ -1,5 +1,6 @@
 """Dirty feeds: every record ends in exactly one class, and what is used is right."""
 
+import errno
 import gzip
 import hashlib
 import os
@@ -151,6 +152,26 @@ def test_a_bomb_is_not_unpacked(place: Path, monkeypatch: pytest.MonkeyPatch) ->
     (place / "inbox/bomb.csv.gz").write_bytes(content)
     (fault,) = scanned(place).faults().values()
     assert f"more than {2**20 + 200 * len(content)} bytes" in fault
+
+
+def test_reports_that_cannot_be_kept_stop_the_tick_and_are_no_fault_of_their_file(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = feed(100, END, seed=53)
+    deliver(records, place / "inbox" / "feed.csv", "plain")
+
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    inbox = opened(place)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "sync", full)
+        with pytest.raises(OSError, match="No space left"):
+            inbox.scan()
+    inbox = opened(place)
+    inbox.scan()
+    assert inbox.faults() == {}
+    assert classes(inbox) == expected(records)
 
 
 def test_a_file_that_could_not_be_read_is_tried_again_as_it_is(
