@@ -75,7 +75,7 @@ def flat(dataset: xr.Dataset, layout: Layout) -> pd.DataFrame:
     rows = sum(np.prod(list(part.sizes.values()), dtype=np.float64) for part in parts)
     most = max(len(part.variables) for part in parts)
     demand_size(int(rows), most, Path(dataset.encoding.get("source", "")))
-    tables = [_rows(part, layout) for part in parts]
+    tables = [_rows(part, own[0], layout) for part, own in zip(parts, groups.values(), strict=True)]
     result = tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
     result.attrs["units"] = {name: text for table in tables for name, text in table.attrs["units"].items()}
     return result
@@ -96,9 +96,9 @@ def _about(dataset: xr.Dataset, value: str, layout: Layout) -> xr.Dataset:
     return dataset.drop_vars([name for name in dataset.variables if name not in wanted])
 
 
-def _rows(dataset: xr.Dataset, layout: Layout) -> pd.DataFrame:
-    """Return a row for each place along all dimensions of a dataset."""
-    table, units, dims = {}, {}, list(dataset.sizes)
+def _rows(dataset: xr.Dataset, value: str, layout: Layout) -> pd.DataFrame:
+    """Return a row for each place along the dimensions of a variable, which are those of the dataset."""
+    table, units, dims = {}, {}, list(dataset[value].dims)
     for name in map(str, dataset.variables):
         variable = dataset[name]
         units[name] = str(variable.attrs.get("units", ""))
