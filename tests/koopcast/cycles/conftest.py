@@ -24,7 +24,9 @@ from koopcast.cycles.work import Policy
 from koopcast.fields import FieldData
 from koopcast.generation import Run, SystemDynamics, evolve
 from koopcast.integrators.rk4 import RK4Spec
+from koopcast.stores import lease
 from koopcast.stores.bucket import Bucket
+from koopcast.stores.lease import Lease
 from koopcast.systems.lorenz96 import Lorenz96Spec
 from koopcast.times import parse_duration
 
@@ -124,6 +126,27 @@ def make_twin() -> Callable[[Path], Twin]:
 def twin(make_twin: Callable[[Path], Twin], tmp_path: Path) -> Twin:
     """The twin in a new folder."""
     return make_twin(tmp_path)
+
+
+@pytest.fixture
+def suspended(
+    twin: Twin, bucket_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[Archive, Archive, Lease]]:
+    """What makes two machines on one bucket, given how they keep archives; the first holds the lock, which it
+    does not renew, so that the second takes over after a second.
+    """
+
+    def make(**keeping: object) -> tuple[Archive, Archive, Lease]:
+        monkeypatch.setattr(lease, "HEARTBEAT", 3600.0)
+        monkeypatch.setattr(lease, "LEASE", 1.0)
+        slow, quick = (twin.mirrored(bucket_uri, machine, **keeping) for machine in "ab")
+        lock = slow.lock()
+        assert isinstance(lock, Lease)
+        assert lock.try_acquire()
+        slow.open({})
+        return slow, quick, lock
+
+    return make
 
 
 def content(archive: Archive) -> dict[str, str]:

@@ -10,7 +10,6 @@ import pytest
 from koopcast.cycles.archive import Archive, repository
 from koopcast.cycles.archive.repository import REPOSITORY
 from koopcast.errors import InvalidInput, StoreDamaged, StoreError, StoreLocked, StoreMissing
-from koopcast.stores import lease
 
 ICE = {"form": "icechunk"}
 pytest.importorskip("icechunk")
@@ -126,14 +125,9 @@ def test_windows_of_another_form_are_refused_before_anything_is_lost(twin, chang
     assert archive.faults() == []
 
 
-def test_who_was_suspended_and_wakes_after_a_takeover_alters_no_field(twin, bucket_uri, monkeypatch):
+def test_who_was_suspended_and_wakes_after_a_takeover_alters_no_field(twin, bucket_uri, suspended):
     twin.deliver(range(3))
-    slow, quick = (twin.mirrored(bucket_uri, machine, **ICE) for machine in "ab")
-    monkeypatch.setattr(lease, "HEARTBEAT", 3600.0)
-    monkeypatch.setattr(lease, "LEASE", 1.0)
-    lock = slow.lock()
-    assert lock.try_acquire()
-    slow.open({})
+    slow, quick, lock = suspended(**ICE)
     other = twin.deliver(range(1), "only-a.csv", minutes=20)
     ticker = twin.ticker(slow)
     ticker.scan()

@@ -9,7 +9,6 @@ import pytest
 
 from koopcast.cycles.archive import FEEDBACK, FIELDS, RESTART, mirror
 from koopcast.errors import StoreDamaged, StoreLocked
-from koopcast.stores import lease
 from koopcast.stores.bucket import Bucket
 
 
@@ -56,15 +55,10 @@ def test_a_second_machine_is_refused_and_goes_on_once_the_first_is_done(twin, bu
 
 
 def test_who_was_suspended_and_wakes_after_a_takeover_is_refused_at_the_manifest(
-    twin, bucket_uri, content, monkeypatch
+    twin, bucket_uri, suspended, content, monkeypatch
 ):
     twin.deliver(range(4))
-    slow, quick = twin.mirrored(bucket_uri, "a"), twin.mirrored(bucket_uri, "b")
-    monkeypatch.setattr(lease, "HEARTBEAT", 3600.0)
-    monkeypatch.setattr(lease, "LEASE", 1.0)
-    lock = slow.lock()
-    assert lock.try_acquire()
-    slow.open({})
+    slow, quick, lock = suspended()
     # The window that the first machine is about to publish has other reports, and so other bytes.
     other = twin.deliver(range(1), "only-a.csv", minutes=20)
     write, seen = slow._place.mirror.write, []
@@ -89,15 +83,10 @@ def test_who_was_suspended_and_wakes_after_a_takeover_is_refused_at_the_manifest
 
 
 def test_who_was_suspended_and_wakes_after_a_takeover_sweeps_nothing_that_is_published(
-    twin, bucket_uri, monkeypatch
+    twin, bucket_uri, suspended, monkeypatch
 ):
     twin.deliver(range(3))
-    slow, quick = twin.mirrored(bucket_uri, "a"), twin.mirrored(bucket_uri, "b")
-    monkeypatch.setattr(lease, "HEARTBEAT", 3600.0)
-    monkeypatch.setattr(lease, "LEASE", 1.0)
-    lock = slow.lock()
-    assert lock.try_acquire()
-    slow.open({})
+    slow, quick, lock = suspended()
     time.sleep(2.1)
     write = quick._place.mirror.write
 
