@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import shutil
+import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -220,7 +222,7 @@ def content(archive: Archive) -> dict[str, str]:
 
 
 def judge(row: Row, twin: Twin, windows: int, unbroken: Archive) -> None:
-    """Compare the archive of a twin with what it should be.
+    """Compare the archive of a twin with what it should be, and keep both where they differ.
 
     Args:
         row: Takes the findings.
@@ -240,3 +242,13 @@ def judge(row: Row, twin: Twin, windows: int, unbroken: Archive) -> None:
     row.duplicated = len(set(found) - set(expected)) + len(held - named)
     row.torn = len(twin.archive.faults())
     row.is_identical = found == expected == unbroken.labels() and content(twin.archive) == content(unbroken)
+    if not row.is_good:
+        row.note += f" kept in {_kept(twin, unbroken)}"
+
+
+def _kept(twin: Twin, unbroken: Archive) -> Path:
+    """Copy both archives and what was delivered to where they outlive the harness."""
+    place = Path(tempfile.mkdtemp(prefix=f"koopcast-fault-{twin.name}-"))
+    for folder in (twin.archive.root, unbroken.root, twin.folder):
+        shutil.copytree(folder, place / folder.parent.name / folder.name, symlinks=True)
+    return place

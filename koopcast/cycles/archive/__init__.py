@@ -1,6 +1,7 @@
 """The archive of a cycle."""
 
-from koopcast.cycles.archive.archive import TICK, Archive, Form, Keeping
+from koopcast.cycles.archive.archive import TICK, Archive
+from koopcast.cycles.archive.keeping import Form, Keeping
 from koopcast.cycles.archive.manifest import (
     FEEDBACK,
     FIELDS,

@@ -14,15 +14,16 @@ that a chain that was killed has the bytes of one that was not.
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 import xarray as xr
 
 from koopcast.cycles.archive.content import TIME, content_digest, filled, quantity_of, timed
+from koopcast.cycles.archive.identity import IDENTITY, begin, read_identity
+from koopcast.cycles.archive.keeping import Form, Keeping
 from koopcast.cycles.archive.manifest import (
     FEEDBACK,
     FIELDS,
@@ -34,39 +35,20 @@ from koopcast.cycles.archive.manifest import (
 )
 from koopcast.cycles.archive.mirror import Mirror
 from koopcast.cycles.archive.months import Month, Months, month_of
-from koopcast.cycles.archive.place import DATA, INBOX, MONTHS, WINDOWS, Place, data_name, digests_below
-from koopcast.cycles.archive.records import IdentityRecord, demand
+from koopcast.cycles.archive.place import DATA, INBOX, WINDOWS, Place, data_name, digests_below
 from koopcast.cycles.archive.removed import REMOVED, Removed, read_removed
 from koopcast.cycles.archive.repository import Repository, demand_library
-from koopcast.cycles.clock import LABEL, later, negative
-from koopcast.errors import InvalidInput, StoreDamaged, StoreError, StoreMissing
+from koopcast.cycles.archive.retention import Retention
+from koopcast.cycles.clock import LABEL
+from koopcast.errors import StoreDamaged, StoreError, StoreMissing
 from koopcast.stores.arrays import write_fields
 from koopcast.stores.durable import remove
-from koopcast.stores.files import read_json, read_table
+from koopcast.stores.files import read_table
 from koopcast.stores.lease import Lease
 from koopcast.stores.lock import Lock
-from koopcast.times import Duration
 
-Form = Literal["windows", "icechunk"]
-IDENTITY, FORMAT = "cycle.json", 1
 TICK = "tick.json"
 """What the last tick was, beside the windows."""
-
-
-@dataclass(frozen=True)
-class Keeping:
-    """What an archive keeps, and in which form."""
-
-    form: Form = "windows"
-    """A zarr store a window, or one icechunk repository."""
-    compact: Literal["month", "never"] = "month"
-    """Whether the fields of completed months are brought together."""
-    restart_every: int = 1
-    """Every n-th window keeps its state for ever."""
-    restart_keep: int = 10
-    """Last windows that keep their state."""
-    keep: Duration | None = None
-    """Time after which windows are dropped, by whole months; None: never."""
 
 
 class Archive:
@@ -83,6 +65,7 @@ class Archive:
         self._place = Place(root, mirror)
         self._months, self._repository = Months(self._place), Repository(self._place)
         self._keeping = keeping or Keeping()
+        self._retention = Retention(self._place, self._months, self._keeping)
         self._seen: dict[str, tuple[tuple[int, int, int], Manifest]] = {}
         """Label -> inode, time and size of the manifest that was read, and what it says."""
 
@@ -132,58 +115,12 @@ class Archive:
         self.pull()
         if form == "icechunk":
             self._repository.begin()
-        held = self._identity()
-        if held is None:
-            self._place.write_json(
-                IDENTITY, {"format": FORMAT, "store": form, "identity": dict(identity), "forks": []}
-            )
-            return
-        if held["store"] != form:
-            raise InvalidInput(
-                f"the archive '{self.uri}' was begun with `store: {held['store']}`, not {form}",
-                "go on with that, or choose another name",
-            )
-        changed = [name for name, digest in identity.items() if held["identity"].get(name) != digest]
-        if not changed:
-            return
-        last, forks = self.last(), held["forks"]
-        tip = None if last is None else last.digest
-        if forks and (forks[-1].get("tip", ""), forks[-1]["identity"]) == (tip, identity):
-            # Nothing was published since the fork: it is undone.
-            self._place.write_json(IDENTITY, {**held, "identity": dict(identity), "forks": forks[:-1]})
-            return
-        if not fork:
-            raise InvalidInput(
-                f"the archive '{self.uri}' was begun with another {' and '.join(changed)}",
-                "restore it, choose another name, or go on with the new one from here: --fork",
-            )
-        after = None if last is None else last.label
-        forks = [*forks, {"after": after, "tip": tip, "identity": held["identity"]}]
-        self._place.write_json(IDENTITY, {**held, "identity": dict(identity), "forks": forks})
-
-    def _identity(self) -> dict[str, Any] | None:
-        path = self.root / IDENTITY
-        if not path.exists():
-            return None
-        remedy = (
-            f"restore it from a backup, or remove '{path.name}': the next tick writes the present options"
-        )
-        try:
-            held: dict[str, Any] = read_json(path)
-        except StoreDamaged as error:
-            raise StoreDamaged(error.message, remedy) from error
-        demand(IdentityRecord, held, path, remedy)
-        if held["format"] != FORMAT:
-            raise StoreDamaged(
-                f"'{path}' has format {held['format']}, this version knows {FORMAT}",
-                "install the version that wrote it",
-            )
-        return held
+        begin(self._place, form, identity, self.last, fork=fork)
 
     @property
     def form(self) -> Form:
         """The form of the fields: as the archive was begun, which is what a reader finds."""
-        held = self._identity()
+        held = read_identity(self._place)
         return self._keeping.form if held is None else held["store"]
 
     def removed(self) -> Removed:
@@ -325,22 +262,11 @@ class Archive:
 
     def sweep(self) -> list[str]:
         """Remove what dead writers left, and data that no manifest names; the caller holds the lock."""
-        first = self.removed().first
-        for label in self._place.names(WINDOWS):
-            if label < first:
-                self._place.unpublish(f"{WINDOWS}/{label}.json")
-        for name in self._place.names(MONTHS):
-            if name < month_of(first):
-                self._place.unpublish(f"{MONTHS}/{name}.json")
-        named = {manifest.data for manifest in self.manifests()}
-        named |= {month.data for month in self._months.read().values()}
-        return self._place.sweep(named, first)
+        return self._retention.sweep(self.manifests())
 
     def reopen(self, number: int) -> None:
         """Note that windows from `number` on are analysed again, whatever was cleared of them before."""
-        removed = self.removed()
-        if number < removed.cleared:
-            self._place.write_json(REMOVED, replace(removed, cleared=number).values())
+        self._retention.reopen(number)
 
     def tidy(self, changeable: int) -> None:
         """Drop, thin out and bring together as the options say; the caller holds the lock.
@@ -348,50 +274,7 @@ class Archive:
         Args:
             changeable: Last windows that late reports can still change.
         """
-        manifests = list(self.manifests())
-        if not manifests:
-            return
-        manifests = manifests[self._drop(manifests, changeable) :]
-        self._thin_out(manifests, changeable)
-        if self._keeping.compact == "month" and self._keeping.form == "windows":
-            settled = manifests[: max(0, len(manifests) - changeable)]
-            growing = {month_of(one.label) for one in (*manifests[len(settled) :], manifests[-1])}
-            self._months.bring_together([one for one in settled if month_of(one.label) not in growing])
-        self._place.remember()
-
-    def _drop(self, manifests: list[Manifest], changeable: int) -> int:
-        """Drop whole months of windows that are too old, and return how many windows those were."""
-        if self._keeping.keep is None:
-            return 0
-        oldest = later(pd.to_datetime(manifests[-1].label, format=LABEL), negative(self._keeping.keep))
-        needed = manifests[max(0, len(manifests) - changeable - 1)].label
-        limit = min(month_of(oldest.strftime(LABEL)), month_of(needed))
-        count = sum(month_of(one.label) < limit for one in manifests)
-        if count:
-            removed = self.removed()
-            record = replace(
-                removed,
-                windows=removed.windows + count,
-                first=manifests[count].label,
-                previous=manifests[count - 1].digest,
-            )
-            self._place.write_json(REMOVED, record.values())
-            self.sweep()
-        return count
-
-    def _thin_out(self, manifests: list[Manifest], changeable: int) -> None:
-        """Remove the states of windows from which nothing goes on, but for every n-th."""
-        record, keeping = self.removed(), self._keeping
-        stop = record.windows + len(manifests) - max(keeping.restart_keep, changeable + 2)
-        if keeping.restart_every > 1 and stop > 0:
-            record = record.thinned(keeping.restart_every, stop)
-        if record.cleared >= record.stop:
-            return
-        self._place.write_json(REMOVED, record.values())
-        numbered = enumerate(manifests, start=record.windows)
-        gone = [one for number, one in numbered if number >= record.cleared and record.lacks_restart(number)]
-        self._place.take_out(gone, RESTART, everywhere=True)
-        self._place.write_json(REMOVED, replace(record, cleared=record.stop).values())
+        self._retention.tidy(list(self.manifests()), changeable)
 
     def faults(self, *, deep: bool = True) -> list[str]:
         """Return what is wrong: manifests and files that are missing or altered.

@@ -141,6 +141,14 @@ class Mirror:
         for name in gone:
             self._tags.pop(name, None)
 
+    def strangers(self, named: set[str]) -> list[str]:
+        """Return the folders of data that nothing names."""
+        return [name for name in self._bucket.entries(self._object("data")) if name not in named]
+
+    def has(self, name: str) -> bool:
+        """Return whether there are objects below a folder."""
+        return bool(self._bucket.tags(self._object(name)))
+
     def sweep(self, named: set[str], first: str) -> list[str]:
         """Delete data that nothing names nor can name any more; return their folders.
 
@@ -148,8 +156,7 @@ class Mirror:
         is still the one that was read before. So they are left until that manifest has changed after them.
         Those of windows before the `first` that is kept need no such care.
         """
-        strangers = [name for name in self._bucket.entries(self._object("data")) if name not in named]
-        gone = [name for name in strangers if name < first or self._is_fenced(name)]
+        gone = [name for name in self.strangers(named) if name < first or self._is_fenced(name)]
         for name in gone:
             self._bucket.delete(self._bucket.tags(self._object(f"data/{name}")))
         return gone

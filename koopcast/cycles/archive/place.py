@@ -211,6 +211,17 @@ class Place:
             bad = [name for name, digest in whole.items() if not _is_whole(self.root / name, digest)]
         return [name.removeprefix(start) for name in bad]
 
+    def strangers(self, named: set[str]) -> list[str]:
+        """Return the folders of data that nothing names, wherever the truth lies."""
+        if self.mirror is not None:
+            return self.mirror.strangers(named)
+        return [path.name for path in (self.root / DATA).glob("*") if path.name not in named]
+
+    def has(self, manifest: Manifest, part: str) -> bool:
+        """Return whether a file or folder of a window is there, wherever the truth lies."""
+        name = f"{DATA}/{manifest.data}/{part}"
+        return (self.root / name).exists() if self.mirror is None else self.mirror.has(name)
+
     def sweep(self, named: set[str], first: str) -> list[str]:
         """Remove what dead writers left, and data that nothing names; the caller holds the lock.
 

@@ -2,11 +2,12 @@
 
 import shutil
 from dataclasses import replace
+from datetime import timedelta
 
 import numpy as np
 import pytest
 
-from koopcast.cycles.archive import FIELDS, place
+from koopcast.cycles.archive import FIELDS, mirror, place
 from koopcast.errors import StoreDamaged
 from koopcast.stores.arrays import open_fields
 
@@ -202,3 +203,26 @@ def test_leads_of_other_values_are_other_fields(twin):
     replace(twin, leads=(2,)).tick(archive, LAST)
     assert own_fields(archive) == [True] * (LAST + 1)
     assert archive.fields("forecast")["lead"].values.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("where", ["folder", "bucket"])
+def test_fields_of_a_month_whose_manifest_is_gone_are_swept_by_no_tick(
+    twin, full, where, bucket_uri, monkeypatch
+):
+    if where == "folder":
+        archive = twin.copy(full)
+    else:
+        twin.deliver(range(LAST + 1))
+        archive = twin.mirrored(bucket_uri, "a")
+        monkeypatch.setattr(mirror, "GRACE", timedelta(0))
+    twin.tick(archive, LAST)
+    manifest = archive.root / "months" / "2020-01.json"
+    text = manifest.read_text()
+    archive._place.unpublish("months/2020-01.json")
+    for _ in range(2):
+        with pytest.raises(StoreDamaged, match=f"months/2020-01.json' is missing.*{twin.label(0)}"):
+            twin.tick(archive, LAST)
+    archive._place.write("months/2020-01.json", text)
+    assert twin.tick(archive, LAST) == []
+    assert archive.faults() == []
+    assert archive.fields("analysis").equals(full.local().fields("analysis"))

@@ -3,6 +3,7 @@
 import pytest
 
 from koopcast.cycles.archive import RESTART, Archive, place
+from koopcast.cycles.archive.retention import Retention
 from koopcast.errors import InvalidInput, StoreDamaged
 from koopcast.stores.bucket import Bucket
 from koopcast.times import parse_duration
@@ -98,7 +99,7 @@ def test_windows_of_long_ago_are_dropped_by_whole_months_and_the_rest_stays_whol
         twin.tick(archive, LAST, force=twin.label(3))
     other = twin.local("other", **options)
     twin.tick(other, 1)
-    monkeypatch.setattr(Archive, "sweep", killed_at_second_sweep(Archive.sweep))
+    monkeypatch.setattr(Retention, "sweep", killed_at_second_sweep(Retention.sweep))
     with pytest.raises(KeyboardInterrupt):
         twin.tick(other, LAST)
     monkeypatch.undo()
@@ -113,11 +114,11 @@ def killed_at_second_sweep(sweep):
     """The sweep, killed the second time: after the record, before anything goes."""
     count = []
 
-    def sweeping(archive):
-        count.append(archive)
+    def sweeping(retention, manifests):
+        count.append(retention)
         if len(count) == 2:
             raise KeyboardInterrupt
-        return sweep(archive)
+        return sweep(retention, manifests)
 
     return sweeping
 
