@@ -1,6 +1,7 @@
 """The grammar of a sweep: which options vary, how they are searched, what is best."""
 
 import math
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
@@ -50,6 +51,15 @@ class Range(Spec):
         between = (low + (high - low) * i / (self.count - 1) for i in range(1, self.count - 1))
         spread = [self.low, *(rounded(math.exp(v) if self.log else v) for v in between), self.high]
         return list(dict.fromkeys(round(value) for value in spread)) if self.is_whole else spread
+
+
+def _endless(value: Any) -> Iterator[float]:
+    """Yield the infinities and the numbers that are none, within whatever lists and mappings."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield value
+    elif isinstance(value, (list, dict)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _endless(item)
 
 
 def rounded(value: float) -> float:
@@ -116,6 +126,8 @@ class Sweep(Spec):
         for path, values in over.items():
             if isinstance(values, list) and any(value in values[:i] for i, value in enumerate(values)):
                 raise ValueError(f"'{path}' has a value twice; remove one")
+            if isinstance(values, list) and (endless := next(_endless(values), None)) is not None:
+                raise ValueError(f"'{path}' has the value {endless}; write numbers that are finite")
         return over
 
     @model_validator(mode="after")
