@@ -56,6 +56,11 @@ def translate(
     for detail in error.errors(include_url=False):
         path = prefix + _yaml_path(item_at(value, prefix), detail)
         groups.setdefault(path, []).append(detail)
+    # What has faults within was looked into: by that member of a union for which it has the right type.
+    seen_within = {path[:length] for path in groups for length in range(len(path))}
+    for path in seen_within & groups.keys():
+        if all(detail["type"] in EXPECTED for detail in groups[path]):
+            del groups[path]
     return [fault for path, details in groups.items() for fault in _faults(path, details, value, top, root)]
 
 

@@ -195,6 +195,11 @@ def test_conditions_speak_of_the_optimum_and_of_what_does_not_vary(write: Write)
         ),
         (over(factor="[1.0, 1e999]"), [], ["has the value inf; write numbers that are finite"]),
         (over(factor="[1.0, [2, {a: .nan}]]"), [], ["has the value nan; write numbers that are finite"]),
+        (
+            over(members="{low: 4, hihg: 8, count: 3}"),
+            [],
+            [": `high` is required", "unknown key 'hihg'; did you mean 'high'?"],
+        ),
         (over(members="{low: 4, high: 8}"), [], ["is a range, and a grid needs its values; add `count`"]),
         (over(factor="[1.5]") + f"  per: {FACTOR}\n", [], ["has values that are no whole numbers"]),
         (over(factor="[1.5]") + f"  per: {MEMBERS}\n", [], ["is no axis; name one of"]),
