@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from koopcast.errors import StoreDamaged, StoreMissing
-from koopcast.stores.arrays import CHUNK_BYTES, chunk_shape, open_fields, write_fields
+from koopcast.stores.arrays import CHUNK_BYTES, Codec, chunk_shape, open_fields, write_fields
 
 DTYPES = st.sampled_from([np.dtype(name) for name in ("bool", "float32", "float64", "complex128")])
 SHAPES = st.lists(st.integers(0, 5000), min_size=0, max_size=5).map(tuple)
@@ -171,9 +171,9 @@ def test_lazy_data_larger_than_a_chunk_are_written_block_by_block(tmp_path: Path
 
 
 @pytest.mark.parametrize("codec", ["lz4", "zstd"])
-def test_a_codec_makes_smooth_fields_smaller_and_loses_nothing(tmp_path: Path, codec: str) -> None:
+def test_a_codec_makes_smooth_fields_smaller_and_loses_nothing(tmp_path: Path, codec: Codec) -> None:
     smooth = xr.Dataset({"a": (("time", "x"), np.zeros((100, 1000)) + np.arange(1000.0))})
-    write_fields(tmp_path / "f.zarr", smooth, codec=codec)  # type: ignore[arg-type]
+    write_fields(tmp_path / "f.zarr", smooth, codec=codec)
     assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 400_000
     xr.testing.assert_identical(open_fields(tmp_path / "f.zarr").load(), smooth)
 
